@@ -1,0 +1,90 @@
+// LayerNorm over the last axis (Ba, Kiros, Hinton 2016), eps 1e-6, population variance, two passes.
+//
+//   output[m, i] = (input[m, i] - mean(m)) / sqrt(variance(m) + eps)  [· gamma[i] + beta[i] where AFFINE]
+//
+// input [rows, width] f32, the residual stream; output [rows, width] result. Rows are `stride4` vec4s apart on both sides;
+// the padding behind `width` is written as zero, which the products that follow rely on.
+// Without AFFINE the scale and shift have been folded into the matrices that follow.
+//
+// One workgroup: LANES × ROWS invocations, LANES of them to a row; sums meet in workgroup memory.
+// Workgroup memory: 4 · LANES · ROWS bytes. Three sweeps over a row, the last two from cache.
+// One-pass variance (E[x²] - mean²) was refused: it cancels where the mean is large.
+// Generated in front: elem, elem4, result, result4.
+
+override LANES: u32 = 32;
+override ROWS: u32 = 4;
+override AFFINE: bool = false;
+
+struct Parameters {
+  rows: u32,
+  width: u32,
+  stride4: u32,
+  input_offset4: u32,
+  output_offset4: u32,
+  output_stride4: u32,
+}
+
+@group(0) @binding(0) var<storage, read> input: array<vec4f>;
+@group(0) @binding(1) var<storage, read> gamma: array<vec4f>;
+@group(0) @binding(2) var<storage, read> beta: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> output: array<result4>;
+@group(1) @binding(0) var<uniform> p: Parameters;
+
+var<workgroup> lane_sums: array<f32, LANES * ROWS>;
+
+/// Sum of `value` over the lanes of a row; every invocation of the workgroup must call it.
+fn row_sum(value: f32, index: u32, lane: u32) -> f32 {
+  lane_sums[index] = value;
+  workgroupBarrier();
+  for (var half = LANES / 2; half > 0; half /= 2) {
+    if lane < half {
+      lane_sums[index] += lane_sums[index + half];
+    }
+    workgroupBarrier();
+  }
+  let sum = lane_sums[index - lane];
+  workgroupBarrier();
+  return sum;
+}
+
+@compute @workgroup_size(LANES, ROWS)
+fn normalize_rows(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_id) local: vec3u,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let row = (group.y * groups.x + group.x) * ROWS + local.y;
+  let start = p.input_offset4 + min(row, p.rows - 1) * p.stride4;
+  let width4 = (p.width + 3) / 4;
+
+  var sum = vec4f();
+  for (var i = local.x; i < width4; i += LANES) {
+    sum += input[start + i];
+  }
+  let mean = row_sum(sum.x + sum.y + sum.z + sum.w, index, local.x) / f32(p.width);
+
+  var squares = vec4f();
+  for (var i = local.x; i < width4; i += LANES) {
+    let centred = input[start + i] - mean;
+    let inside = vec4u(4 * i) + vec4u(0, 1, 2, 3) < vec4u(p.width);
+    squares += select(vec4f(), centred * centred, inside);
+  }
+  let variance = row_sum(squares.x + squares.y + squares.z + squares.w, index, local.x) / f32(p.width);
+  let scale = 1.0 / sqrt(variance + 1e-6);
+
+  if row < p.rows {
+    let target_row = p.output_offset4 + row * p.output_stride4;
+    for (var i = local.x; i < p.output_stride4; i += LANES) {
+      var value = vec4f();
+      if i < width4 {
+        value = (input[start + i] - mean) * scale;
+        if AFFINE {
+          value = value * gamma[i] + beta[i];
+        }
+        value = select(vec4f(), value, vec4u(4 * i) + vec4u(0, 1, 2, 3) < vec4u(p.width));
+      }
+      output[target_row + i] = result4(value);
+    }
+  }
+}

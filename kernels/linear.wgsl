@@ -1,0 +1,124 @@
+// Linear layer for GPUs: a tile in workgroup memory.
+//
+//   output[m, n] = epilogue(Σ_k input[m, k] · weight[k, n] + bias[n])
+//   epilogue: nothing | GELU (erf) | + residual row, from the output itself or from a table that repeats
+//
+// input  [rows, depth]  elem, row-major        weight [depth, cols] elem, depth-major (packed so at load)
+// bias   [cols]         f32                    table  [period, cols] f32
+// output [rows, cols]   result, row-major
+// Rows and columns sit at offsets and strides of their own, all counted in vec4s, so that one weight holds query, key
+// and value side by side and any part of it can be applied to any run of rows. depth and cols are multiples of 4:
+// packing pads with zeros.
+//
+// One workgroup: WIDTH × HEIGHT invocations, each ROWS rows × 4 columns, f32 accumulators. Per step it stages
+// DEPTH4 vec4s of depth: input HEIGHT·ROWS × DEPTH4 and weight 4·DEPTH4 × WIDTH vec4s.
+// Workgroup memory: 16 · DEPTH4 · (HEIGHT·ROWS + 4·WIDTH) bytes in f32, 12 KB at 16 × 16 × 8 rows × DEPTH4 4.
+// Invocations along x share an input row (a broadcast) and read neighbouring weight vectors (no bank conflict).
+// Generated in front: elem, elem4, result, result4, ROWS, DEPTH4.
+
+override WIDTH: u32 = 16;
+override HEIGHT: u32 = 16;
+override GELU: bool = false;
+/// 0: none. 1: the residual row is read from the output buffer. 2: from `table`, at row modulo `period`.
+override RESIDUAL: u32 = 0;
+
+struct Parameters {
+  rows: u32,
+  cols4: u32,
+  depth4: u32,
+  input_offset4: u32,
+  input_stride4: u32,
+  weight_offset4: u32,
+  weight_stride4: u32,
+  output_offset4: u32,
+  output_stride4: u32,
+  residual_offset4: u32,
+  period: u32,
+}
+
+@group(0) @binding(0) var<storage, read> input: array<elem4>;
+@group(0) @binding(1) var<storage, read> weight: array<elem4>;
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(3) var<storage, read> table: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> output: array<result4>;
+@group(1) @binding(0) var<uniform> p: Parameters;
+
+var<workgroup> input_tile: array<elem4, HEIGHT * ROWS * DEPTH4>;
+var<workgroup> weight_tile: array<elem4, 4 * DEPTH4 * WIDTH>;
+
+/// erf by Abramowitz and Stegun 7.1.26: absolute error ≤ 1.5e-7, the resolution of f32 around 1.
+fn erf(x: vec4f) -> vec4f {
+  let t = 1.0 / (1.0 + 0.3275911 * abs(x));
+  let series = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
+  return sign(x) * (1.0 - series * exp(-x * x));
+}
+
+fn epilogue(sum: vec4f, row: u32, col4: u32) {
+  let at = p.output_offset4 + row * p.output_stride4 + col4;
+  var value = sum + bias[p.weight_offset4 + col4];
+  if GELU {
+    value = 0.5 * value * (1.0 + erf(value * 0.70710678118654752));
+  }
+  if RESIDUAL == 1 {
+    value += vec4f(output[p.residual_offset4 + row * p.output_stride4 + col4]);
+  } else if RESIDUAL == 2 {
+    value += table[(row % p.period) * p.cols4 + col4];
+  }
+  output[at] = result4(value);
+}
+
+@compute @workgroup_size(WIDTH, HEIGHT)
+fn tiled(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_id) local: vec3u,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let first_row = group.y * HEIGHT * ROWS;
+  let first_col4 = group.x * WIDTH;
+  let last_row = p.rows - 1;
+  let threads = WIDTH * HEIGHT;
+  var sums: array<vec4f, ROWS>;
+
+  for (var depth4 = 0u; depth4 < p.depth4; depth4 += DEPTH4) {
+    for (var i = index; i < HEIGHT * ROWS * DEPTH4; i += threads) {
+      let row = min(first_row + i / DEPTH4, last_row);
+      let k4 = depth4 + i % DEPTH4;
+      var value = elem4();
+      if k4 < p.depth4 {
+        value = input[p.input_offset4 + row * p.input_stride4 + k4];
+      }
+      input_tile[i] = value;
+    }
+    for (var i = index; i < 4 * DEPTH4 * WIDTH; i += threads) {
+      let k = 4 * depth4 + i / WIDTH;
+      let col4 = first_col4 + i % WIDTH;
+      var value = elem4();
+      if k < 4 * p.depth4 && col4 < p.cols4 {
+        value = weight[p.weight_offset4 + k * p.weight_stride4 + col4];
+      }
+      weight_tile[i] = value;
+    }
+    workgroupBarrier();
+
+    for (var k4 = 0u; k4 < DEPTH4; k4++) {
+      let w = mat4x4f(
+        vec4f(weight_tile[(4 * k4 + 0) * WIDTH + local.x]),
+        vec4f(weight_tile[(4 * k4 + 1) * WIDTH + local.x]),
+        vec4f(weight_tile[(4 * k4 + 2) * WIDTH + local.x]),
+        vec4f(weight_tile[(4 * k4 + 3) * WIDTH + local.x]),
+      );
+      for (var r = 0u; r < ROWS; r++) {
+        sums[r] += w * vec4f(input_tile[(local.y * ROWS + r) * DEPTH4 + k4]);
+      }
+    }
+    workgroupBarrier();
+  }
+
+  let col4 = first_col4 + local.x;
+  for (var r = 0u; r < ROWS; r++) {
+    let row = first_row + local.y * ROWS + r;
+    if row < p.rows && col4 < p.cols4 {
+      epilogue(sums[r], row, col4);
+    }
+  }
+}

@@ -1,0 +1,46 @@
+/**
+ * Every failure that a caller can act on is a `StylizingError`: a stable `code` to branch on and a `fix`, the
+ * sentence that says what to do. The message holds both, so that a bare `console.error` is already useful.
+ *
+ * | code | meaning |
+ * |---|---|
+ * | `ARGUMENT` | an argument of a call or of the command is missing, of the wrong type or out of range |
+ * | `CONFIG` | a model configuration that cannot exist, or that contradicts its weights |
+ * | `CHECKPOINT` | a weights file that is damaged, of an unsupported format, or lacks a tensor |
+ * | `DOWNLOAD` | a checkpoint could not be fetched, or arrived damaged |
+ * | `IMAGE` | an image could not be read, or is too large |
+ * | `OUTPUT` | a result could not be written |
+ * | `NO_ADAPTER` | no usable GPU adapter, neither hardware nor software |
+ * | `GPU` | the device failed: a shader did not compile, validation failed, memory ran out |
+ * | `DEVICE_LOST` | the device was lost and a second one failed too |
+ * | `DISPOSED` | an object was used after `dispose()` |
+ */
+export type ErrorCode =
+  | "ARGUMENT"
+  | "CONFIG"
+  | "CHECKPOINT"
+  | "DOWNLOAD"
+  | "IMAGE"
+  | "OUTPUT"
+  | "NO_ADAPTER"
+  | "GPU"
+  | "DEVICE_LOST"
+  | "DISPOSED";
+
+export class StylizingError extends Error {
+  override readonly name = "StylizingError";
+  readonly code: ErrorCode;
+  /** What to do about it, one or two sentences. */
+  readonly fix: string;
+
+  constructor(code: ErrorCode, problem: string, fix: string, options?: { cause?: unknown }) {
+    super(`${problem} ${fix}`, options);
+    this.code = code;
+    this.fix = fix;
+  }
+}
+
+/** The text of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,50 @@
+import { createRequire } from "node:module";
+import { StylizingError } from "../errors.js";
+
+/**
+ * Dawn's Node binding, loaded on first use and never installed on `globalThis`: other copies of WebGPU in the same
+ * process keep theirs, and `import "stylizing-vit"` itself cannot fail for want of a system library.
+ */
+
+/** WebGPU's own constants; the binding exports them, the type package declares them as globals. */
+export const BufferUsage = { MAP_READ: 1, MAP_WRITE: 2, COPY_SRC: 4, COPY_DST: 8, UNIFORM: 64, STORAGE: 128, QUERY_RESOLVE: 512 } as const;
+export const MAP_READ = 1;
+export const COMPUTE_STAGE = 4;
+
+/**
+ * Flags of every instance. `vulkan_enable_f16_on_nvidia` only makes the feature visible: it is asked for after its trial.
+ * `disable_robustness` drops the bounds checks that Dawn adds to every access; each kernel guards its own, and tests hold
+ * them to it. Quantised timestamps (65 µs) are too coarse to measure a kernel with.
+ */
+const ENABLED = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "use_vulkan_memory_model", "disable_robustness"];
+const DISABLED = ["timestamp_quantization"];
+
+type CreateGpu = (flags: string[]) => GPU;
+
+let create: CreateGpu | undefined;
+
+async function binding(): Promise<CreateGpu> {
+  try {
+    create ??= ((await import("webgpu")) as unknown as { create: CreateGpu }).create;
+    return create;
+  } catch (cause) {
+    throw new StylizingError(
+      "NO_ADAPTER",
+      `The WebGPU binding could not be loaded on ${process.platform}-${process.arch}: ${cause instanceof Error ? cause.message : cause}.`,
+      "It needs Linux (glibc 2.34 or later, x64 or arm64), macOS or Windows; reinstall with `npm install webgpu`.",
+      { cause },
+    );
+  }
+}
+
+/** A new Dawn instance; `backend` names one (`null` validates shaders and executes nothing). */
+export async function createInstance(backend?: "null"): Promise<GPU> {
+  const flags = [`enable-dawn-features=${ENABLED.join(",")}`, `disable-dawn-features=${DISABLED.join(",")}`];
+  if (backend) flags.push(`backend=${backend}`);
+  return (await binding())(flags);
+}
+
+/** Version of the installed binding, for reports. */
+export function bindingVersion(): string {
+  return (createRequire(import.meta.url)("webgpu/package.json") as { version: string }).version;
+}

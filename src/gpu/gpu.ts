@@ -1,0 +1,248 @@
+import { messageOf, StylizingError } from "../errors.js";
+import { BufferUsage, createInstance } from "./dawn.js";
+import { halfVerdict } from "./half-trial.js";
+import { PipelineCache } from "./pipelines.js";
+import { type AdapterFacts, isSoftware, LIMITS, makeProfile, type Precision, type Profile } from "./profile.js";
+import { openSoftwareDriver, softwareDriverAvailable } from "./swiftshader.js";
+
+export type AdapterChoice = "auto" | "hardware" | "software";
+
+export interface GpuOptions {
+  /** `auto` takes hardware where there is some, else a software adapter. `STYLIZING_VIT_ADAPTER` sets the default. */
+  adapter?: AdapterChoice;
+  precision?: Precision;
+  /** A device of the caller's own. It is used as it is and never destroyed. */
+  device?: GPUDevice;
+}
+
+/** A device, what it can do, and what was allocated on it. */
+export class Gpu implements Disposable {
+  readonly device: GPUDevice;
+  readonly facts: AdapterFacts;
+  readonly profile: Profile;
+  readonly pipelines: PipelineCache;
+  /** Resolves with the reason when the device is gone, unless `dispose()` was what ended it. */
+  readonly lost: Promise<string>;
+  #isLost = false;
+  readonly #owned: boolean;
+  readonly #buffers = new Map<GPUBuffer, number>();
+  #bytes = 0;
+  #disposed = false;
+
+  constructor(device: GPUDevice, facts: AdapterFacts, profile: Profile, owned: boolean) {
+    this.device = device;
+    this.facts = facts;
+    this.profile = profile;
+    this.pipelines = new PipelineCache(device, profile);
+    this.#owned = owned;
+    this.lost = new Promise((resolve) => {
+      device.lost.then((info) => {
+        this.#isLost = true;
+        if (!this.#disposed) resolve(info.message || info.reason || "no reason given");
+      });
+    });
+  }
+
+  get isLost(): boolean {
+    return this.#isLost;
+  }
+
+  /** Bytes of the buffers alive on the device that came from `buffer()`. */
+  get allocatedBytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether the device is ours, so that a lost one can be replaced. */
+  get owned(): boolean {
+    return this.#owned;
+  }
+
+  /**
+   * Allocates a buffer of at least `bytes`, rounded up to 16 so that every vec4 view of it fits.
+   * @throws StylizingError `GPU` where it exceeds a limit; memory that runs out shows in `checked()`.
+   */
+  buffer(label: string, bytes: number, usage: number): GPUBuffer {
+    const size = Math.max(16, Math.ceil(bytes / 16) * 16);
+    const limit = this.profile.limits.maxBufferSize;
+    if (size > limit) {
+      throw new StylizingError(
+        "GPU",
+        `The buffer "${label}" needs ${size} bytes, and this device allows ${limit}.`,
+        "Use a smaller batch or a smaller model.",
+      );
+    }
+    const buffer = this.device.createBuffer({ label, size, usage });
+    this.#buffers.set(buffer, size);
+    this.#bytes += size;
+    return buffer;
+  }
+
+  storage(label: string, bytes: number): GPUBuffer {
+    return this.buffer(label, bytes, BufferUsage.STORAGE | BufferUsage.COPY_DST | BufferUsage.COPY_SRC);
+  }
+
+  release(...buffers: GPUBuffer[]): void {
+    for (const buffer of buffers) {
+      const size = this.#buffers.get(buffer);
+      if (size === undefined) continue;
+      this.#buffers.delete(buffer);
+      this.#bytes -= size;
+      buffer.destroy();
+    }
+  }
+
+  /**
+   * Runs `work` and turns what the device reports about it into an error.
+   * @throws StylizingError `GPU` on a validation error or where memory ran out (`cause` is then `"out-of-memory"`).
+   */
+  async checked<T>(what: string, work: () => T | Promise<T>): Promise<T> {
+    this.device.pushErrorScope("validation");
+    this.device.pushErrorScope("out-of-memory");
+    let result: T | undefined;
+    let failure: unknown;
+    try {
+      result = await work();
+    } catch (error) {
+      failure = error;
+    }
+    const memory = await this.device.popErrorScope();
+    const validation = await this.device.popErrorScope();
+    if (failure) throw failure;
+    if (memory) {
+      throw new StylizingError("GPU", `The device ran out of memory (${what}): ${memory.message}.`, "Use a smaller batch.", {
+        cause: "out-of-memory",
+      });
+    }
+    if (validation) {
+      throw new StylizingError("GPU", `The device refused ${what}: ${validation.message}.`, "Please report this with the output of `stylizing-vit doctor`.");
+    }
+    return result as T;
+  }
+
+  /** Destroys what was allocated, and the device if it is ours: a living device keeps the process from exiting. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.release(...this.#buffers.keys());
+    if (this.#owned) this.device.destroy();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+function factsOf(info: GPUAdapterInfo, features: Iterable<string>, limits: GPUSupportedLimits): AdapterFacts {
+  return {
+    vendor: info.vendor,
+    architecture: info.architecture,
+    device: info.device,
+    description: info.description,
+    isFallbackAdapter: (info as { isFallbackAdapter?: boolean }).isFallbackAdapter ?? false,
+    features: new Set(features),
+    limits: Object.fromEntries(LIMITS.map((name) => [name, limits[name]])) as AdapterFacts["limits"],
+  };
+}
+
+/** A name people recognise, such as `SwiftShader Device (Subzero)`. */
+export function adapterName(facts: AdapterFacts): string {
+  return facts.device || facts.architecture || facts.vendor || "unnamed adapter";
+}
+
+/** Whether the system's own Vulkan loader can be opened. Asking Dawn instead makes it print a warning where it cannot. */
+function systemVulkan(): boolean {
+  if (process.platform !== "linux") return true;
+  try {
+    process.dlopen({ exports: {} }, "libvulkan.so.1");
+    return true;
+  } catch (error) {
+    return !String(error).includes("cannot open shared object file");
+  }
+}
+
+// One instance each for the life of the process: a second Dawn instance with other flags has been seen to crash it.
+let systemInstance: Promise<GPU> | undefined;
+let softwareInstance: Promise<GPU> | undefined;
+
+/** Adapters that answer are listed in `seen`, for the message where none fits. */
+async function findAdapter(choice: AdapterChoice, seen: string[]): Promise<GPUAdapter | null> {
+  // Opening our own driver points this process's Vulkan loader at it, so the system's adapters are asked for first.
+  if (choice !== "software" && systemVulkan() && !softwareInstance) {
+    systemInstance ??= createInstance();
+    const adapter = await (await systemInstance).requestAdapter({ powerPreference: "high-performance" });
+    if (adapter) {
+      const facts = factsOf(adapter.info, adapter.features, adapter.limits);
+      seen.push(adapterName(facts));
+      if (choice === "auto" || !isSoftware(facts)) return adapter;
+    }
+  }
+  if (choice === "hardware") return null;
+  if (softwareDriverAvailable()) {
+    try {
+      openSoftwareDriver();
+    } catch (error) {
+      seen.push(`SwiftShader (${messageOf(error)})`);
+      return null;
+    }
+    softwareInstance ??= createInstance();
+    return (await softwareInstance).requestAdapter();
+  }
+  systemInstance ??= createInstance();
+  return systemVulkan() ? (await systemInstance).requestAdapter({ forceFallbackAdapter: true }) : null;
+}
+
+function noAdapter(choice: AdapterChoice, seen: readonly string[]): StylizingError {
+  const found = seen.length > 0 ? `found only ${seen.join(", ")}` : "found none";
+  const driver = process.platform === "linux" ? "Install a Vulkan driver (on Linux also `libvulkan1`) for your GPU" : "Update your GPU driver";
+  return new StylizingError(
+    "NO_ADAPTER",
+    `No ${choice === "auto" ? "usable" : choice} GPU adapter (${found}).`,
+    `${driver}, or run on the CPU with \`npm install @sparticuz/chromium@147.0.0\` (Linux x64, slow) and \`--adapter software\`. \`stylizing-vit doctor\` tells more.`,
+  );
+}
+
+/** Facts and profile of a device that the caller owns: what it was created with counts, not what its adapter could do. */
+function wrapDevice(device: GPUDevice, precision: Precision): Gpu {
+  const facts = factsOf(device.adapterInfo, device.features, device.limits);
+  const verdict = { ok: true, reason: "the caller's device has shader-f16" };
+  return new Gpu(device, facts, requireTier(makeProfile(facts, precision, verdict), precision), false);
+}
+
+function requireTier(profile: Profile, precision: Precision): Profile {
+  if (precision === "f16" && profile.tier !== "f16") {
+    throw new StylizingError("GPU", `f16 is not to be had here: ${profile.notes.join("; ")}.`, "Use precision auto or f32.");
+  }
+  return profile;
+}
+
+/**
+ * Opens a device.
+ * @throws StylizingError `NO_ADAPTER` where no adapter fits, `GPU` where the device cannot be created or f16 was asked
+ *   for and is not to be had.
+ */
+export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
+  const precision = options.precision ?? "auto";
+  if (options.device) return wrapDevice(options.device, precision);
+
+  const fromEnvironment = process.env.STYLIZING_VIT_ADAPTER;
+  const choice = options.adapter ?? (fromEnvironment as AdapterChoice | undefined) ?? "auto";
+  if (!["auto", "hardware", "software"].includes(choice)) {
+    throw new StylizingError("ARGUMENT", `Unknown adapter "${choice}".`, "Use auto, hardware or software.");
+  }
+  const seen: string[] = [];
+  const adapter = await findAdapter(choice, seen);
+  if (!adapter) throw noAdapter(choice, seen);
+  const facts = factsOf(adapter.info, adapter.features, adapter.limits);
+  const verdict = precision !== "f32" && facts.features.has("shader-f16") ? await halfVerdict(facts, choice) : undefined;
+  const profile = requireTier(makeProfile(facts, precision, verdict), precision);
+  try {
+    const device = await adapter.requestDevice({
+      label: "stylizing-vit",
+      requiredFeatures: profile.features as GPUFeatureName[],
+      requiredLimits: profile.limits,
+    });
+    return new Gpu(device, facts, profile, true);
+  } catch (cause) {
+    throw new StylizingError("GPU", `The adapter ${adapterName(facts)} gave no device: ${messageOf(cause)}.`, "Run `stylizing-vit doctor`.", { cause });
+  }
+}

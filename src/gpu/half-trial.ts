@@ -1,0 +1,74 @@
+import { execFile } from "node:child_process";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { cacheFolder } from "./cache-folder.js";
+import { bindingVersion } from "./dawn.js";
+import type { AdapterFacts } from "./profile.js";
+
+/**
+ * Some drivers abort the process, with no error to catch, when a shader uses 16-bit floats. So the first time that a
+ * driver is met a child process tries it on a product with a known result, and the verdict is remembered.
+ */
+
+export interface Verdict {
+  ok: boolean;
+  reason: string;
+}
+
+const TRIAL_SECONDS = 60;
+
+/** Set in the child, where the trial itself must not wait for its own verdict. */
+export const TRIAL_VARIABLE = "STYLIZING_VIT_HALF_TRIAL";
+
+function key(facts: AdapterFacts): string {
+  return [bindingVersion(), facts.vendor, facts.architecture, facts.device, facts.description].join("|");
+}
+
+function remembered(path: string): Record<string, Verdict> {
+  try {
+    const parsed: unknown = JSON.parse(readFileSync(path, "utf8"));
+    return parsed && typeof parsed === "object" ? (parsed as Record<string, Verdict>) : {};
+  } catch {
+    return {}; // missing or damaged: the trial is made again
+  }
+}
+
+/** Runs the trial program and reads its fate: exit 0 is a pass, anything else, a signal included, is not. */
+export function runTrial(program: string, adapter: string): Promise<Verdict> {
+  return new Promise((resolve) => {
+    execFile(
+      process.execPath,
+      [program, adapter],
+      { timeout: TRIAL_SECONDS * 1000, killSignal: "SIGKILL", env: { ...process.env, [TRIAL_VARIABLE]: "1" } },
+      (error, _stdout, stderr) => {
+        if (!error) return resolve({ ok: true, reason: "passed" });
+        const last = stderr.trim().split("\n").pop() ?? "";
+        if (error.killed) return resolve({ ok: false, reason: `no answer in ${TRIAL_SECONDS} s` });
+        resolve({ ok: false, reason: error.signal ? `the process died of ${error.signal}` : last || `exit code ${error.code}` });
+      },
+    );
+  });
+}
+
+/** Whether 16-bit arithmetic works on this driver: from memory, else by a trial in a child process. */
+export async function halfVerdict(
+  facts: AdapterFacts,
+  adapter: string,
+  options: { program?: string; file?: string } = {},
+): Promise<Verdict> {
+  if (process.env[TRIAL_VARIABLE]) return { ok: true, reason: "this is the trial" };
+  const file = options.file ?? join(cacheFolder(), "half-verdicts.json");
+  const known = remembered(file)[key(facts)];
+  if (typeof known?.ok === "boolean") return known;
+  const verdict = await runTrial(options.program ?? fileURLToPath(new URL("./half-trial-child.js", import.meta.url)), adapter);
+  try {
+    mkdirSync(dirname(file), { recursive: true });
+    const partial = `${file}.${process.pid}.partial`;
+    writeFileSync(partial, JSON.stringify({ ...remembered(file), [key(facts)]: verdict }, null, 2));
+    renameSync(partial, file);
+  } catch {
+    // A cache that cannot be written costs a second next time and nothing else.
+  }
+  return verdict;
+}

@@ -1,0 +1,99 @@
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { constants } from "node:os";
+import { dirname, join } from "node:path";
+
+import { brotliDecompressSync } from "node:zlib";
+import { cacheFolder } from "./cache-folder.js";
+
+/**
+ * A Vulkan driver that runs on the CPU, for machines that have none: SwiftShader, as the npm package
+ * `@sparticuz/chromium` carries it (Linux x64). Nothing is installed: the archive is unpacked into a cache folder and
+ * its loader opened by this process alone.
+ */
+
+const PACKAGE = "@sparticuz/chromium";
+const WANTED = ["libvulkan.so.1", "libvk_swiftshader.so", "vk_swiftshader_icd.json"];
+
+/** Of `dlopen`, and not among Node's constants. Dawn opens `libvulkan.so.1` by name and finds ours, provided that it stays loaded for good. */
+const RTLD_NODELETE = 0x1000;
+
+/** Path of the archive inside the optional package, or undefined where the package is not installed. */
+function archivePath(): string | undefined {
+  try {
+    const entry = createRequire(import.meta.url).resolve(PACKAGE);
+    for (let folder = dirname(entry); folder !== dirname(folder); folder = dirname(folder)) {
+      const path = join(folder, "bin", "swiftshader.tar.br");
+      if (existsSync(path)) return path;
+    }
+  } catch {
+    // Not installed: the caller says so, with the cure.
+  }
+  return undefined;
+}
+
+/** Whether this machine could use the software driver: the right platform and the optional package installed. */
+export function softwareDriverAvailable(): boolean {
+  return process.platform === "linux" && process.arch === "x64" && archivePath() !== undefined;
+}
+
+/** Regular files of an uncompressed tar archive (ustar, short names), by base name. */
+function untar(archive: Buffer): Map<string, Buffer> {
+  const files = new Map<string, Buffer>();
+  for (let at = 0; at + 512 <= archive.length && archive[at] !== 0; ) {
+    const name = archive.toString("latin1", at, at + 100).replace(/\0.*$/s, "");
+    const size = Number.parseInt(archive.toString("latin1", at + 124, at + 136), 8);
+    files.set(name.split("/").pop() ?? name, archive.subarray(at + 512, at + 512 + size));
+    at += 512 + Math.ceil(size / 512) * 512;
+  }
+  return files;
+}
+
+/** Unpacks the driver once per archive version; two processes may do it at once, the first rename wins. */
+function unpack(archive: string): string {
+  const bytes = readFileSync(archive);
+  const version = createHash("sha256").update(bytes).digest("hex").slice(0, 16);
+  const folder = join(cacheFolder(), `swiftshader-${version}`);
+  if (WANTED.every((name) => existsSync(join(folder, name)))) return folder;
+
+  const partial = `${folder}.${process.pid}.partial`;
+  mkdirSync(partial, { recursive: true });
+  const files = untar(brotliDecompressSync(bytes));
+  for (const name of WANTED) {
+    const file = files.get(name);
+    if (!file) throw new Error(`${archive} does not contain ${name}`);
+    writeFileSync(join(partial, name), file);
+  }
+  try {
+    renameSync(partial, folder);
+  } catch (error) {
+    rmSync(partial, { recursive: true, force: true });
+    if (!WANTED.every((name) => existsSync(join(folder, name)))) throw error;
+  }
+  return folder;
+}
+
+let opened: string | undefined;
+
+/**
+ * Makes SwiftShader the Vulkan driver of this process and returns the folder it was unpacked to. It must come before
+ * the first Dawn instance that is to see it; calling it again does nothing.
+ * @throws Error where the package is missing or the archive is damaged.
+ */
+export function openSoftwareDriver(): string {
+  if (opened) return opened;
+  const archive = archivePath();
+  if (!archive) throw new Error(`the npm package ${PACKAGE} is not installed`);
+  const folder = unpack(archive);
+  process.env.VK_DRIVER_FILES = join(folder, "vk_swiftshader_icd.json");
+  const module = { exports: {} };
+  try {
+    process.dlopen(module, join(folder, "libvulkan.so.1"), constants.dlopen.RTLD_NOW | RTLD_NODELETE);
+  } catch (error) {
+    // A Vulkan loader is not a Node add-on and Node says so, after it has loaded it: that is all we want.
+    if (!String(error).includes("did not self-register")) throw error;
+  }
+  opened = folder;
+  return folder;
+}

@@ -1,0 +1,296 @@
+// Fetches published checkpoints into the cache that Python's huggingface_hub also uses:
+//
+//   models--owner--name/refs/<branch>                  the commit a branch stood for when it was first used
+//   models--owner--name/snapshots/<commit>/<file>      relative links to blobs
+//   models--owner--name/blobs/<etag>                   sha256 of a large file, git's sha1 of a small one
+//   models--owner--name/blobs/<etag>[.<owner>].partial bytes so far; the owner is `<host>-<pid>-<random>`
+//
+// Processes never wait for each other. Whoever downloads writes to a partial file of its own; bytes left behind are
+// taken over by renaming, which only one process can win, and handed back the same way. So nothing has to be unlocked
+// after a crash, at the price that two processes that start together both fetch the file. Should a live partial be
+// taken for an abandoned one, both write the same bytes to the same places. A file gets its final name only by a
+// rename after its digest was right.
+import { randomBytes } from "node:crypto";
+import { constants, copyFile, mkdir, open, readdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import { dirname, join, relative } from "node:path";
+import { StylizingError } from "../errors.js";
+import { resolveModelName } from "./catalogue.js";
+import { readShardIndex } from "./checkpoint.js";
+import { type DownloadProgress, disk, failed, type RemoteFile, request, retrying, type Session, Transfer } from "./transfer.js";
+
+export type { DownloadProgress } from "./transfer.js";
+
+export interface DownloadOptions {
+  /** Branch, tag or commit; `main` unless the name says `@revision`. */
+  readonly revision?: string | undefined;
+  /** Default: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`. */
+  readonly cacheDir?: string | undefined;
+  /** Default: `HF_ENDPOINT`, else the Hugging Face Hub. */
+  readonly endpoint?: string | undefined;
+  /** Use the cache only. Default: whether `HF_HUB_OFFLINE` is set. */
+  readonly offline?: boolean | undefined;
+  /** Ask again which commit the branch stands for. Otherwise the recorded one is used, so that runs repeat. */
+  readonly refresh?: boolean | undefined;
+  /** Stops the download; the bytes so far stay for the next call. */
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
+  /** For a proxy or a test. */
+  readonly fetch?: typeof globalThis.fetch | undefined;
+  /** Milliseconds before the first retry (500); doubles each time. */
+  readonly retryDelay?: number | undefined;
+}
+
+export interface DownloadedCheckpoint {
+  /** The snapshot's folder, to be opened as a checkpoint. */
+  readonly folder: string;
+  /** The commit. */
+  readonly revision: string;
+  /** File names in `folder`, weights last. */
+  readonly files: readonly string[];
+}
+
+const CONFIG = "config.json";
+const WEIGHTS = "model.safetensors";
+const INDEX = "model.safetensors.index.json";
+const COMMIT = /^[0-9a-f]{40}$/;
+/** A partial file of another machine, untouched for so long (ms), has been abandoned. */
+const ABANDONED = 3_600_000;
+const HOST = hostname().replace(/[^\w-]/g, "_");
+
+/**
+ * Brings a published checkpoint into the cache, or finds it there. A revision that was once fetched completely is used
+ * without any request. Needs no token for public models; `HF_TOKEN` is sent to the endpoint when set.
+ * @param name as in `resolveModelName`
+ * @throws StylizingError `ARGUMENT` for an unknown name or a malformed revision or endpoint; `DOWNLOAD` when it is neither
+ * cached nor to be had, arrives damaged or cannot be stored; `CHECKPOINT` for a malformed index of shards; the signal's
+ * reason when aborted
+ */
+export async function downloadCheckpoint(name: string, options: DownloadOptions = {}): Promise<DownloadedCheckpoint> {
+  options.signal?.throwIfAborted();
+  const { entry, revision: named } = resolveModelName(name);
+  const { repo } = entry;
+  const revision = options.revision ?? named ?? "main";
+  if (!/^[\w.-]+(\/[\w.-]+)*$/.test(revision) || revision.split("/").some((part) => /^\.+$/.test(part))) {
+    throw new StylizingError("ARGUMENT", `"${revision}" is not a revision.`, "Give a branch, a tag or a 40-digit commit.");
+  }
+  // Loaded here, not above: a process that opens local weights need not pay for it.
+  const hub = await import("@huggingface/hub");
+  const cache = options.cacheDir ?? hub.getHFHubCachePath();
+  const root = join(cache, hub.getRepoFolderName({ type: "model", name: repo }));
+  const snapshotOf = (commit: string) => join(root, "snapshots", commit);
+  const pinned = COMMIT.test(revision);
+  const ref = join(root, "refs", revision);
+  const recorded = pinned ? revision : await recordedCommit(ref);
+  const offline = options.offline ?? /^(1|true|yes|on)$/i.test(process.env.HF_HUB_OFFLINE ?? "");
+  const known = options.refresh && !offline && !pinned ? undefined : recorded;
+  if (known !== undefined) {
+    const files = await cachedFiles(snapshotOf(known));
+    if (files !== undefined) return { folder: snapshotOf(known), revision: known, files };
+  }
+  if (offline) {
+    throw new StylizingError(
+      "DOWNLOAD",
+      `${entry.name} (revision ${revision}) is not in the cache ${cache}, and downloads are off.`,
+      "Run once without HF_HUB_OFFLINE, or copy the cache from a machine that has it.",
+    );
+  }
+
+  const stop = new AbortController();
+  const session: Session = {
+    repo,
+    revision,
+    endpoint: checkedEndpoint(options.endpoint ?? (process.env.HF_ENDPOINT || hub.HUB_URL)),
+    signal: options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal,
+    report: (progress) => {
+      try {
+        options.onProgress?.(progress);
+      } catch (error) {
+        stop.abort(error); // else the caller's own mistake would look like a lost connection, and be retried
+        throw error;
+      }
+    },
+    fetch: options.fetch ?? globalThis.fetch,
+    retryDelay: options.retryDelay ?? 500,
+  };
+  const api = {
+    hubUrl: session.endpoint,
+    fetch: (url: string | URL | Request, init?: RequestInit) => request(session, String(url), init),
+  };
+  let commit = known ?? "";
+  if (known === undefined) {
+    const info = await retrying(session, () => hub.modelInfo({ ...api, name: repo, revision, additionalFields: ["sha"] }));
+    commit = String(info.sha);
+    if (!COMMIT.test(commit)) throw failed(session, "the answer names no commit", "Check the endpoint.");
+  }
+  const folder = snapshotOf(commit);
+  let files = await cachedFiles(folder);
+  if (files === undefined) {
+    const look = async (paths: string[]): Promise<RemoteFile[]> => {
+      const infos = await retrying(session, () => hub.pathsInfo({ ...api, repo, revision: commit, paths }));
+      return infos.filter((info) => paths.includes(info.path)).map((info) => remoteFile(session, commit, info));
+    };
+    await fetchSnapshot(session, join(root, "blobs"), folder, look);
+    files = (await cachedFiles(folder)) ?? [];
+  }
+  // Recorded last, so that a branch never stands for a snapshot that is not there.
+  if (commit !== recorded) {
+    await disk(session, async () => {
+      await mkdir(dirname(ref), { recursive: true });
+      await replace(ref, (fresh) => writeFile(fresh, commit));
+    });
+  }
+  return { folder, revision: commit, files };
+}
+
+function checkedEndpoint(endpoint: string): string {
+  if (URL.canParse(endpoint) && /^https?:/i.test(endpoint)) return endpoint.replace(/\/+$/, "");
+  throw new StylizingError(
+    "ARGUMENT",
+    `The endpoint "${endpoint}" is not a web address.`,
+    "Give one like https://huggingface.co.",
+  );
+}
+
+/** Small files first and weights last: a snapshot with weights is complete. */
+async function fetchSnapshot(
+  session: Session,
+  blobs: string,
+  folder: string,
+  look: (paths: string[]) => Promise<RemoteFile[]>,
+): Promise<void> {
+  const found = new Map((await look([CONFIG, WEIGHTS, INDEX])).map((file) => [file.path, file]));
+  const weights = found.get(WEIGHTS) ?? found.get(INDEX);
+  const config = found.get(CONFIG);
+  if (weights === undefined) throw failed(session, `it has neither ${WEIGHTS} nor ${INDEX}`, "Choose another revision.");
+  if (config !== undefined) await store(session, blobs, config, folder);
+  await store(session, blobs, weights, folder);
+  if (weights.path === WEIGHTS) return;
+  const shards = [...new Set((await readShardIndex(join(folder, INDEX))).values())];
+  const there = await look(shards);
+  const missing = shards.find((shard) => !there.some((file) => file.path === shard));
+  if (missing !== undefined) throw failed(session, `it lacks ${missing}, which its index names`, "Choose another revision.");
+  for (const file of there) await store(session, blobs, file, folder);
+}
+
+/** What the Hub says of a file, checked: the digest becomes a file's name, the size decides when to stop. */
+function remoteFile(session: Session, commit: string, info: { path: string; size: number; oid?: string; lfs?: { oid: string } }) {
+  const etag = info.lfs?.oid ?? info.oid ?? "";
+  if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(etag) || !Number.isSafeInteger(info.size) || info.size < 0) {
+    throw failed(session, `the answer about ${info.path} has no digest or size`, "Check the endpoint.");
+  }
+  const url = `${session.endpoint}/${session.repo}/resolve/${commit}/${encodeURIComponent(info.path)}`;
+  return { path: info.path, url, size: info.size, etag };
+}
+
+async function recordedCommit(ref: string): Promise<string | undefined> {
+  const text = (await readFile(ref, "utf8").catch(() => "")).trim();
+  return COMMIT.test(text) ? text : undefined;
+}
+
+/** The files of a complete snapshot, weights last. Blobs were checked before they got their names, so presence is enough. */
+async function cachedFiles(folder: string): Promise<string[] | undefined> {
+  const has = async (file: string) => (await sizeOf(join(folder, file))) !== undefined;
+  const files = (await has(CONFIG)) ? [CONFIG] : [];
+  if (await has(WEIGHTS)) return [...files, WEIGHTS];
+  if (!(await has(INDEX))) return undefined;
+  const shards = [...new Set((await readShardIndex(join(folder, INDEX))).values())];
+  for (const shard of shards) if (!(await has(shard))) return undefined;
+  return [...files, INDEX, ...shards];
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  const info = await stat(path).catch(() => undefined);
+  return info?.isFile() ? info.size : undefined;
+}
+
+/** Makes sure of a file's blob and links it into the snapshot. */
+async function store(session: Session, blobs: string, file: RemoteFile, folder: string): Promise<void> {
+  const blob = join(blobs, file.etag);
+  if ((await sizeOf(blob)) !== file.size) await fetchBlob(session, file, blob);
+  await disk(session, async () => {
+    await mkdir(folder, { recursive: true });
+    // Windows allows links only to some users; a copy always works.
+    await replace(join(folder, file.path), (fresh) => symlink(relative(folder, blob), fresh).catch(() => copyFile(blob, fresh)));
+  });
+}
+
+/** Makes a file aside and renames it: nobody sees half of it, and whatever was there, a dangling link too, gives way. */
+async function replace(path: string, make: (fresh: string) => Promise<void>): Promise<void> {
+  const fresh = `${path}.${owner()}`;
+  try {
+    await make(fresh);
+    await rename(fresh, path);
+  } catch (error) {
+    await rm(fresh, { force: true });
+    throw error;
+  }
+}
+
+async function fetchBlob(session: Session, file: RemoteFile, blob: string): Promise<void> {
+  const partial = await disk(session, async () => {
+    await mkdir(dirname(blob), { recursive: true });
+    return claimPartial(dirname(blob), file.etag);
+  });
+  const handle = await disk(session, () => open(partial, constants.O_RDWR | constants.O_CREAT));
+  try {
+    try {
+      await new Transfer(session, file, handle).run();
+      await disk(session, () => handle.sync());
+    } finally {
+      await handle.close();
+    }
+    await disk(session, async () => {
+      try {
+        await rename(partial, blob);
+      } catch (error) {
+        // Another process was faster, and on Windows may have the blob open.
+        if ((await sizeOf(blob)) !== file.size) throw error;
+        await rm(partial, { force: true });
+      }
+      await rm(await claimPartial(dirname(blob), file.etag), { force: true }); // what others left meanwhile is of no use now
+    });
+  } catch (error) {
+    // Kept for the next call, unless there is nothing in it (as when it proved worthless).
+    if (!(await sizeOf(partial))) await rm(partial, { force: true });
+    else await rename(partial, join(dirname(blob), `${file.etag}.partial`)).catch(() => {});
+    throw error;
+  }
+}
+
+const owner = () => `${HOST}-${process.pid}-${randomBytes(4).toString("hex")}`;
+
+/** Takes over the longest partial file that nobody is writing to, and drops the rest; without any, names a new one. */
+async function claimPartial(blobs: string, etag: string): Promise<string> {
+  const free: { path: string; size: number }[] = [];
+  for (const file of await readdir(blobs)) {
+    if (!file.startsWith(`${etag}.`) || !file.endsWith(".partial")) continue;
+    const info = await stat(join(blobs, file)).catch(() => undefined);
+    if (info === undefined) continue;
+    const [, host, pid] = /\.([\w-]+)-(\d+)-[0-9a-f]+\.partial$/.exec(file) ?? [];
+    // Only on this machine can one ask whether the owner still lives.
+    const owned = pid !== undefined && (host !== HOST || isAlive(Number(pid)));
+    if (!owned || Date.now() - info.mtimeMs > ABANDONED) free.push({ path: join(blobs, file), size: info.size });
+  }
+  const mine = join(blobs, `${etag}.${owner()}.partial`);
+  let won = false;
+  for (const { path } of free.sort((a, b) => b.size - a.size)) {
+    if (won) await rm(path, { force: true });
+    else {
+      won = await rename(path, mine).then(
+        () => true,
+        () => false,
+      );
+    }
+  }
+  return mine;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}

@@ -1,0 +1,114 @@
+import { randomBytes } from "node:crypto";
+import { mkdir, open, realpath, rename, rm, stat, unlink } from "node:fs/promises";
+import path from "node:path";
+import { messageOf, StylizingError } from "../errors.js";
+
+/**
+ * Writes a file so that nobody ever sees half of it: into `.<name>.<pid>.<random>.partial` in the same folder, flushed to
+ * disk, then renamed over the target. The partial file is removed when anything fails. A link is written through.
+ * Throws `OUTPUT`; the target is then as it was before.
+ */
+export async function writeFileAtomic(file: string, bytes: Uint8Array | string): Promise<void> {
+  let partial: string | undefined;
+  try {
+    const target = await writableTarget(file);
+    // The name is cut so that a long one does not exceed the 255 bytes of most file systems.
+    partial = path.join(path.dirname(target), partialName(path.basename(target).slice(0, 40)));
+    const handle = await open(partial, "wx");
+    try {
+      await handle.writeFile(bytes);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(partial, target);
+  } catch (error) {
+    if (partial !== undefined) await rm(partial, { force: true }).catch(() => {});
+    throw outputError(file, error);
+  }
+}
+
+/**
+ * Creates a folder with its parents where it does not exist and writes a trial file into it, so that a long run fails
+ * at its start and not at its first result. Throws `OUTPUT`.
+ */
+export async function ensureOutputFolder(folder: string): Promise<void> {
+  try {
+    await makeFolder(folder);
+    const trial = path.join(folder, partialName("trial"));
+    await (await open(trial, "wx")).close();
+    await unlink(trial);
+  } catch (error) {
+    throw outputError(folder, error, "folder");
+  }
+}
+
+/** mkdir with `recursive` never returns where nothing can be created, /proc for one, so the parents are made by hand. */
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder);
+  } catch (error) {
+    const about = await stat(folder).catch(() => undefined);
+    if (about?.isDirectory()) return;
+    const parent = path.dirname(folder);
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || parent === folder) throw error;
+    await makeFolder(parent);
+    await mkdir(folder);
+  }
+}
+
+const partialName = (base: string): string => `.${base}.${process.pid}.${randomBytes(6).toString("hex")}.partial`;
+
+/** The file that is really meant. A rename over a device such as /dev/null would replace the device, so it is refused. */
+async function writableTarget(file: string): Promise<string> {
+  let target = file;
+  try {
+    target = await realpath(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return file;
+    throw error;
+  }
+  const about = await stat(target);
+  if (about.isDirectory()) throw Object.assign(new Error("it is a folder"), { code: "EISDIR" });
+  if (!about.isFile()) {
+    throw new StylizingError(
+      "OUTPUT",
+      `${file} is a device or a pipe and cannot be replaced by a file.`,
+      "Give the name of a file.",
+    );
+  }
+  return target;
+}
+
+/** What a failed write means and what to do about it. `kind` says what was to be written. */
+export function outputError(target: string, error: unknown, kind: "file" | "folder" = "file"): StylizingError {
+  if (error instanceof StylizingError) return error;
+  const cause = error as NodeJS.ErrnoException;
+  const folder = path.dirname(path.resolve(target));
+  const where = kind === "folder" ? `The folder ${target}` : target;
+  const [problem, fix] = ((): [string, string] => {
+    switch (cause?.code) {
+      case "ENOENT":
+        if (kind === "folder") return [`${where} cannot be created in ${folder}.`, "Write somewhere else."];
+        return [`${where} cannot be written: there is no folder ${folder}.`, "Create it or give another one."];
+      case "ENOTDIR":
+      case "EEXIST":
+        return [`${where} cannot be written: a file stands where a folder should be.`, "Remove that file or give another path."];
+      case "EISDIR":
+        return [`${where} cannot be written: it is a folder.`, "Give the name of a file in it, or remove the folder."];
+      case "EACCES":
+      case "EPERM":
+        return [`${where} may not be written.`, "Change the permissions or write somewhere else."];
+      case "EROFS":
+        return [`${where} is on a file system that is read-only.`, "Write somewhere else."];
+      case "ENOSPC":
+      case "EDQUOT":
+        return [`${where} could not be written: the disk is full.`, "Free some space or write to another disk."];
+      case "ENAMETOOLONG":
+        return [`${where} cannot be written: the name is too long.`, "Give a shorter one."];
+      default:
+        return [`${where} could not be written: ${messageOf(error)}.`, "Check the path and the disk."];
+    }
+  })();
+  return new StylizingError("OUTPUT", problem, fix, { cause: error });
+}

@@ -1,0 +1,204 @@
+import { readFile, stat } from "node:fs/promises";
+import path from "node:path";
+import sharp, { type Metadata } from "sharp";
+import { messageOf, StylizingError } from "../errors.js";
+import type { PixelImage } from "./types.js";
+
+/** 64 megapixels: 8 000 × 8 000, far above any tile and far below a whole slide. */
+export const DEFAULT_MAX_PIXELS = 64e6;
+
+export interface DecodeOptions {
+  /** 3 gives sRGB, 1 gives grey (ITU-R 601 luma, as Pillow's `convert("L")`). */
+  channels: 1 | 3;
+  /** More pixels than this are refused before anything is decoded. Default {@link DEFAULT_MAX_PIXELS}. */
+  maxPixels?: number | undefined;
+  /** Checked between the steps; what sharp has begun it finishes. */
+  signal?: AbortSignal | undefined;
+  /** What messages call the image; by default its file name, or "the image" for bytes. */
+  name?: string | undefined;
+}
+
+export interface DecodedImage extends PixelImage {
+  /** What the file was: "png", "jpeg", "webp", "tiff", "gif", "heif" (AVIF), "svg". */
+  readonly format: string;
+  /** Pages or frames in the file; only the first is decoded. */
+  readonly pages: number;
+}
+
+/**
+ * Reads an image file, or the bytes of one, into 8-bit sRGB or grey.
+ *
+ * Everything sharp was built with is read: PNG, JPEG, WebP, TIFF, GIF, AVIF, SVG. EXIF orientation is applied, ICC
+ * profiles and CMYK are converted to sRGB, transparency is laid over white (as on a light table), 16 bits become 8 by
+ * round(x / 257), and of an animation or a stack of pages the first is taken.
+ *
+ * Throws `IMAGE`, naming the file, for one that is missing, not a file, empty, damaged or cut short, too large, or of
+ * a kind that has no defined white (floating point, signed, 32-bit); `ARGUMENT` for an input that is neither a path
+ * nor bytes;
+ * the signal's reason when it is aborted.
+ */
+export async function decodeImage(input: string | Uint8Array, options: DecodeOptions): Promise<DecodedImage> {
+  const { channels, maxPixels = DEFAULT_MAX_PIXELS, signal } = options;
+  signal?.throwIfAborted();
+  if (typeof input !== "string" && !(input instanceof Uint8Array)) {
+    throw new StylizingError("ARGUMENT", "An image to decode was neither a path nor bytes.", "Give a file path or a Uint8Array.");
+  }
+  if (!Number.isSafeInteger(maxPixels) || maxPixels < 1) {
+    throw new StylizingError("ARGUMENT", `maxPixels is ${maxPixels}.`, "Give a whole number of pixels above 0.");
+  }
+  const name = options.name ?? (typeof input === "string" ? shortened(input) : "the image");
+  // The bytes are read here and not by sharp: libvips remembers files by name and may answer with an older content.
+  const bytes = typeof input === "string" ? await readBytes(input, name, maxPixels, signal) : input;
+  if (bytes.length === 0) {
+    throw new StylizingError(
+      "IMAGE",
+      `${name} is empty (0 bytes).`,
+      "Export or copy it again; the writing was probably interrupted.",
+    );
+  }
+
+  let header: Metadata;
+  try {
+    header = await sharp(bytes, { limitInputPixels: false }).metadata();
+  } catch (error) {
+    throw unreadable(name, error);
+  }
+  checkSize(name, header, maxPixels);
+  checkDepth(name, header);
+  signal?.throwIfAborted();
+
+  const wide = header.depth === "ushort";
+  // "warning" is the strictest level: a file cut short must not become an image with a grey lower half.
+  let pipeline = sharp(bytes, { failOn: "warning", limitInputPixels: maxPixels, autoOrient: true });
+  // sharp converts embedded profiles of 8-bit images by itself, and of 16-bit images only when told to.
+  if (wide && header.hasProfile) pipeline = pipeline.withIccProfile("srgb", { attach: false });
+  let raw: { data: Buffer; info: { width: number; height: number; channels: number } };
+  try {
+    raw = await pipeline
+      .toColourspace(wide ? "rgb16" : "srgb")
+      .raw({ depth: wide ? "ushort" : "uchar" })
+      .toBuffer({ resolveWithObject: true });
+  } catch (error) {
+    throw unreadable(name, error);
+  }
+  signal?.throwIfAborted();
+
+  const { width, height } = raw.info;
+  const { buffer, byteOffset, byteLength } = raw.data;
+  const samples = wide ? new Uint16Array(buffer, byteOffset, byteLength / 2) : new Uint8Array(buffer, byteOffset, byteLength);
+  const data = toBytes(samples, raw.info.channels, channels);
+  return { data, width, height, channels, format: header.format, pages: header.pages ?? 1 };
+}
+
+/** Pixels of 1 to 4 channels, 8 or 16 bits, to 8-bit grey or RGB; alpha over white. No copy where nothing changes. */
+function toBytes(samples: Uint8Array | Uint16Array, from: number, to: 1 | 3): Uint8Array {
+  if (samples instanceof Uint8Array && from === to) return samples;
+  const white = samples instanceof Uint16Array ? 65535 : 255;
+  const alpha = from === 2 || from === 4 ? from - 1 : undefined;
+  const grey = from < 3;
+  const count = samples.length / from;
+  const out = new Uint8Array(count * to);
+  for (let i = 0, at = 0, put = 0; i < count; i++, at += from) {
+    const opacity = alpha === undefined ? 1 : samples[at + alpha]! / white;
+    const level = (c: number): number => (((samples[at + c]! * opacity) / white + 1 - opacity) * 255 + 0.5) | 0;
+    const r = level(0);
+    const g = grey ? r : level(1);
+    const b = grey ? r : level(2);
+    if (to === 3) {
+      out[put++] = r;
+      out[put++] = g;
+      out[put++] = b;
+    } else {
+      out[put++] = (19595 * r + 38470 * g + 7471 * b + 32768) >> 16;
+    }
+  }
+  return out;
+}
+
+async function readBytes(file: string, name: string, maxPixels: number, signal: AbortSignal | undefined): Promise<Uint8Array> {
+  const scheme = /^(data):|^([a-z][a-z0-9+.-]+):\/\//i.exec(file);
+  if (scheme) {
+    const fix = /^file$/i.test(scheme[2] ?? "")
+      ? "Give the path itself; fileURLToPath() of node:url makes one."
+      : scheme[1]
+        ? "Decode its base64 part and pass the bytes as a Uint8Array."
+        : "Download it first and give the file's path, or pass the bytes as a Uint8Array.";
+    throw new StylizingError("IMAGE", `${name} is a URL, and images are read from files or bytes only.`, fix);
+  }
+  try {
+    const about = await stat(file); // before opening it: opening a pipe waits for its writer
+    if (about.isDirectory()) {
+      throw new StylizingError("IMAGE", `${name} is a folder, not an image.`, "Give the image files in it.");
+    }
+    if (!about.isFile()) {
+      throw new StylizingError("IMAGE", `${name} is a device or a pipe, not a file.`, "Give a regular file, or pass the bytes.");
+    }
+    // No file within the pixel limit needs more than four 16-bit channels a pixel; this spares reading a whole slide.
+    const most = maxPixels * 8 + 2 ** 24;
+    if (about.size > most) {
+      throw new StylizingError(
+        "IMAGE",
+        `${name} has ${megabytes(about.size)} MB; an image of ${megapixels(maxPixels)} megapixels, the limit, has at most ${megabytes(most)}.`,
+        "Whole slides and stacks have to be cut into tiles first; raise maxPixels if this is meant.",
+      );
+    }
+    return await readFile(file, { signal });
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (error instanceof StylizingError) throw error;
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === "ENOENT" || code === "ENOTDIR") {
+      const fix = `Check the path; it was looked for as ${path.resolve(file)}.`;
+      throw new StylizingError("IMAGE", `${name} does not exist.`, fix, { cause: error });
+    }
+    if (code === "EACCES" || code === "EPERM") {
+      throw new StylizingError("IMAGE", `${name} may not be read.`, "Change its permissions or copy it.", { cause: error });
+    }
+    throw new StylizingError("IMAGE", `${name} could not be read: ${messageOf(error)}.`, "Check the path and the disk.", {
+      cause: error,
+    });
+  }
+}
+
+function checkSize(name: string, { width, height }: Metadata, maxPixels: number): void {
+  if (width * height <= maxPixels) return;
+  throw new StylizingError(
+    "IMAGE",
+    `${name} is ${width} × ${height} = ${megapixels(width * height)} megapixels; the limit is ${megapixels(maxPixels)}.`,
+    "Cut out the region of interest or scale it down first; the model sees a few hundred pixels a side anyway.",
+  );
+}
+
+function checkDepth(name: string, { depth }: Metadata): void {
+  if (depth === "uchar" || depth === "ushort") return;
+  throw new StylizingError(
+    "IMAGE",
+    `${name} has pixels of type ${depth}, and which value means white is not recorded in such a file.`,
+    "Save it with 8 or 16 unsigned bits a channel, scaled as it should be seen.",
+  );
+}
+
+function unreadable(name: string, error: unknown): StylizingError {
+  const message = messageOf(error)
+    .trim()
+    .replace(/\s*\n\s*/g, "; ")
+    .slice(0, 300);
+  if (/unsupported image format/i.test(message)) {
+    const fix = "Give a PNG, JPEG, WebP, TIFF, GIF or AVIF file; what counts is the content, not the ending of the name.";
+    return new StylizingError(
+      "IMAGE",
+      `${name} is not an image in a format that is known here, or its first bytes are damaged.`,
+      fix,
+      {
+        cause: error,
+      },
+    );
+  }
+  const fix = "It is probably cut short or damaged: copy or export it again.";
+  return new StylizingError("IMAGE", `${name} could not be decoded (${message}).`, fix, { cause: error });
+}
+
+const shortened = (text: string): string => (text.length > 200 ? `${text.slice(0, 80)}…` : text);
+const megapixels = (pixels: number): string =>
+  (pixels / 1e6).toLocaleString("en", { maximumFractionDigits: 1, useGrouping: false });
+const megabytes = (bytes: number): string => Math.ceil(bytes / 1e6).toString();

@@ -1,0 +1,100 @@
+import { StylizingError } from "../errors.js";
+import { type DecodeOptions, decodeImage } from "./decode.js";
+import { resize } from "./resize.js";
+import { checkPixelImage, type PixelImage, type Placement } from "./types.js";
+
+/** A square image as the model takes it, and what is needed to undo the squaring. */
+export interface FittedImage extends PixelImage {
+  /** Where the picture lies in the square; around it is black. */
+  readonly placement: Placement;
+  /** Size before, after EXIF rotation. */
+  readonly originalWidth: number;
+  readonly originalHeight: number;
+}
+
+/** Where a `width` × `height` picture lies in a square of `size`: longer side full, shorter one rounded down, centred. */
+export function placementIn(size: number, width: number, height: number): Placement {
+  // Rounded down (and the odd pixel of padding right or below) because the reference does so: int(size * w / h).
+  const short = Math.max(1, Math.floor((size * Math.min(width, height)) / Math.max(width, height)));
+  const fitted = width >= height ? { width: size, height: short } : { width: short, height: size };
+  return { left: (size - fitted.width) >> 1, top: (size - fitted.height) >> 1, ...fitted };
+}
+
+/**
+ * Scales an image so that its longer side has `size` pixels (bilinear, antialiased, see {@link resize}) and pads the
+ * shorter one with zeros, which are black: the padding comes before normalisation. Returns `size` × `size` × channels.
+ * Throws `ARGUMENT` for an impossible size or image, and the signal's reason when it is aborted.
+ */
+export async function fitSquare(
+  image: PixelImage,
+  size: number,
+  options: { signal?: AbortSignal | undefined } = {},
+): Promise<FittedImage> {
+  checkPixelImage(image);
+  checkSquare(size);
+  const { width: originalWidth, height: originalHeight, channels } = image;
+  const placement = placementIn(size, originalWidth, originalHeight);
+  const inner = await resize(image, placement.width, placement.height, options);
+  let { data } = inner;
+  if (placement.width !== placement.height) {
+    data = new Uint8Array(size * size * channels);
+    const stride = placement.width * channels;
+    for (let y = 0; y < placement.height; y++) {
+      const at = ((placement.top + y) * size + placement.left) * channels;
+      data.set(inner.data.subarray(y * stride, (y + 1) * stride), at);
+    }
+  }
+  return { data, width: size, height: size, channels, placement, originalWidth, originalHeight };
+}
+
+/**
+ * The way back: cuts the padding off a square result and scales what remains to `width` × `height`, usually the
+ * content's own size. Bicubic, pixel centres aligned: the result lies exactly on the content.
+ * Throws `ARGUMENT` when the placement does not lie in the image, and the signal's reason when it is aborted.
+ */
+export async function unfit(
+  result: PixelImage,
+  placement: Placement,
+  width: number,
+  height: number,
+  options: { signal?: AbortSignal | undefined } = {},
+): Promise<PixelImage> {
+  checkPixelImage(result, "The result");
+  const { left, top } = placement;
+  const whole = [left, top, placement.width, placement.height].every((x) => Number.isInteger(x) && x >= 0);
+  if (!whole || left + placement.width > result.width || top + placement.height > result.height) {
+    throw new StylizingError(
+      "ARGUMENT",
+      `The placement ${placement.width} × ${placement.height} at ${left}, ${top} does not lie in a ${result.width} × ${result.height} image.`,
+      "Use the placement that came with the fitted content of this result.",
+    );
+  }
+  const stride = placement.width * result.channels;
+  const data = new Uint8Array(stride * placement.height);
+  for (let y = 0; y < placement.height; y++) {
+    const at = ((top + y) * result.width + left) * result.channels;
+    data.set(result.data.subarray(at, at + stride), y * stride);
+  }
+  const cut: PixelImage = { data, width: placement.width, height: placement.height, channels: result.channels };
+  return resize(cut, width, height, { kernel: "cubic", ...options });
+}
+
+/** {@link decodeImage} and {@link fitSquare} in one: a file or its bytes to a `size` × `size` square. */
+export async function loadSquare(
+  input: string | Uint8Array,
+  size: number,
+  channels: 1 | 3,
+  options: Omit<DecodeOptions, "channels"> = {},
+): Promise<FittedImage> {
+  checkSquare(size);
+  return fitSquare(await decodeImage(input, { ...options, channels }), size, options);
+}
+
+function checkSquare(size: number): void {
+  if (Number.isInteger(size) && size > 0) return;
+  throw new StylizingError(
+    "ARGUMENT",
+    `The image size is ${size}.`,
+    "Give a whole number of pixels above 0, the model's image_size.",
+  );
+}

@@ -1,0 +1,34 @@
+import { StylizingError } from "../errors.js";
+
+/** An 8-bit image, rows from the top, channels interleaved: `data[(y * width + x) * channels + c]`. sRGB, or grey for one channel. */
+export interface PixelImage {
+  readonly data: Uint8Array;
+  readonly width: number;
+  readonly height: number;
+  readonly channels: 1 | 3;
+}
+
+/** A rectangle in pixels of the picture it lies in. */
+export interface Placement {
+  readonly left: number;
+  readonly top: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+/**
+ * Refuses an image whose sides are not positive whole numbers or whose data does not fill them.
+ * `what` names it in the message. Throws `ARGUMENT`.
+ */
+export function checkPixelImage(image: PixelImage, what = "The image"): void {
+  const { data, width, height, channels } = image;
+  const sound =
+    Number.isInteger(width) && Number.isInteger(height) && width > 0 && height > 0 && (channels === 1 || channels === 3);
+  if (sound && data instanceof Uint8Array && data.length === width * height * channels) return;
+  const found = data instanceof Uint8Array ? `${data.length} bytes` : `data of type ${(data as object)?.constructor?.name}`;
+  throw new StylizingError(
+    "ARGUMENT",
+    `${what} says ${width} × ${height} with ${channels} channels and has ${found}.`,
+    "Give 1 or 3 channels and a Uint8Array of width × height × channels bytes.",
+  );
+}

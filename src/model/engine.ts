@@ -1,0 +1,422 @@
+import { StylizingError } from "../errors.js";
+import { BufferUsage, MAP_READ } from "../gpu/dawn.js";
+import type { Schedule } from "../gpu/dispatch.js";
+import type { Gpu } from "../gpu/gpu.js";
+import type { WeightSource } from "../hub/weight-source.js";
+import { imageBytes, type PixelFormat } from "../ops/images.js";
+import type { ModelConfig } from "./config.js";
+import { layoutOf, type PackedModel, type PackOptions, packModel } from "./pack.js";
+import {
+  buildSchedule,
+  buildSteps,
+  type ForwardBuilder,
+  type ForwardSchedule,
+  type KeptContent,
+  type Mode,
+  type ScheduleRequest,
+  STREAMS,
+  type StylePage,
+} from "./schedule.js";
+import { Workspace, workspaceBytes } from "./workspace.js";
+
+/** Pixels of a batch: in host memory, or in a buffer of the same device. */
+export type Pixels = Uint8Array | Float32Array | { buffer: GPUBuffer; offset?: number };
+
+export interface Job {
+  mode: Mode;
+  images: number;
+  input: PixelFormat;
+  output: PixelFormat | "none";
+  content?: Pixels;
+  style?: Pixels;
+  page?: StylePage;
+  firstStyle?: number;
+  /** For each image, its style's position in the page. */
+  styles?: readonly number[];
+  kept?: KeptContent;
+  /** Where the result goes on the device, instead of to the host. */
+  into?: { buffer: GPUBuffer; offset?: number };
+}
+
+/** Everything a forward pass computes, for parity: token streams are [images, tokens, D], images [images, C, S, S] normalised. */
+export interface Trace {
+  stylized: Float32Array;
+  /** Decoding of stream A. */
+  reconstruction: Float32Array;
+  encoded_anatomy: Float32Array;
+  encoded_style: Float32Array;
+  encoded_stylized: Float32Array;
+}
+
+/** Results on their way to the host at the same time: enough for the device to work while one is read. */
+const READS_IN_FLIGHT = 2;
+
+/** Schedules kept bound; a batch of a size not seen lately is bound anew, in about a millisecond. */
+const MOST_SCHEDULES = 12;
+
+/** Images a submission where nothing else limits it: large enough to fill a GPU, small enough for a CPU to answer between. */
+const DEFAULT_BATCH = { hardware: 64, software: 4 };
+
+/** A buffer that the host can map, and how many bytes of it a copy fills. */
+interface ReadBuffer {
+  buffer: GPUBuffer;
+  bytes: number;
+}
+
+/** A model on a device: weights, activations, schedules. It does one job after another and knows no files. */
+export class Engine {
+  readonly gpu: Gpu;
+  readonly model: PackedModel;
+  readonly #schedules = new Map<string, ForwardSchedule & { styleRows?: GPUBuffer; sharedStyleRows?: GPUBuffer }>();
+  readonly #pageIds = new WeakMap<object, number>();
+  #nextId = 0;
+  #workspace: Workspace | undefined;
+  readonly #reads: ReadBuffer[] = [];
+  #lock: Promise<unknown> = Promise.resolve();
+  #slots = READS_IN_FLIGHT;
+  readonly #waiting: (() => void)[] = [];
+
+  private constructor(gpu: Gpu, model: PackedModel) {
+    this.gpu = gpu;
+    this.model = model;
+  }
+
+  static async create(gpu: Gpu, config: ModelConfig, source: WeightSource, options: PackOptions = {}): Promise<Engine> {
+    return new Engine(gpu, await packModel(gpu, config, source, options));
+  }
+
+  /** Images that one submission of a mode may hold on this device. */
+  largestBatch(mode: Mode, wanted?: number): number {
+    const { config } = this.model;
+    const layout = layoutOf(config);
+    const { maxStorageBufferBindingSize, maxBufferSize, maxComputeWorkgroupsPerDimension } = this.gpu.profile.limits;
+    const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
+    const slots = STREAMS[mode].length;
+    const one = workspaceBytes(config, layout, this.gpu.profile.elementBytes, { sequences: slots, images: 1 });
+    const largest = Math.min(
+      Math.floor(limit / Math.max(...Object.values(one))),
+      Math.floor(maxComputeWorkgroupsPerDimension / slots),
+      // The row tiles of the smallest linear grid: 16 rows a workgroup.
+      Math.floor((maxComputeWorkgroupsPerDimension * 16) / (slots * layout.tokens)),
+    );
+    if (largest < 1) {
+      throw new StylizingError(
+        "GPU",
+        `One image of this model needs a buffer of ${Math.max(...Object.values(one))} bytes, and this device allows ${limit}.`,
+        "Use a smaller image size or another device.",
+      );
+    }
+    return Math.min(wanted ?? DEFAULT_BATCH[this.gpu.profile.software ? "software" : "hardware"], largest);
+  }
+
+  /** Runs `work` when all earlier work has been handed to the device. */
+  #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.#lock.then(work);
+    this.#lock = run.catch(() => {});
+    return run;
+  }
+
+  /**
+   * Runs a job and returns its pixels, [images, ...] in the job's output format; none where they stay on the device. Jobs are submitted in the order of the calls, and up to two are on the device at a time.
+   * @throws StylizingError `GPU`; its `cause` is `"out-of-memory"` where a smaller batch may fit.
+   */
+  async run(job: Job): Promise<Uint8Array> {
+    if (this.#slots === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#slots--;
+    try {
+      const finish = await this.#exclusively(() => this.#submit(job));
+      return await finish();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#slots++;
+    }
+  }
+
+  async #submit(job: Job): Promise<() => Promise<Uint8Array>> {
+    const work = await this.#prepare(job);
+    const bound = await this.#schedule(job, work);
+    const { device } = this.gpu;
+    const { schedule, layerEnds } = bound;
+    const encoder = device.createCommandEncoder({ label: job.mode });
+    this.#upload(encoder, work.buffers.content, job.content, job);
+    this.#upload(encoder, work.buffers.style, job.style, job);
+    if (job.styles) {
+      const { tokens } = this.model.layout;
+      const rows = (shared: boolean) => new Uint32Array(job.styles!.flatMap((style, image) => [shared ? 0 : image * tokens, style * tokens]));
+      if (bound.styleRows) device.queue.writeBuffer(bound.styleRows, 0, rows(false));
+      if (bound.sharedStyleRows) device.queue.writeBuffer(bound.sharedStyleRows, 0, rows(true));
+    }
+
+    // Copies cannot be encoded inside a pass, so where a content is kept the pass is cut after each layer.
+    const copies = job.mode === "content" ? job.kept!.rows : [];
+    let done = 0;
+    for (const [index, rows] of copies.entries()) {
+      this.#encode(encoder, schedule, done, layerEnds[index]!);
+      encoder.copyBufferToBuffer(work.buffers.residual, 0, rows, 0, rows.size);
+      done = layerEnds[index]!;
+    }
+    this.#encode(encoder, schedule, done, schedule.dispatches.length);
+
+    const bytes = this.#outputBytes(job);
+    if (job.output === "none" || job.into) {
+      if (job.into) encoder.copyBufferToBuffer(this.#output(job, work), 0, job.into.buffer, job.into.offset ?? 0, bytes);
+      device.queue.submit([encoder.finish()]);
+      return async () => {
+        await device.queue.onSubmittedWorkDone();
+        return new Uint8Array(0);
+      };
+    }
+    const read = this.#takeRead(bytes);
+    encoder.copyBufferToBuffer(this.#output(job, work), 0, read.buffer, 0, read.bytes);
+    device.queue.submit([encoder.finish()]);
+    return () => this.#finishRead(read, bytes);
+  }
+
+  #encode(encoder: GPUCommandEncoder, schedule: Schedule, from: number, to: number): void {
+    if (from === to) return;
+    const pass = encoder.beginComputePass();
+    schedule.encode(pass, from, to);
+    pass.end();
+  }
+
+  /**
+   * The published 4L passes one by one, with everything they compute. It waits for every layer: for looking, not for speed.
+   * @param onLayer receives the residual streams A, Y, Q, Z after each layer, [images, tokens, D].
+   */
+  trace(
+    job: Pick<Job, "images" | "content" | "style">,
+    onLayer?: (layer: number, streams: Record<string, Float32Array>) => void,
+  ): Promise<Trace> {
+    return this.#exclusively(async () => {
+      const whole: Job = { ...job, mode: "plain", input: "planes", output: "planes" };
+      const work = await this.#prepare(whole);
+      const { schedule, layerEnds } = await this.#schedule(whole, work);
+      const { device } = this.gpu;
+      const encoder = device.createCommandEncoder();
+      this.#upload(encoder, work.buffers.content, job.content, whole);
+      this.#upload(encoder, work.buffers.style, job.style, whole);
+      device.queue.submit([encoder.finish()]);
+      let done = 0;
+      for (const [layer, end] of layerEnds.entries()) {
+        this.#submitPass(schedule, done, end);
+        done = end;
+        if (onLayer) onLayer(layer, await this.#readStreams(whole, work));
+      }
+      this.#submitPass(schedule, done, schedule.dispatches.length);
+      const bytes = this.#outputBytes(whole);
+      const stylized = asFloats(await this.#read(work.buffers.planes, 0, bytes));
+
+      const rows = job.images * this.model.layout.tokens * this.model.layout.width * 4;
+      const target = this.gpu.storage("final norm", rows);
+      const slot = (stream: string) => STREAMS.plain.indexOf(stream);
+      const side = async (add: (builder: ForwardBuilder) => void, source: GPUBuffer, size: number) => {
+        const built = await buildSteps(this.gpu, this.model, work, { ...whole }, add);
+        this.#submitPass(built.schedule, 0, built.schedule.dispatches.length);
+        const data = await this.#read(source, 0, size);
+        built.dispose();
+        return data;
+      };
+      try {
+        const norm = async (stream: string) => this.#unpad(await side((b) => b.finalNorm(slot(stream), target), target, rows));
+        return {
+          stylized,
+          reconstruction: asFloats(await side((b) => b.decode(slot("A")), work.buffers.planes, bytes)),
+          encoded_anatomy: await norm("A"),
+          encoded_style: await norm("Y"),
+          encoded_stylized: await norm("Z"),
+        };
+      } finally {
+        this.gpu.release(target);
+      }
+    });
+  }
+
+  #submitPass(schedule: Schedule, from: number, to: number): void {
+    const encoder = this.gpu.device.createCommandEncoder();
+    this.#encode(encoder, schedule, from, to);
+    this.gpu.device.queue.submit([encoder.finish()]);
+  }
+
+  #outputBytes(job: Job): number {
+    if (job.output === "none") return 0;
+    const { in_channels, image_size } = this.model.config;
+    return imageBytes({ images: job.images, channels: in_channels, imageSize: image_size }, job.output);
+  }
+
+  #output(job: Job, work: Workspace): GPUBuffer {
+    return job.output === "planes" ? work.buffers.planes : work.buffers.pixels;
+  }
+
+  #upload(encoder: GPUCommandEncoder, target: GPUBuffer, pixels: Pixels | undefined, job: Job): void {
+    if (!pixels) return;
+    if ("buffer" in pixels && !ArrayBuffer.isView(pixels)) {
+      const { in_channels, image_size } = this.model.config;
+      const bytes = imageBytes({ images: job.images, channels: in_channels, imageSize: image_size }, job.input);
+      encoder.copyBufferToBuffer(pixels.buffer, pixels.offset ?? 0, target, 0, bytes);
+      return;
+    }
+    const data = pixels as Uint8Array | Float32Array;
+    // WebGPU writes whole words; the rest of the last one is padding that no kernel reads as a pixel.
+    const whole = data.byteLength - (data.byteLength % 4);
+    const { queue } = this.gpu.device;
+    queue.writeBuffer(target, 0, data.buffer as ArrayBuffer, data.byteOffset, whole);
+    if (whole < data.byteLength) {
+      const word = new Uint8Array(4);
+      word.set(new Uint8Array(data.buffer, data.byteOffset + whole, data.byteLength - whole));
+      queue.writeBuffer(target, whole, word);
+    }
+  }
+
+  /** A workspace that holds the job; schedules bound to a smaller one go with it. */
+  async #prepare(job: Job): Promise<Workspace> {
+    const { config, layout } = this.model;
+    const needs = { sequences: STREAMS[job.mode].length * job.images, images: job.images };
+    const bytes = workspaceBytes(config, layout, this.gpu.profile.elementBytes, needs);
+    if (this.#workspace?.holds(bytes)) return this.#workspace;
+    const grown = this.#workspace?.grown(bytes) ?? bytes;
+    await this.gpu.device.queue.onSubmittedWorkDone();
+    this.#dropSchedules();
+    this.#workspace?.dispose();
+    this.#workspace = undefined;
+    const created = { work: undefined as Workspace | undefined };
+    try {
+      await this.gpu.checked(`a batch of ${job.images} images`, () => {
+        created.work = new Workspace(this.gpu, grown);
+      });
+    } catch (error) {
+      created.work?.dispose();
+      throw error;
+    }
+    this.#workspace = created.work!;
+    return this.#workspace;
+  }
+
+  #id(object: object | undefined): number {
+    if (!object) return 0;
+    let id = this.#pageIds.get(object);
+    if (id === undefined) {
+      id = ++this.#nextId;
+      this.#pageIds.set(object, id);
+    }
+    return id;
+  }
+
+  async #schedule(job: Job, work: Workspace) {
+    const key = [job.mode, job.images, job.input, job.output, this.#id(job.page), job.firstStyle ?? 0, this.#id(job.kept)].join();
+    const known = this.#schedules.get(key);
+    if (known) {
+      // Least recently used first.
+      this.#schedules.delete(key);
+      this.#schedules.set(key, known);
+      return known;
+    }
+    while (this.#schedules.size >= MOST_SCHEDULES) {
+      const [oldest] = this.#schedules.keys();
+      await this.gpu.device.queue.onSubmittedWorkDone();
+      this.#dropSchedule(oldest!);
+    }
+    const rows = (wanted: boolean) => (wanted ? { rows: this.gpu.storage("style rows", job.images * 8) } : {});
+    const styleRows = rows(job.mode === "banked" || job.mode === "restyle").rows;
+    const sharedStyleRows = rows(job.mode === "restyle").rows;
+    const request: ScheduleRequest = {
+      mode: job.mode,
+      images: job.images,
+      input: job.input,
+      output: job.output,
+      ...(job.page ? { page: job.page } : {}),
+      ...(job.firstStyle !== undefined ? { firstStyle: job.firstStyle } : {}),
+      ...(job.kept ? { kept: job.kept } : {}),
+      ...(styleRows ? { styleRows } : {}),
+      ...(sharedStyleRows ? { sharedStyleRows } : {}),
+    };
+    const built = await this.gpu.checked(`the schedule ${job.mode} of ${job.images}`, () => buildSchedule(this.gpu, this.model, work, request));
+    const bound = { ...built, ...(styleRows ? { styleRows } : {}), ...(sharedStyleRows ? { sharedStyleRows } : {}) };
+    this.#schedules.set(key, bound);
+    return bound;
+  }
+
+  #dropSchedule(key: string): void {
+    const bound = this.#schedules.get(key);
+    if (!bound) return;
+    this.#schedules.delete(key);
+    bound.dispose();
+    for (const buffer of [bound.styleRows, bound.sharedStyleRows]) if (buffer) this.gpu.release(buffer);
+  }
+
+  #dropSchedules(): void {
+    for (const key of [...this.#schedules.keys()]) this.#dropSchedule(key);
+  }
+
+  /** Forgets schedules that are bound to a page or a kept content that is going away. */
+  async forget(object: object): Promise<void> {
+    await this.#exclusively(async () => {
+      await this.gpu.device.queue.onSubmittedWorkDone();
+      const id = String(this.#id(object));
+      for (const key of [...this.#schedules.keys()]) {
+        const parts = key.split(",");
+        if (parts[4] === id || parts[6] === id) this.#dropSchedule(key);
+      }
+    });
+  }
+
+  #takeRead(size: number): ReadBuffer {
+    const bytes = Math.ceil(size / 4) * 4;
+    const index = this.#reads.findIndex((read) => read.buffer.size >= bytes);
+    if (index >= 0) return { buffer: this.#reads.splice(index, 1)[0]!.buffer, bytes };
+    // All that are free are too small: they would never be used again.
+    for (const read of this.#reads.splice(0)) this.gpu.release(read.buffer);
+    return { buffer: this.gpu.buffer("read back", bytes, BufferUsage.MAP_READ | BufferUsage.COPY_DST), bytes };
+  }
+
+  async #finishRead(read: ReadBuffer, size: number): Promise<Uint8Array> {
+    await read.buffer.mapAsync(MAP_READ, 0, read.bytes);
+    const data = new Uint8Array(read.buffer.getMappedRange(0, read.bytes).slice(0, size));
+    read.buffer.unmap();
+    this.#reads.push(read);
+    return data;
+  }
+
+  /** Copies the start of a buffer, from `offset`, to the host and waits for it; not for the loop. */
+  async #read(source: GPUBuffer, offset: number, size: number): Promise<Uint8Array> {
+    const read = this.#takeRead(size);
+    const encoder = this.gpu.device.createCommandEncoder();
+    encoder.copyBufferToBuffer(source, offset, read.buffer, 0, read.bytes);
+    this.gpu.device.queue.submit([encoder.finish()]);
+    return this.#finishRead(read, size);
+  }
+
+  /** The residual rows of every slot, without padding: [images, tokens, D] by stream. */
+  async #readStreams(job: Job, work: Workspace): Promise<Record<string, Float32Array>> {
+    const streams: Record<string, Float32Array> = {};
+    const { tokens, width } = this.model.layout;
+    const bytes = job.images * tokens * width * 4;
+    for (const [slot, name] of STREAMS[job.mode].entries()) {
+      streams[name] = this.#unpad(await this.#read(work.buffers.residual, slot * bytes, bytes));
+    }
+    return streams;
+  }
+
+  #unpad(data: Uint8Array): Float32Array {
+    const { width } = this.model.layout;
+    const d = this.model.config.embed_dim;
+    const padded = asFloats(data);
+    const rows = padded.length / width;
+    const result = new Float32Array(rows * d);
+    for (let row = 0; row < rows; row++) result.set(padded.subarray(row * width, row * width + d), row * d);
+    return result;
+  }
+
+  /** Frees the workspace and all schedules and weights; the device stays. */
+  dispose(): void {
+    this.#dropSchedules();
+    this.#workspace?.dispose();
+    this.#workspace = undefined;
+    this.gpu.release(...this.#reads.splice(0).map((read) => read.buffer), ...this.model.buffers);
+  }
+}
+
+/** The same bytes as 32-bit floats; the array must start on a multiple of 4, as all that are read back do. */
+export function asFloats(bytes: Uint8Array): Float32Array {
+  return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+}

@@ -1,0 +1,80 @@
+import { type Plan, u32, type Word } from "../gpu/dispatch.js";
+import type { Profile } from "../gpu/profile.js";
+
+export interface AttentionShape {
+  /** Sequences of queries. */
+  sequences: number;
+  tokens: number;
+  heads: number;
+  /** Padded size of a head: a multiple of 4. */
+  headSize: number;
+}
+
+/** Strides and first columns of the operands, in elements; multiples of 4. */
+export interface AttentionPlacement {
+  queryColumn?: number;
+  queryStride: number;
+  keyColumn: number;
+  valueColumn: number;
+  contextStride: number;
+  outputStride: number;
+}
+
+/** Queries of a workgroup; fixed by the kernel's registers. */
+const QUERIES = 16;
+/** Keys of a tile where they cannot all be resident: enough to keep every invocation busy. */
+const STREAMED_KEYS = 128;
+
+function powerOfTwoAtLeast(value: number): number {
+  return 2 ** Math.ceil(Math.log2(value));
+}
+
+/**
+ * Plans attention (kernels/attention.wgsl). All keys are resident, and the softmax one pass, where their scores fit the
+ * adapter's workgroup memory; beyond that tiles of keys stream through.
+ */
+export function planAttention(shape: AttentionShape, profile: Profile): Plan {
+  if (shape.headSize % 4 !== 0) throw new RangeError(`attention: headSize is ${shape.headSize}, not a multiple of 4`);
+  const head4 = shape.headSize / 4;
+  const widest = Math.min(256, profile.limits.maxComputeInvocationsPerWorkgroup, profile.limits.maxComputeWorkgroupSizeX);
+  const width = Math.min(widest, Math.max(32, powerOfTwoAtLeast(4 * head4)));
+  const cols4 = width / 4;
+  const bytes = (keys: number) => 16 * (16 * head4 + 4 * keys + width + 8);
+  const available = profile.limits.maxComputeWorkgroupStorageSize;
+  const resident = Math.ceil(shape.tokens / 4) * 4;
+  let keys = resident;
+  if (bytes(resident) > available) {
+    keys = STREAMED_KEYS;
+    while (keys > 4 && bytes(keys) > available) keys /= 2;
+  }
+  return {
+    variant: {
+      kernel: "attention",
+      entryPoint: "attend",
+      constants: { HEAD4: head4 },
+      result: "elem",
+      overrides: { WIDTH: width, KEYS: keys, COLS4: cols4 },
+      bindings: ["read", "read", "read", "write"],
+    },
+    workgroups: [Math.ceil(shape.tokens / QUERIES) * Math.ceil(head4 / cols4), shape.heads, shape.sequences],
+    workgroupBytes: bytes(keys),
+  };
+}
+
+/** The parameter block; buffers bind as query, context, sequences, output. */
+export function attentionParameters(shape: AttentionShape, placement: AttentionPlacement): Word[] {
+  return [
+    shape.tokens,
+    (placement.queryColumn ?? 0) / 4,
+    placement.queryStride / 4,
+    placement.keyColumn / 4,
+    placement.valueColumn / 4,
+    placement.contextStride / 4,
+    placement.outputStride / 4,
+  ].map(u32);
+}
+
+/** Floating-point operations of both products. */
+export function attentionFlops(shape: AttentionShape): number {
+  return 4 * shape.sequences * shape.heads * shape.tokens * shape.tokens * shape.headSize;
+}
