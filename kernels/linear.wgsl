@@ -18,9 +18,6 @@
 
 override WIDTH: u32 = 16;
 override HEIGHT: u32 = 16;
-override GELU: bool = false;
-/// 0: none. 1: the residual row is read from the output buffer. 2: from `table`, at row modulo `period`.
-override RESIDUAL: u32 = 0;
 
 struct Parameters {
   rows: u32,
@@ -34,6 +31,10 @@ struct Parameters {
   output_stride4: u32,
   residual_offset4: u32,
   period: u32,
+  /// 1: GELU behind the bias.
+  gelu: u32,
+  /// 1: the residual row is read from the output buffer. 2: from `table`, at row modulo `period`.
+  residual: u32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<elem4>;
@@ -56,12 +57,12 @@ fn erf(x: vec4f) -> vec4f {
 fn epilogue(sum: vec4f, row: u32, col4: u32) {
   let at = p.output_offset4 + row * p.output_stride4 + col4;
   var value = sum + bias[p.weight_offset4 + col4];
-  if GELU {
+  if p.gelu == 1 {
     value = 0.5 * value * (1.0 + erf(value * 0.70710678118654752));
   }
-  if RESIDUAL == 1 {
+  if p.residual == 1 {
     value += vec4f(output[p.residual_offset4 + row * p.output_stride4 + col4]);
-  } else if RESIDUAL == 2 {
+  } else if p.residual == 2 {
     value += table[(row % p.period) * p.cols4 + col4];
   }
   output[at] = result4(value);

@@ -11,10 +11,7 @@
 // for 8 × 8 without quads and 0.4 for loops over arrays.
 // Workgroup memory: none. Generated in front: elem, elem4, result, result4.
 
-override WIDTH: u32 = 24;
-override GELU: bool = false;
-/// 0: none. 1: the residual row is read from the output buffer. 2: from `table`, at row modulo `period`.
-override RESIDUAL: u32 = 0;
+override WIDTH: u32 = 12;
 
 struct Parameters {
   rows: u32,
@@ -28,6 +25,10 @@ struct Parameters {
   output_stride4: u32,
   residual_offset4: u32,
   period: u32,
+  /// 1: GELU behind the bias.
+  gelu: u32,
+  /// 1: the residual row is read from the output buffer. 2: from `table`, at row modulo `period`.
+  residual: u32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<elem4>;
@@ -47,12 +48,12 @@ fn erf(x: vec4f) -> vec4f {
 fn epilogue(sum: vec4f, row: u32, col4: u32) {
   let at = p.output_offset4 + row * p.output_stride4 + col4;
   var value = sum + bias[p.weight_offset4 + col4];
-  if GELU {
+  if p.gelu == 1 {
     value = 0.5 * value * (1.0 + erf(value * 0.70710678118654752));
   }
-  if RESIDUAL == 1 {
+  if p.residual == 1 {
     value += vec4f(output[p.residual_offset4 + row * p.output_stride4 + col4]);
-  } else if RESIDUAL == 2 {
+  } else if p.residual == 2 {
     value += table[(row % p.period) * p.cols4 + col4];
   }
   output[at] = result4(value);
@@ -62,17 +63,6 @@ fn epilogue(sum: vec4f, row: u32, col4: u32) {
 fn weight_block(at: u32) -> mat4x4f {
   let s = p.weight_stride4;
   return mat4x4f(vec4f(weight[at]), vec4f(weight[at + s]), vec4f(weight[at + 2 * s]), vec4f(weight[at + 3 * s]));
-}
-
-fn store(row: u32, col4: u32, left: vec4f, right: vec4f) {
-  if row < p.rows {
-    if col4 < p.cols4 {
-      epilogue(left, row, col4);
-    }
-    if col4 + 1 < p.cols4 {
-      epilogue(right, row, col4 + 1);
-    }
-  }
 }
 
 @compute @workgroup_size(WIDTH)
@@ -127,20 +117,16 @@ fn quad(
     let x15 = quadBroadcast(d, 3u); l15 += wl * x15; r15 += wr * x15;
   }
 
-  store(row, col4, l0, r0);
-  store(row + 1, col4, l1, r1);
-  store(row + 2, col4, l2, r2);
-  store(row + 3, col4, l3, r3);
-  store(row + 4, col4, l4, r4);
-  store(row + 5, col4, l5, r5);
-  store(row + 6, col4, l6, r6);
-  store(row + 7, col4, l7, r7);
-  store(row + 8, col4, l8, r8);
-  store(row + 9, col4, l9, r9);
-  store(row + 10, col4, l10, r10);
-  store(row + 11, col4, l11, r11);
-  store(row + 12, col4, l12, r12);
-  store(row + 13, col4, l13, r13);
-  store(row + 14, col4, l14, r14);
-  store(row + 15, col4, l15, r15);
+  // One copy of the epilogue: written out 32 times, it made the driver compile for seconds.
+  var sums = array<vec4f, 32>(
+    l0, l1, l2, l3, l4, l5, l6, l7, l8, l9, l10, l11, l12, l13, l14, l15,
+    r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, r13, r14, r15,
+  );
+  for (var i = 0u; i < 32; i++) {
+    let m = row + i % 16;
+    let n = col4 + i / 16;
+    if m < p.rows && n < p.cols4 {
+      epilogue(sums[i], m, n);
+    }
+  }
 }

@@ -59,7 +59,8 @@ export function prologue(variant: Variant, elementBytes: 2 | 4): string {
 export function variantLabel(variant: Variant, elementBytes: 2 | 4): string {
   const settings = { ...variant.constants, ...variant.overrides };
   const values = Object.entries(settings).map(([name, value]) => `${name}=${value}`);
-  return `${variant.kernel}.${variant.entryPoint}<${elementBytes === 2 ? "f16" : "f32"}, ${variant.result}>(${values.join(", ")})`;
+  const elem = elementBytes === 2 ? "f16" : "f32";
+  return `${variant.kernel}.${variant.entryPoint}<${elem}, ${variant.result === "f32" ? "f32" : elem}>(${values.join(", ")})`;
 }
 
 /** Compiles each variant once, also when several callers ask for it at the same time. */

@@ -2,6 +2,7 @@ import { StylizingError } from "../errors.js";
 import { BufferUsage, MAP_READ } from "../gpu/dawn.js";
 import type { Schedule } from "../gpu/dispatch.js";
 import type { Gpu } from "../gpu/gpu.js";
+import { type DispatchTime, timeDispatches } from "../gpu/timing.js";
 import type { WeightSource } from "../hub/weight-source.js";
 import { imageBytes, type PixelFormat } from "../ops/images.js";
 import type { ModelConfig } from "./config.js";
@@ -229,6 +230,15 @@ export class Engine {
       } finally {
         this.gpu.release(target);
       }
+    });
+  }
+
+  /** Device time of every dispatch of a job, after the job has run once; undefined where the device has no timestamps. */
+  async profile(job: Job): Promise<DispatchTime[] | undefined> {
+    await this.run(job);
+    return this.#exclusively(async () => {
+      const work = await this.#prepare(job);
+      return timeDispatches(this.gpu, (await this.#schedule(job, work)).schedule);
     });
   }
 

@@ -20,8 +20,11 @@ export interface AttentionPlacement {
   outputStride: number;
 }
 
-/** Queries of a workgroup; fixed by the kernel's registers. */
+/** Queries of a workgroup; fixed by the kernels' registers. */
 const QUERIES = 16;
+const QUAD_QUERIES = 8;
+/** vec4 columns of a head that one workgroup of the quad kernel writes. */
+const QUAD_SLICE4 = 16;
 /** Keys of a tile where they cannot all be resident: enough to keep every invocation busy. */
 const STREAMED_KEYS = 128;
 
@@ -30,12 +33,27 @@ function powerOfTwoAtLeast(value: number): number {
 }
 
 /**
- * Plans attention (kernels/attention.wgsl). All keys are resident, and the softmax one pass, where their scores fit the
+ * Plans attention. Software adapters take the quad kernel (kernels/attention_quad.wgsl), others kernels/attention.wgsl: all keys are resident, and the softmax one pass, where their scores fit the
  * adapter's workgroup memory; beyond that tiles of keys stream through.
  */
 export function planAttention(shape: AttentionShape, profile: Profile): Plan {
   if (shape.headSize % 4 !== 0) throw new RangeError(`attention: headSize is ${shape.headSize}, not a multiple of 4`);
   const head4 = shape.headSize / 4;
+  if (profile.software && profile.subgroups) {
+    return {
+      variant: {
+        kernel: "attention_quad",
+        entryPoint: "attend",
+        constants: { HEAD4: head4 },
+        result: "elem",
+        overrides: {},
+        bindings: ["read", "read", "read", "write"],
+        subgroups: true,
+      },
+      workgroups: [Math.ceil(shape.tokens / QUAD_QUERIES) * Math.ceil(head4 / QUAD_SLICE4), shape.heads, shape.sequences],
+      workgroupBytes: 0,
+    };
+  }
   const widest = Math.min(256, profile.limits.maxComputeInvocationsPerWorkgroup, profile.limits.maxComputeWorkgroupSizeX);
   const width = Math.min(widest, Math.max(32, powerOfTwoAtLeast(4 * head4)));
   const cols4 = width / 4;

@@ -31,8 +31,8 @@ export interface LinearPlacement {
 
 const BINDINGS: Variant["bindings"] = ["read", "read", "read", "read", "write"];
 
-/** Most columns of 4 that one workgroup of the quad kernel takes, halved: beyond it columns are cut over workgroups. */
-const QUAD_WIDTH = 96;
+/** Invocations of the quad kernel's workgroup, 8 columns each: 96 divides every width of the published models. */
+const QUAD_WIDTH = 12;
 
 function multipleOf4(value: number, what: string): number {
   if (value % 4 !== 0) throw new RangeError(`linear: ${what} is ${value}, not a multiple of 4`);
@@ -48,25 +48,19 @@ function multipleOf4(value: number, what: string): number {
 export function planLinear(shape: LinearShape, profile: Profile): Plan {
   const cols4 = multipleOf4(shape.cols, "cols") / 4;
   multipleOf4(shape.depth, "depth");
-  const epilogue = {
-    GELU: shape.epilogue === "gelu" ? 1 : 0,
-    RESIDUAL: shape.epilogue === "residual" ? 1 : shape.epilogue === "table" ? 2 : 0,
-  };
   if (profile.software && profile.subgroups) {
     const pairs = Math.ceil(cols4 / 2);
-    const groups = Math.ceil(pairs / QUAD_WIDTH);
-    const width = Math.ceil(pairs / groups / 4) * 4;
     return {
       variant: {
         kernel: "linear_quad",
         entryPoint: "quad",
         constants: {},
         result: shape.result,
-        overrides: { WIDTH: width, ...epilogue },
+        overrides: { WIDTH: QUAD_WIDTH },
         bindings: BINDINGS,
         subgroups: true,
       },
-      workgroups: [Math.ceil(pairs / width), Math.ceil(shape.rows / 16), 1],
+      workgroups: [Math.ceil(pairs / QUAD_WIDTH), Math.ceil(shape.rows / 16), 1],
       workgroupBytes: 0,
     };
   }
@@ -81,7 +75,7 @@ export function planLinear(shape: LinearShape, profile: Profile): Plan {
       entryPoint: "tiled",
       constants: { ROWS: rowsEach, DEPTH4: depth4 },
       result: shape.result,
-      overrides: { WIDTH: width, HEIGHT: height, ...epilogue },
+      overrides: { WIDTH: width, HEIGHT: height },
       bindings: BINDINGS,
     },
     workgroups: [columns, Math.ceil(shape.rows / (height * rowsEach)), 1],
@@ -103,6 +97,8 @@ export function linearParameters(shape: LinearShape, placement: LinearPlacement)
     placement.outputStride / 4,
     (placement.residualOffset ?? placement.outputOffset ?? 0) / 4,
     placement.period ?? 1,
+    shape.epilogue === "gelu" ? 1 : 0,
+    shape.epilogue === "residual" ? 1 : shape.epilogue === "table" ? 2 : 0,
   ].map(u32);
 }
 

@@ -128,8 +128,8 @@ function make(kind: Cell["kind"], x: number, y: number, turn: readonly [number, 
     cell.b = cell.a * between(r, 0.6, 1);
   } else if (kind === "lymphocyte") {
     // A few large pale cells (histiocytes, dendritic cells, blasts) between the small dark ones.
-    const radius = r() < 0.06 ? between(r, LARGE + 0.1, 5.5) : Math.min(LARGE, 3.05 + 0.33 * bell(r));
-    stretch(cell, radius, 1 + 0.22 * Math.abs(bell(r)));
+    const radius = r() < 0.06 ? between(r, LARGE + 0.1, 5.5) : Math.min(LARGE, 2.85 + 0.34 * bell(r));
+    stretch(cell, radius, 1 + 0.28 * Math.abs(bell(r)));
   } else if (kind === "fibroblast") {
     cell.a = between(r, 3, 6) + 3.5 * r() * r();
     cell.b = between(r, 0.8, 1.5) + 1.1 * r() * r() * r();
@@ -161,7 +161,7 @@ function dress(cell: Cell, recipe: Recipe, random: Random): Cell {
     cell.reach = 0.4;
   } else if (kind === "lymphocyte") {
     const large = radius > LARGE;
-    cell.wobble = wobbleOf(r, 0.055);
+    cell.wobble = wobbleOf(r, 0.075);
     cell.dark *= (large ? 0.5 : 1) * (1 + 0.13 * bell(r)) * (1.08 - 0.25 * (cell.soft - 0.35));
     cell.mottle = large ? 0.6 : between(r, 0.15, 0.5);
     cell.clump = between(r, 1.1, 2.1);
@@ -305,7 +305,7 @@ export function placeCells(layout: Layout, seed: number): Population {
     }
     const spacing = recipe.packing + 0.12 * recipe.looseness * smoothstep(0, 0.8, -thin);
     const extra = recipe.looseness * 1.8 * smoothstep(0.1, 0.9, -thin) * random();
-    if (!crowd.open(x, y, 2.5, spacing, extra)) return;
+    if (!crowd.open(x, y, 2.25, spacing, extra)) return;
     const cell = make("lymphocyte", x, y, stroma > 0.4 ? fibres(x, y, 0.07) : direction(random()), recipe, random);
     crowd.add(cell, spacing, extra);
   });

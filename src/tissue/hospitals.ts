@@ -57,14 +57,14 @@ export const HOSPITALS: readonly Hospital[] = [
   {
     name: "plum",
     haematoxylin: [0.48, 0.77, 0.42],
-    eosin: [0.34, 0.76, 0.55],
-    haematoxylinStrength: 0.82,
-    eosinStrength: 0.74,
+    eosin: [0.25, 0.77, 0.58],
+    haematoxylinStrength: 0.92,
+    eosinStrength: 0.78,
     whitePoint: [247, 235, 243],
     gamma: 1.12,
     saturation: 0.92,
     glare: 0.02,
-    blur: 0.42,
+    blur: 0.36,
     sharpening: 0.2,
     noise: 2.8,
     illumination: 0.05,
@@ -103,13 +103,13 @@ export const HOSPITALS: readonly Hospital[] = [
     name: "lavender",
     haematoxylin: [0.66, 0.69, 0.3],
     eosin: [0.14, 0.93, 0.33],
-    haematoxylinStrength: 0.5,
-    eosinStrength: 0.34,
+    haematoxylinStrength: 0.46,
+    eosinStrength: 0.28,
     whitePoint: [232, 222, 240],
     gamma: 1,
     saturation: 1.05,
     glare: 0.03,
-    blur: 0.45,
+    blur: 0.36,
     sharpening: 0.1,
     noise: 1.2,
     illumination: 0.02,
@@ -136,10 +136,17 @@ export function randomHospital(seed: number): Hospital {
   const blend = (a: Triple, b: Triple): Triple => [a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1]), a[2] + t * (b[2] - a[2])];
   const bright = between(random, 228, 254);
   const tint = (amount: number) => Math.min(255, Math.max(205, bright + amount * bell(random)));
+  let haematoxylin = one.haematoxylin;
+  let eosin = one.eosin;
+  // Haematoxylin is the bluer of the two by some margin (it takes more red for the green it takes), or nuclei would vanish.
+  do {
+    haematoxylin = lean(random, blend(one.haematoxylin, two.haematoxylin), 0.05);
+    eosin = lean(random, blend(one.eosin, two.eosin), 0.06);
+  } while (haematoxylin[0] / haematoxylin[1] < eosin[0] / eosin[1] + 0.15);
   return {
     name: `random ${seed}`,
-    haematoxylin: lean(random, blend(one.haematoxylin, two.haematoxylin), 0.05),
-    eosin: lean(random, blend(one.eosin, two.eosin), 0.06),
+    haematoxylin,
+    eosin,
     haematoxylinStrength: between(random, 0.48, 1.15),
     eosinStrength: between(random, 0.3, 0.78),
     whitePoint: [tint(4), tint(6), tint(4)],

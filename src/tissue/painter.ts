@@ -18,7 +18,10 @@ export interface TissueOptions {
   seed?: number;
   /** A hospital, or an index into `HOSPITALS` (default 0). It has no influence on the anatomy. */
   hospital?: Hospital | number;
-  /** Scale in µm per pixel, 0.1 to 4 (default 0.5, a 20× objective). A tile may be at most 4096 µm wide. */
+  /**
+   * Scale in µm per pixel, 0.1 to 4 (default 0.5, a 20× objective). A tile may be at most 4096 µm wide. Each pixel is one
+   * sample: above about 1.5 µm, paint larger and shrink the tile if it must not alias.
+   */
   micronsPerPixel?: number;
   /** What the tile shows (default `"mixed"`: the seed decides). */
   kind?: TissueKind;
@@ -70,29 +73,29 @@ function bad(problem: string, fix: string): StylizingError {
   return new StylizingError("ARGUMENT", problem, fix);
 }
 
+/** The numbers of a hospital and the largest value of each that still means something. */
+const LIMITS = {
+  haematoxylinStrength: 10,
+  eosinStrength: 10,
+  gamma: 10,
+  saturation: 10,
+  glare: 1,
+  blur: 50,
+  sharpening: 10,
+  noise: 255,
+  illumination: 1,
+} as const;
+
 function hospitalOf(hospital: Hospital | number): Hospital {
   if (typeof hospital !== "number") {
-    const vectors = [hospital?.haematoxylin, hospital?.eosin, hospital?.whitePoint];
-    const numbers = [
-      "haematoxylinStrength",
-      "eosinStrength",
-      "gamma",
-      "saturation",
-      "glare",
-      "blur",
-      "sharpening",
-      "noise",
-    ] as const;
-    const sound =
-      vectors.every(
-        (v) => Array.isArray(v) && v.length === 3 && v.every((n) => Number.isFinite(n) && n >= 0) && v.some((n) => n > 0),
-      ) && [...numbers, "illumination" as const].every((key) => Number.isFinite(hospital[key]) && hospital[key] >= 0);
-    if (!sound) {
-      throw bad(
-        "The hospital lacks a field, or one of its numbers is negative or not finite.",
-        "Start from HOSPITALS or randomHospital().",
-      );
-    }
+    const within = (value: unknown, most: number) => typeof value === "number" && value >= 0 && value <= most;
+    const colour = (value: unknown) =>
+      Array.isArray(value) && value.length === 3 && value.every((v) => within(v, 255)) && value.some((v) => v > 0);
+    const numbers = Object.entries(LIMITS) as [keyof typeof LIMITS, number][];
+    const wrong =
+      (["haematoxylin", "eosin", "whitePoint"] as const).find((key) => !colour(hospital?.[key])) ??
+      numbers.find(([key, most]) => !within(hospital[key], most))?.[0];
+    if (wrong) throw bad(`The hospital's ${wrong} is missing or out of range.`, "Start from HOSPITALS or randomHospital().");
     return hospital;
   }
   const preset = HOSPITALS[hospital];

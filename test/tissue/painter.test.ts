@@ -38,12 +38,14 @@ describe("determinism", () => {
 
   it("paints what it painted when this was written", () => {
     // The diagonal of a tile, every eighth pixel. One level of slack for rounding on other machines.
-    const stored = STORED;
+    const stored = [
+      172, 126, 164, 88, 68, 110, 137, 101, 142, 118, 82, 127, 179, 125, 170, 129, 86, 129, 122, 90, 137, 98, 74, 118,
+    ];
     const tile = paintTissue({ size: 64, seed: 11, hospital: 0, kind: "tumour" });
     const now: number[] = [];
     for (let i = 0; i < 64; i += 8) now.push(...tile.data.subarray((i * 64 + i) * 3, (i * 64 + i) * 3 + 3));
     for (const [k, level] of stored.entries()) expect(Math.abs(now[k]! - level), `byte ${k}`).toBeLessThanOrEqual(1);
-    expect(tile.nuclei).toHaveLength(COUNT);
+    expect(tile.nuclei).toHaveLength(9);
   });
 
   it("paints different tissue for seeds that differ by little or by much", () => {
@@ -95,7 +97,9 @@ describe("hospitals", () => {
     const tiles = HOSPITALS.map((_, hospital) =>
       seeds.map((seed) => meanColour(stainTissue(paintConcentrations({ size: 96, kind: "lymphoid", seed: 40 }), hospital, seed))),
     );
-    const centres = tiles.map((colours) => [0, 1, 2].map((c) => colours.reduce((sum, colour) => sum + colour[c]!, 0) / seeds.length));
+    const centres = tiles.map((colours) =>
+      [0, 1, 2].map((c) => colours.reduce((sum, colour) => sum + colour[c]!, 0) / seeds.length),
+    );
     const within = tiles.flatMap((colours, h) => colours.map((colour) => distance(colour, centres[h]!)));
     const spread = within.reduce((a, b) => a + b) / within.length;
     for (let a = 0; a < centres.length; a++) {
@@ -109,7 +113,7 @@ describe("hospitals", () => {
       const [hr, hg] = hospital.haematoxylin;
       const [er, eg] = hospital.eosin;
       // Haematoxylin takes more red light than eosin does, relative to green: that is what makes it blue.
-      expect(hr / hg, `seed ${seed}`).toBeGreaterThan(er / eg);
+      expect(hr / hg, `seed ${seed}`).toBeGreaterThan(er / eg + 0.1);
       expect(Math.max(...hospital.whitePoint)).toBeLessThanOrEqual(255);
     }
     expect(() => paintTissue({ size: 8, hospital: randomHospital(Number.MAX_SAFE_INTEGER) })).not.toThrow();
@@ -126,7 +130,15 @@ describe("hospitals", () => {
   it("obeys Beer and Lambert", () => {
     const anatomy = paintConcentrations({ size: 16, seed: 1 });
     const thick = { ...anatomy, haematoxylin: new Float32Array(256).fill(0.5), eosin: new Float32Array(256) };
-    const base = { ...HOSPITALS[0]!, noise: 0, illumination: 0, saturation: 1, gamma: 1, glare: 0, whitePoint: [250, 250, 250] as const };
+    const base = {
+      ...HOSPITALS[0]!,
+      noise: 0,
+      illumination: 0,
+      saturation: 1,
+      gamma: 1,
+      glare: 0,
+      whitePoint: [250, 250, 250] as const,
+    };
     const once = stainTissue(thick, base).data;
     const twice = stainTissue({ ...thick, haematoxylin: new Float32Array(256).fill(1) }, base).data;
     for (let c = 0; c < 3; c++) expect(Math.abs(twice[c]! / 250 - (once[c]! / 250) ** 2)).toBeLessThan(0.01);
@@ -164,7 +176,8 @@ describe("labels", () => {
 
   it("knows tumour from what is none", () => {
     for (let seed = 0; seed < 6; seed++) {
-      for (const kind of ["lymphoid", "stroma", "gland"] as const) expect(paintTissue({ size: 64, seed, kind }).tumourFraction).toBe(0);
+      for (const kind of ["lymphoid", "stroma", "gland"] as const)
+        expect(paintTissue({ size: 64, seed, kind }).tumourFraction).toBe(0);
       expect(paintTissue({ size: 128, seed, kind: "tumour" }).tumourFraction).toBeGreaterThan(0.2);
     }
   });
@@ -217,6 +230,7 @@ describe("arguments", () => {
     ["half a hospital", { hospital: { name: "half" } as never }],
     ["no hospital", { hospital: null as never }],
     ["a hospital that is not finite", { hospital: { ...HOSPITALS[0]!, gamma: Number.NaN } }],
+    ["a blur beyond the tile", { hospital: { ...HOSPITALS[0]!, blur: 1e6 } }],
     ["a stain without a colour", { hospital: { ...HOSPITALS[0]!, eosin: [0, 0, 0] } }],
     ["an unknown kind", { kind: "brain" as never }],
     ["scale 0", { micronsPerPixel: 0 }],

@@ -1,0 +1,56 @@
+import { BufferUsage, MAP_READ } from "./dawn.js";
+import type { Schedule } from "./dispatch.js";
+import type { Gpu } from "./gpu.js";
+
+export interface DispatchTime {
+  /** The variant's label. */
+  label: string;
+  milliseconds: number;
+}
+
+/** A query set holds at most 4096 timestamps, two a dispatch. */
+const DISPATCHES_AT_ONCE = 2048;
+
+/**
+ * Runs a schedule with every dispatch in a pass of its own and returns the device's time for each, in order. The sum is
+ * somewhat more than an untimed run takes, since passes do not overlap. A dispatch whose timestamps run backwards, as some
+ * drivers give them, counts as NaN rather than as zero.
+ * @returns undefined where the device has no timestamps.
+ */
+export async function timeDispatches(gpu: Gpu, schedule: Schedule): Promise<DispatchTime[] | undefined> {
+  if (!gpu.profile.timestamps) return undefined;
+  const { device } = gpu;
+  const count = Math.min(schedule.dispatches.length, DISPATCHES_AT_ONCE);
+  const querySet = device.createQuerySet({ type: "timestamp", count: 2 * count });
+  const resolved = gpu.buffer("timestamps", 16 * count, BufferUsage.QUERY_RESOLVE | BufferUsage.COPY_SRC);
+  const read = gpu.buffer("timestamps read", 16 * count, BufferUsage.MAP_READ | BufferUsage.COPY_DST);
+  const times: DispatchTime[] = [];
+  try {
+    for (let first = 0; first < schedule.dispatches.length; first += count) {
+      const end = Math.min(first + count, schedule.dispatches.length);
+      const encoder = device.createCommandEncoder();
+      for (let index = first; index < end; index++) {
+        const at = 2 * (index - first);
+        const pass = encoder.beginComputePass({
+          timestampWrites: { querySet, beginningOfPassWriteIndex: at, endOfPassWriteIndex: at + 1 },
+        });
+        schedule.encode(pass, index, index + 1);
+        pass.end();
+      }
+      encoder.resolveQuerySet(querySet, 0, 2 * (end - first), resolved, 0);
+      encoder.copyBufferToBuffer(resolved, 0, read, 0, 16 * (end - first));
+      device.queue.submit([encoder.finish()]);
+      await read.mapAsync(MAP_READ);
+      const stamps = new BigUint64Array(read.getMappedRange().slice(0));
+      read.unmap();
+      for (let index = first; index < end; index++) {
+        const elapsed = Number(stamps[2 * (index - first) + 1]! - stamps[2 * (index - first)]!) / 1e6;
+        times.push({ label: schedule.dispatches[index]!.label, milliseconds: elapsed >= 0 ? elapsed : Number.NaN });
+      }
+    }
+  } finally {
+    querySet.destroy();
+    gpu.release(resolved, read);
+  }
+  return times;
+}
