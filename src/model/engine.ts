@@ -76,6 +76,7 @@ export class Engine {
   #lock: Promise<unknown> = Promise.resolve();
   #slots = READS_IN_FLIGHT;
   readonly #waiting: (() => void)[] = [];
+  readonly #kept: KeptContent[] = [];
 
   private constructor(gpu: Gpu, model: PackedModel) {
     this.gpu = gpu;
@@ -115,6 +116,54 @@ export class Engine {
     const run = this.#lock.then(work);
     this.#lock = run.catch(() => {});
     return run;
+  }
+
+  /** Compiles what a mode needs, so that its first job does not. */
+  async warm(mode: Mode, output: PixelFormat): Promise<void> {
+    await this.#exclusively(async () => {
+      const job: Job = { mode, images: 1, input: output, output };
+      await this.#schedule(job, await this.#prepare(job));
+    });
+  }
+
+  /** Room for one content's stream. Give it back, so that schedules bound to it serve the next content too. */
+  takeKept(): KeptContent {
+    const free = this.#kept.pop();
+    if (free) return free;
+    const { tokens, width, attention } = this.model.layout;
+    const each = <T>(make: (layer: number) => T) => this.model.layers.map((_, layer) => make(layer));
+    return {
+      rows: each((layer) => this.gpu.storage(`kept rows ${layer}`, tokens * width * 4)),
+      queries: each((layer) => this.gpu.storage(`kept queries ${layer}`, tokens * attention * this.gpu.profile.elementBytes)),
+    };
+  }
+
+  returnKept(kept: KeptContent): void {
+    this.#kept.push(kept);
+  }
+
+  /** Styles that one page can hold: a buffer a layer, within the binding limit and a quarter of a gigabyte. */
+  get pageCapacity(): number {
+    const { maxStorageBufferBindingSize, maxBufferSize } = this.gpu.profile.limits;
+    return Math.max(1, Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize, 2 ** 28) / this.#styleBytes));
+  }
+
+  get #styleBytes(): number {
+    const { tokens, attention } = this.model.layout;
+    return tokens * 2 * attention * this.gpu.profile.elementBytes;
+  }
+
+  createPage(capacity: number): Promise<StylePage> {
+    return this.gpu.checked(`a bank of ${capacity} styles`, () => ({
+      capacity,
+      layers: this.model.layers.map((_, layer) => this.gpu.storage(`style bank ${layer}`, capacity * this.#styleBytes)),
+    }));
+  }
+
+  /** Frees a page once nothing in flight reads it. */
+  async disposePage(page: StylePage): Promise<void> {
+    await this.forget(page);
+    this.gpu.release(...page.layers);
   }
 
   /**

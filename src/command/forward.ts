@@ -1,0 +1,72 @@
+import type { Command } from "commander";
+import { StylizingError } from "../errors.js";
+import { SafetensorsFile, type TensorToWrite, writeSafetensors } from "../hub/safetensors.js";
+import { StylizingViT } from "../model/stylizing-vit.js";
+import { addModelFlags, loadOptions, type ModelFlags, note, printJson } from "./shared.js";
+
+interface ForwardFlags extends ModelFlags {
+  input: string;
+  output: string;
+  streams?: boolean;
+}
+
+async function readInputs(path: string, config: { in_channels: number; image_size: number }) {
+  await using file = await SafetensorsFile.open(path);
+  const wanted = `[batch, ${config.in_channels}, ${config.image_size}, ${config.image_size}]`;
+  const read = async (name: string) => {
+    const info = file.tensors.get(name);
+    if (!info) throw new StylizingError("ARGUMENT", `${path} has no tensor "${name}".`, `It must hold content and style, ${wanted}, normalised, F32.`);
+    const [batch = 0, c, h, w] = info.shape;
+    if (info.shape.length !== 4 || batch < 1 || c !== config.in_channels || h !== config.image_size || w !== config.image_size) {
+      throw new StylizingError("ARGUMENT", `${path}: ${name} has the shape [${info.shape.join(", ")}].`, `This model takes ${wanted}.`);
+    }
+    return { batch, data: await file.read(name) };
+  };
+  const content = await read("content");
+  const style = await read("style");
+  if (content.batch !== style.batch) throw new StylizingError("ARGUMENT", `${path}: ${content.batch} contents and ${style.batch} styles.`, "Give as many of one as of the other.");
+  return { batch: content.batch, content: content.data, style: style.data };
+}
+
+async function forward(flags: ForwardFlags): Promise<void> {
+  const started = performance.now();
+  await using model = await StylizingViT.load(flags.model, loadOptions(flags));
+  const { config, report } = model;
+  const { batch, content, style } = await readInputs(flags.input, config);
+  const loaded = performance.now();
+  const image = [batch, config.in_channels, config.image_size, config.image_size];
+  const outputs: [string, TensorToWrite][] = [];
+  if (flags.streams) {
+    const trace = await model.trace(content, style);
+    const tokens = [batch, (config.image_size / config.patch_size) ** 2 + 1, config.embed_dim];
+    for (const [name, data] of Object.entries(trace)) outputs.push([name, { shape: name.startsWith("encoded") ? tokens : image, data }]);
+  } else {
+    outputs.push(["stylized", { shape: image, data: await model.forward(content, style) }]);
+  }
+  const finished = performance.now();
+  await writeSafetensors(flags.output, outputs, { dtype: "F32" });
+  note(`${batch} pairs in ${((finished - loaded) / 1000).toFixed(2)} s on ${report.adapter.name}, ${report.tier}: ${flags.output}`);
+  if (flags.json) {
+    printJson({
+      ...report,
+      config,
+      input: flags.input,
+      output: flags.output,
+      tensors: outputs.map(([name, { shape }]) => ({ name, shape })),
+      batch,
+      milliseconds: { load: Math.round(loaded - started), forward: Math.round(finished - loaded) },
+    });
+  }
+}
+
+export function addForward(program: Command): void {
+  addModelFlags(
+    program
+      .command("forward")
+      .description("run the bare model on tensors, for parity: normalised planes in and out")
+      .requiredOption("--model <name>", "a folder, a .safetensors file, a published name, or hashed:SEED")
+      .requiredOption("--input <file>", "safetensors with content and style, [B, C, S, S], normalised, F32")
+      .requiredOption("--output <file>", "safetensors to write: stylized")
+      .option("--streams", "also write encoded_anatomy, encoded_style, encoded_stylized and reconstruction"),
+  ).action(forward);
+}

@@ -1,0 +1,34 @@
+#!/usr/bin/env node
+import { Command, CommanderError } from "commander";
+import { addDemo } from "./demo.js";
+import { addDoctor } from "./doctor.js";
+import { addForward } from "./forward.js";
+import { addModels } from "./models.js";
+import { EXIT, errorDocument, exitCode, note, printJson, VERSION } from "./shared.js";
+import { addStylize } from "./stylize.js";
+
+const program = new Command("stylizing-vit")
+  .description("Repaint a medical image in another image's style and keep its anatomy, on any GPU that WebGPU reaches.")
+  .version(VERSION)
+  .exitOverride()
+  .showHelpAfterError("(--help lists the options)");
+
+addStylize(program);
+addForward(program);
+addDoctor(program);
+addModels(program);
+addDemo(program);
+// Subcommands copy these settings when they are made by `command()`, so that their errors come here too.
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+  } else {
+    if (process.argv.includes("--json")) printJson({ error: errorDocument(error) });
+    note(`stylizing-vit: ${errorDocument(error).message}`);
+    if (process.env.STYLIZING_VIT_DEBUG && error instanceof Error) note(error.stack ?? "");
+    process.exitCode = exitCode(error);
+  }
+}

@@ -1,0 +1,21 @@
+/** The public surface. Everything else may change without notice. */
+export { type ErrorCode, StylizingError } from "./errors.js";
+export type { AdapterChoice, GpuOptions } from "./gpu/gpu.js";
+export type { Precision } from "./gpu/profile.js";
+export { type CatalogueEntry, listModels } from "./hub/catalogue.js";
+export { matchColour } from "./image/colour-match.js";
+export { type GpuImages, type Image, type Images, type ImageTensor, measureStatistics } from "./model/batch.js";
+export type { ModelConfig, Preset } from "./model/config.js";
+export type { Trace } from "./model/engine.js";
+export {
+  type LoadOptions,
+  type LoadProgress,
+  type ModelReport,
+  type StreamBatch,
+  type StreamPair,
+  type StyleBank,
+  StylizingViT,
+  type StylizeOptions,
+  VERSION,
+} from "./model/stylizing-vit.js";
+export { HOSPITALS, type Hospital, paintTissue, randomHospital, type TissueOptions, type TissueTile } from "./tissue/painter.js";

@@ -1,0 +1,56 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { SafetensorsFile } from "../../src/hub/safetensors.js";
+import { type ModelConfig, parseConfig } from "../../src/model/config.js";
+
+export const root = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Material that is larger than a repository should hold lies beside the checkout, where there is any. */
+export const shared = join(root, "..", "shared");
+
+export interface Golden {
+  name: string;
+  folder: string;
+  config: ModelConfig;
+  batch: number;
+  /** A model as `load` takes it. */
+  model: string;
+  tensors: Map<string, Float32Array>;
+}
+
+/** Folder of a golden case: the nano one comes with the project. */
+export function goldenFolder(name: string): string | undefined {
+  return [join(root, "test/fixtures", name), join(shared, "golden", name)].find((folder) => existsSync(folder));
+}
+
+export async function loadGolden(name: string): Promise<Golden> {
+  const folder = goldenFolder(name);
+  if (!folder) throw new Error(`no golden case ${name}`);
+  const info = JSON.parse(readFileSync(join(folder, "case.json"), "utf8")) as { config: unknown; batch: number; seed: number; weights: string };
+  const file = await SafetensorsFile.open(join(folder, "case.safetensors"));
+  const tensors = new Map<string, Float32Array>();
+  for (const key of file.tensors.keys()) tensors.set(key, await file.read(key));
+  await file.close();
+  return {
+    name,
+    folder,
+    config: parseConfig(info.config, name),
+    batch: info.batch,
+    model: info.weights === "hashed" ? `hashed:${info.seed}` : join(folder, info.weights),
+    tensors,
+  };
+}
+
+/** max |actual - expected| / max |expected|; infinite where lengths differ or a value is not a number. */
+export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  if (actual.length !== expected.length) return Number.POSITIVE_INFINITY;
+  let error = 0;
+  let scale = 0;
+  for (let i = 0; i < expected.length; i++) {
+    const difference = Math.abs(actual[i]! - expected[i]!);
+    if (!(difference <= error)) error = difference;
+    scale = Math.max(scale, Math.abs(expected[i]!));
+  }
+  return error / scale;
+}

@@ -1,0 +1,52 @@
+import { afterAll, beforeAll, beforeEach } from "vitest";
+import { StylizingError } from "../../src/errors.js";
+import { createInstance } from "../../src/gpu/dawn.js";
+import { type AdapterChoice, Gpu, openGpu } from "../../src/gpu/gpu.js";
+import { LIMITS, makeProfile, type Precision, type Profile } from "../../src/gpu/profile.js";
+
+/**
+ * One device for a test file, opened before its tests and disposed of after them. Tests are skipped, with the reason
+ * shown, where there is no adapter at all. `STYLIZING_VIT_ADAPTER=hardware` runs the same tests on a real GPU.
+ */
+export function gpuOfThisFile(): () => Gpu {
+  let gpu: Gpu | undefined;
+  let missing = "";
+  beforeAll(async () => {
+    try {
+      gpu = await openGpu({ adapter: (process.env.STYLIZING_VIT_ADAPTER as AdapterChoice | undefined) ?? "software", precision: "f32" });
+    } catch (error) {
+      if (!(error instanceof StylizingError) || error.code !== "NO_ADAPTER") throw error;
+      missing = error.message;
+    }
+  });
+  beforeEach((context) => context.skip(!gpu, missing));
+  afterAll(() => gpu?.dispose());
+  return () => gpu!;
+}
+
+/** A profile that takes the kernels of GPUs, which a software adapter runs as well, if slowly. */
+export const hardwareProfile = (profile: Profile): Profile => ({ ...profile, software: false });
+
+/** The two families of kernels; on a GPU both are the same. */
+export const FAMILIES: readonly (readonly [name: string, (profile: Profile) => Profile])[] = [
+  ["software", (profile) => profile],
+  ["hardware", hardwareProfile],
+];
+
+/** A device that validates everything, 16-bit shaders included, and executes nothing. Not to be mixed with others in one process. */
+export async function nullGpu(precision: Precision): Promise<Gpu> {
+  const adapter = await (await createInstance("null")).requestAdapter();
+  if (!adapter) throw new Error("Dawn's null backend gave no adapter");
+  const facts = {
+    vendor: adapter.info.vendor,
+    architecture: adapter.info.architecture,
+    device: adapter.info.device,
+    description: adapter.info.description,
+    isFallbackAdapter: false,
+    features: new Set<string>(adapter.features),
+    limits: Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]])) as Profile["limits"],
+  };
+  const profile = makeProfile(facts, precision, { ok: true, reason: "nothing is executed" });
+  const device = await adapter.requestDevice({ requiredFeatures: [...profile.features] as GPUFeatureName[], requiredLimits: profile.limits });
+  return new Gpu(device, facts, profile, true);
+}
