@@ -294,9 +294,13 @@ class Painter {
             return;
           }
           reports.set(job, this.#report(job, { status: "done" }));
-          if (this.#flags.sheet && this.#rows.length < SHEET_ROWS) this.#rows.push(this.#row(job, content, result));
         }),
       );
+      // In the order of the jobs, whatever order the files were written in.
+      for (const [index, { job, content }] of ready.entries()) {
+        const wanted = this.#flags.sheet && this.#rows.length < SHEET_ROWS && reports.get(job)!.status === "done";
+        if (wanted) this.#rows.push(this.#row(job, content, painted[index] as PixelImage));
+      }
     }
     const milliseconds = Math.round((performance.now() - start) / jobs.length);
     return jobs.map((job) => ({ ...reports.get(job)!, milliseconds }));

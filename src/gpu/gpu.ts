@@ -144,8 +144,9 @@ function factsOf(info: GPUAdapterInfo, features: Iterable<string>, limits: GPUSu
   };
 }
 
-/** A name people recognise, such as `SwiftShader Device (Subzero)`. */
+/** A name for people. SwiftShader's own, `swiftshader-device-subzero-`, names its compiler and ends in a dash. */
 export function adapterName(facts: AdapterFacts): string {
+  if (/swiftshader/i.test(facts.architecture)) return "SwiftShader";
   return facts.device || facts.architecture || facts.vendor || "unnamed adapter";
 }
 

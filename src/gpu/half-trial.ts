@@ -61,7 +61,7 @@ export async function halfVerdict(
   const file = options.file ?? join(cacheFolder(), "half-verdicts.json");
   const known = remembered(file)[key(facts)];
   if (typeof known?.ok === "boolean") return known;
-  const verdict = await runTrial(options.program ?? fileURLToPath(new URL("./half-trial-child.js", import.meta.url)), adapter);
+  const verdict = await runTrial(options.program ?? fileURLToPath(new URL("../model/half-trial.js", import.meta.url)), adapter);
   try {
     mkdirSync(dirname(file), { recursive: true });
     const partial = `${file}.${process.pid}.partial`;
