@@ -27,5 +27,8 @@ const sources = Math.max(newest(join(root, "src")), statSync(join(root, "tsconfi
 if (!existsSync(stamp) || statSync(stamp).mtimeMs < sources) {
   log("Building ...");
   rmSync(join(root, "dist"), { recursive: true, force: true });
-  execFileSync(process.execPath, [join(root, "node_modules", "typescript", "bin", "tsc"), "-p", root], { cwd: root, stdio: ["ignore", 2, 2] });
+  execFileSync(process.execPath, [join(root, "node_modules", "typescript", "bin", "tsc"), "-p", root], {
+    cwd: root,
+    stdio: ["ignore", 2, 2],
+  });
 }

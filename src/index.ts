@@ -1,3 +1,4 @@
+/// <reference types="@webgpu/types" preserve="true" />
 /** The public surface. Everything else may change without notice. */
 export { type ErrorCode, StylizingError } from "./errors.js";
 export type { AdapterChoice, GpuOptions } from "./gpu/gpu.js";
@@ -14,8 +15,8 @@ export {
   type StreamBatch,
   type StreamPair,
   type StyleBank,
-  StylizingViT,
   type StylizeOptions,
+  StylizingViT,
   VERSION,
 } from "./model/stylizing-vit.js";
 export { HOSPITALS, type Hospital, paintTissue, randomHospital, type TissueOptions, type TissueTile } from "./tissue/painter.js";

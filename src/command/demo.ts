@@ -4,10 +4,15 @@ import { ensureOutputFolder } from "../image/atomic-write.js";
 import { saveImage } from "../image/encode.js";
 import { findModel } from "../model/open.js";
 import { HOSPITALS, paintTissue, type TissueKind } from "../tissue/painter.js";
-import { addModelFlags, note, wholeNumber } from "./shared.js";
+import { stopProgress } from "./progress.js";
+import { addModelFlags, loadOptions, type ModelFlags, note, wholeNumber } from "./shared.js";
 import { concludeStylize, interruptible, type StylizeFlags, stylizeFiles } from "./stylize.js";
 
-type DemoFlags = Pick<StylizeFlags, "model" | "precision" | "adapter" | "json" | "out" | "seed"> & { content?: string[]; style?: string[] };
+type DemoFlags = ModelFlags &
+  Pick<StylizeFlags, "out" | "seed"> & {
+    content?: string[];
+    style?: string[];
+  };
 
 /** The scale at which the model that comes with the package was trained: 40× objectives. */
 const MICRONS_PER_PIXEL = 0.25;
@@ -19,7 +24,13 @@ async function drawTiles(folder: string, size: number, seed: number, what: "cont
   await ensureOutputFolder(folder);
   for (const [index, hospital] of HOSPITALS.entries()) {
     const kind = KINDS[(what === "content" ? index : 0) % KINDS.length]!;
-    const tile = paintTissue({ size, hospital, kind, seed: seed * 1000 + index + (what === "content" ? 0 : 500), micronsPerPixel: MICRONS_PER_PIXEL });
+    const tile = paintTissue({
+      size,
+      hospital,
+      kind,
+      seed: seed * 1000 + index + (what === "content" ? 0 : 500),
+      micronsPerPixel: MICRONS_PER_PIXEL,
+    });
     const name = what === "content" ? `${index + 1}-${kind}` : `${index + 1}-${hospital.name}`;
     await saveImage(join(folder, `${name}.png`), tile, { format: "png" });
   }
@@ -29,11 +40,21 @@ async function drawTiles(folder: string, size: number, seed: number, what: "cont
 async function demo(flags: DemoFlags): Promise<void> {
   const out = flags.out;
   await ensureOutputFolder(out);
-  const { config } = await findModel(flags.model, { preset: undefined });
+  const { config } = await interruptible((signal) => findModel(flags.model, { ...loadOptions(flags), signal } as never));
+  stopProgress();
   const content = flags.content ?? [await drawTiles(join(out, "content"), config.image_size, flags.seed, "content")];
   const style = flags.style ?? [await drawTiles(join(out, "style"), config.image_size, flags.seed, "style")];
   const sheet = join(out, "sheet.png");
-  const stylize: StylizeFlags = { ...flags, content, style, out: join(out, "results"), sheet, pair: "all", format: "png", size: "model" };
+  const stylize: StylizeFlags = {
+    ...flags,
+    content,
+    style,
+    out: join(out, "results"),
+    sheet,
+    pair: "all",
+    format: "png",
+    size: "model",
+  };
   const report = await interruptible((signal) => stylizeFiles(stylize, signal));
   process.exitCode = concludeStylize(report, stylize);
   if (report.sheet) note(`look at ${report.sheet}`);
@@ -51,4 +72,3 @@ export function addDemo(program: Command): void {
       .option("--seed <n>", "of the drawn tissue", wholeNumber, 1),
   ).action(demo);
 }
-

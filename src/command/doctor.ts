@@ -31,29 +31,51 @@ interface Check {
   fix?: string;
 }
 
-async function examine(flags: Pick<ModelFlags, "adapter" | "precision">): Promise<{ checks: Check[]; details: object; code: number }> {
+async function examine(
+  flags: Pick<ModelFlags, "adapter" | "precision">,
+): Promise<{ checks: Check[]; details: object; code: number }> {
   const checks: Check[] = [];
   const details: Record<string, unknown> = {
     versions: { "stylizing-vit": VERSION, webgpu: bindingVersion(), node: process.versions.node },
     platform: `${process.platform}-${process.arch}`,
     softwareDriver: softwareDriverAvailable(),
   };
-  checks.push({ name: "platform", ok: true, found: `${process.platform}-${process.arch}, Node ${process.versions.node}, webgpu ${bindingVersion()}` });
+  checks.push({
+    name: "platform",
+    ok: true,
+    found: `${process.platform}-${process.arch}, Node ${process.versions.node}, webgpu ${bindingVersion()}`,
+  });
   checks.push({
     name: "software driver",
     ok: true,
-    found: softwareDriverAvailable() ? "SwiftShader, out of @sparticuz/chromium" : "none (Linux x64: npm install @sparticuz/chromium@147.0.0)",
+    found: softwareDriverAvailable()
+      ? "SwiftShader, out of @sparticuz/chromium"
+      : "none (Linux x64: npm install @sparticuz/chromium@147.0.0)",
   });
   try {
     using gpu = await openGpu(flags);
     const { facts, profile } = gpu;
-    details.adapter = { name: adapterName(facts), vendor: facts.vendor, architecture: facts.architecture, driver: facts.description, software: profile.software };
+    details.adapter = {
+      name: adapterName(facts),
+      vendor: facts.vendor,
+      architecture: facts.architecture,
+      driver: facts.description,
+      software: profile.software,
+    };
     details.tier = profile.tier;
     details.notes = profile.notes;
     details.features = [...facts.features].sort();
     details.limits = profile.limits;
-    checks.push({ name: "adapter", ok: true, found: `${adapterName(facts)} (${facts.vendor} ${facts.architecture}), ${facts.description}${profile.software ? ", runs on the CPU" : ""}` });
-    checks.push({ name: "tier", ok: true, found: `${profile.tier}${profile.notes.length > 0 ? ` (${profile.notes.join("; ")})` : ""}` });
+    checks.push({
+      name: "adapter",
+      ok: true,
+      found: `${adapterName(facts)} (${facts.vendor} ${facts.architecture}), ${facts.description}${profile.software ? ", runs on the CPU" : ""}`,
+    });
+    checks.push({
+      name: "tier",
+      ok: true,
+      found: `${profile.tier}${profile.notes.length > 0 ? ` (${profile.notes.join("; ")})` : ""}`,
+    });
     const { maxStorageBufferBindingSize, maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = profile.limits;
     checks.push({
       name: "limits",
@@ -90,17 +112,19 @@ async function examine(flags: Pick<ModelFlags, "adapter" | "precision">): Promis
 }
 
 export function addDoctor(program: Command): void {
-  addModelFlags(program.command("doctor").description("say what this machine offers, and paint a known tensor")).action(async (flags: ModelFlags) => {
-    const { adapter, precision } = loadOptions(flags);
-    const { checks, details, code } = await examine({ ...(adapter ? { adapter } : {}), precision: precision ?? "auto" });
-    process.exitCode = code;
-    if (flags.json) {
-      printJson({ ok: code === EXIT.done, checks, ...details });
-      return;
-    }
-    for (const { name, ok, found, fix } of checks) {
-      process.stdout.write(`${ok ? "ok  " : "FAIL"}  ${name.padEnd(16)}${found}\n`);
-      if (fix && !found.includes(fix)) process.stdout.write(`      ${"".padEnd(16)}${fix}\n`);
-    }
-  });
+  addModelFlags(program.command("doctor").description("say what this machine offers, and paint a known tensor")).action(
+    async (flags: ModelFlags) => {
+      const { adapter, precision } = loadOptions(flags);
+      const { checks, details, code } = await examine({ ...(adapter ? { adapter } : {}), precision: precision ?? "auto" });
+      process.exitCode = code;
+      if (flags.json) {
+        printJson({ ok: code === EXIT.done, checks, ...details });
+        return;
+      }
+      for (const { name, ok, found, fix } of checks) {
+        process.stdout.write(`${ok ? "ok  " : "FAIL"}  ${name.padEnd(16)}${found}\n`);
+        if (fix && !found.includes(fix)) process.stdout.write(`      ${"".padEnd(16)}${fix}\n`);
+      }
+    },
+  );
 }

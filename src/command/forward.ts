@@ -1,6 +1,9 @@
+import { stat } from "node:fs/promises";
+import { dirname } from "node:path";
 import type { Command } from "commander";
 import { StylizingError } from "../errors.js";
 import { SafetensorsFile, type TensorToWrite, writeSafetensors } from "../hub/safetensors.js";
+import { ensureOutputFolder } from "../image/atomic-write.js";
 import { StylizingViT } from "../model/stylizing-vit.js";
 import { addModelFlags, loadOptions, type ModelFlags, note, printJson } from "./shared.js";
 
@@ -15,20 +18,48 @@ async function readInputs(path: string, config: { in_channels: number; image_siz
   const wanted = `[batch, ${config.in_channels}, ${config.image_size}, ${config.image_size}]`;
   const read = async (name: string) => {
     const info = file.tensors.get(name);
-    if (!info) throw new StylizingError("ARGUMENT", `${path} has no tensor "${name}".`, `It must hold content and style, ${wanted}, normalised, F32.`);
+    if (!info)
+      throw new StylizingError(
+        "ARGUMENT",
+        `${path} has no tensor "${name}".`,
+        `It must hold content and style, ${wanted}, normalised, F32.`,
+      );
     const [batch = 0, c, h, w] = info.shape;
     if (info.shape.length !== 4 || batch < 1 || c !== config.in_channels || h !== config.image_size || w !== config.image_size) {
-      throw new StylizingError("ARGUMENT", `${path}: ${name} has the shape [${info.shape.join(", ")}].`, `This model takes ${wanted}.`);
+      throw new StylizingError(
+        "ARGUMENT",
+        `${path}: ${name} has the shape [${info.shape.join(", ")}].`,
+        `This model takes ${wanted}.`,
+      );
     }
     return { batch, data: await file.read(name) };
   };
   const content = await read("content");
   const style = await read("style");
-  if (content.batch !== style.batch) throw new StylizingError("ARGUMENT", `${path}: ${content.batch} contents and ${style.batch} styles.`, "Give as many of one as of the other.");
+  if (content.batch !== style.batch)
+    throw new StylizingError(
+      "ARGUMENT",
+      `${path}: ${content.batch} contents and ${style.batch} styles.`,
+      "Give as many of one as of the other.",
+    );
   return { batch: content.batch, content: content.data, style: style.data };
 }
 
+/** Fails before a long run and not after it; a device such as /dev/null must not be replaced by a file. */
+async function checkOutput(path: string): Promise<void> {
+  const there = await stat(path).catch(() => undefined);
+  if (there && !there.isFile()) {
+    throw new StylizingError(
+      "OUTPUT",
+      `${path} is ${there.isDirectory() ? "a folder" : "a device or a pipe"} and cannot be replaced by a file.`,
+      "Give the name of a file.",
+    );
+  }
+  await ensureOutputFolder(dirname(path));
+}
+
 async function forward(flags: ForwardFlags): Promise<void> {
+  await checkOutput(flags.output);
   const started = performance.now();
   await using model = await StylizingViT.load(flags.model, loadOptions(flags));
   const { config, report } = model;
@@ -39,13 +70,16 @@ async function forward(flags: ForwardFlags): Promise<void> {
   if (flags.streams) {
     const trace = await model.trace(content, style);
     const tokens = [batch, (config.image_size / config.patch_size) ** 2 + 1, config.embed_dim];
-    for (const [name, data] of Object.entries(trace)) outputs.push([name, { shape: name.startsWith("encoded") ? tokens : image, data }]);
+    for (const [name, data] of Object.entries(trace))
+      outputs.push([name, { shape: name.startsWith("encoded") ? tokens : image, data }]);
   } else {
     outputs.push(["stylized", { shape: image, data: await model.forward(content, style) }]);
   }
   const finished = performance.now();
   await writeSafetensors(flags.output, outputs, { dtype: "F32" });
-  note(`${batch} pairs in ${((finished - loaded) / 1000).toFixed(2)} s on ${report.adapter.name}, ${report.tier}: ${flags.output}`);
+  note(
+    `${batch} pairs in ${((finished - loaded) / 1000).toFixed(2)} s on ${report.adapter.name}, ${report.tier}: ${flags.output}`,
+  );
   if (flags.json) {
     printJson({
       ...report,

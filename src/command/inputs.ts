@@ -61,11 +61,17 @@ function seededIndex(seed: number, index: number, count: number): number {
  * Which content is painted in which style, and under what name.
  * @throws StylizingError `ARGUMENT` where two results would have the same name.
  */
-export function pairJobs(contents: readonly InputFile[], styles: readonly InputFile[], pairing: Pairing, seed: number): PaintJob[] {
+export function pairJobs(
+  contents: readonly InputFile[],
+  styles: readonly InputFile[],
+  pairing: Pairing,
+  seed: number,
+): PaintJob[] {
   const jobs: PaintJob[] = [];
   if (pairing === "all") {
     for (const [content, { name }] of contents.entries()) {
-      for (const [style, { name: other }] of styles.entries()) jobs.push({ content, style, output: `${name}__${basename(other)}` });
+      for (const [style, { name: other }] of styles.entries())
+        jobs.push({ content, style, output: `${name}__${basename(other)}` });
     }
   } else {
     const count = pairing === "each" ? Math.max(contents.length, styles.length) : contents.length;
@@ -73,7 +79,11 @@ export function pairJobs(contents: readonly InputFile[], styles: readonly InputF
       const content = i % contents.length;
       const style = pairing === "each" ? i % styles.length : seededIndex(seed, i, styles.length);
       // A content that comes round again would write over its first result.
-      jobs.push({ content, style, output: i < contents.length ? contents[content]!.name : `${contents[content]!.name}__${basename(styles[style]!.name)}` });
+      jobs.push({
+        content,
+        style,
+        output: i < contents.length ? contents[content]!.name : `${contents[content]!.name}__${basename(styles[style]!.name)}`,
+      });
     }
   }
   const seen = new Map<string, PaintJob>();
@@ -81,7 +91,11 @@ export function pairJobs(contents: readonly InputFile[], styles: readonly InputF
     const other = seen.get(job.output);
     if (other) {
       const [a, b] = [other, job].map((j) => `${contents[j.content]!.path} in ${styles[j.style]!.path}`);
-      throw new StylizingError("ARGUMENT", `Two results would be called ${job.output}: ${a}, and ${b}.`, "Paint them into different folders, or give the folder above them.");
+      throw new StylizingError(
+        "ARGUMENT",
+        `Two results would be called ${job.output}: ${a}, and ${b}.`,
+        "Paint them into different folders, or give the folder above them.",
+      );
     }
     seen.set(job.output, job);
   }

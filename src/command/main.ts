@@ -4,6 +4,7 @@ import { addDemo } from "./demo.js";
 import { addDoctor } from "./doctor.js";
 import { addForward } from "./forward.js";
 import { addModels } from "./models.js";
+import { stopProgress } from "./progress.js";
 import { EXIT, errorDocument, exitCode, note, printJson, VERSION } from "./shared.js";
 import { addStylize } from "./stylize.js";
 
@@ -20,11 +21,26 @@ addModels(program);
 addDemo(program);
 // Subcommands copy these settings when they are made by `command()`, so that their errors come here too.
 
+// A reader that has had enough (`| head`) is no failure; a full disk behind stdout is one.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") return;
+    if (stream === process.stdout) note(`stylizing-vit: stdout cannot be written: ${error.message}.`);
+    process.exitCode = EXIT.failed;
+  });
+}
+
 try {
   await program.parseAsync();
 } catch (error) {
+  stopProgress();
   if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (process.exitCode === EXIT.usage && process.argv.includes("--json")) {
+      printJson({
+        error: { code: "ARGUMENT", message: error.message.replace(/^error: /, ""), fix: "--help lists the options." },
+      });
+    }
   } else {
     if (process.argv.includes("--json")) printJson({ error: errorDocument(error) });
     note(`stylizing-vit: ${errorDocument(error).message}`);

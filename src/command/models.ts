@@ -13,14 +13,23 @@ export function addModels(program: Command): void {
     .action((flags: { json?: boolean }) => {
       const published = listModels();
       if (flags.json) {
-        printJson({ default: DEFAULT_MODEL, models: [{ name: DEFAULT_MODEL, preset: null, comesWithPackage: true }, ...published] });
+        printJson({
+          default: DEFAULT_MODEL,
+          models: [{ name: DEFAULT_MODEL, preset: null, comesWithPackage: true }, ...published],
+        });
         return;
       }
       const line = (name: string, size: string, statistics: string) => `${name.padEnd(34)}${size.padEnd(9)}${statistics}\n`;
       process.stdout.write(line("NAME", "SIZE", "MEAN AND STD OF ITS TRAINING IMAGES"));
       process.stdout.write(line(DEFAULT_MODEL, "0.7 M", "known (96 px, comes with the package)"));
       for (const { name, preset, mean } of published) {
-        process.stdout.write(line(name, PARAMETERS[preset], mean ? "known" : "not published: give --mean and --std, or they are measured from your images"));
+        process.stdout.write(
+          line(
+            name,
+            PARAMETERS[preset],
+            mean ? "known" : "not published: give --mean and --std, or they are measured from your images",
+          ),
+        );
       }
     });
 }

@@ -2,6 +2,13 @@ import cliProgress from "cli-progress";
 
 const UNITS = { images: 1, layers: 1, bytes: 1e6 };
 
+const running = new Set<Progress>();
+
+/** Ends what a failure left running: a living bar redraws for ever, and the process would not exit. */
+export function stopProgress(): void {
+  for (const progress of running) progress.stop();
+}
+
 /** A bar on stderr with rate and time left; nothing where stderr is no terminal, so that logs stay readable. */
 export class Progress {
   readonly #bar: cliProgress.SingleBar;
@@ -24,6 +31,7 @@ export class Progress {
       cliProgress.Presets.shades_classic,
     );
     this.#bar.start(Math.round(total / this.#scale), 0, { rate: "-" });
+    running.add(this);
   }
 
   update(value: number): void {
@@ -35,6 +43,7 @@ export class Progress {
   stop(): void {
     if (this.#stopped) return;
     this.#stopped = true;
+    running.delete(this);
     this.#bar.stop();
   }
 }

@@ -6,7 +6,13 @@ import { Progress } from "./progress.js";
 /** 0 done, 1 something failed, 2 wrong usage, 3 no usable adapter, 130 stopped by Ctrl-C (as shells have it). */
 export const EXIT = { done: 0, failed: 1, usage: 2, noAdapter: 3, stopped: 130 } as const;
 
+/** What the first Ctrl-C raises. */
+export class Stopped extends Error {
+  override readonly name = "Stopped";
+}
+
 export function exitCode(error: unknown): number {
+  if (error instanceof Stopped) return EXIT.stopped;
   const code: ErrorCode | undefined = error instanceof StylizingError ? error.code : undefined;
   if (code === "ARGUMENT") return EXIT.usage;
   return code === "NO_ADAPTER" ? EXIT.noAdapter : EXIT.failed;
@@ -24,6 +30,7 @@ export function printJson(document: unknown): void {
 /** What `--json` prints of a failure. */
 export function errorDocument(error: unknown): { code: string; message: string; fix: string } {
   if (error instanceof StylizingError) return { code: error.code, message: error.message, fix: error.fix };
+  if (error instanceof Stopped) return { code: "STOPPED", message: error.message, fix: "Run it again." };
   return { code: "UNEXPECTED", message: messageOf(error), fix: "Please report this with the output of `stylizing-vit doctor`." };
 }
 
@@ -42,7 +49,8 @@ export function wholeNumber(text: string): number {
 /** `r,g,b`, or one number for a grey model. */
 export function channelList(text: string): number[] {
   const values = text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
-  if (values.some((value) => !Number.isFinite(value))) throw new InvalidArgumentError("It must be numbers with commas between, one a channel: .74,.59,.72");
+  if (values.some((value) => !Number.isFinite(value)))
+    throw new InvalidArgumentError("It must be numbers with commas between, one a channel: .74,.59,.72");
   return values;
 }
 
@@ -61,7 +69,13 @@ export function addModelFlags(command: Command): Command {
     .option("--config <file>", "the model's configuration, as JSON")
     .option("--preset <name>", "a published size instead of a configuration: tiny, small or base")
     .addOption(new Option("--precision <tier>", "arithmetic").choices(["auto", "f32", "f16"]).default("auto"))
-    .addOption(new Option("--adapter <kind>", "where to run (default: auto, or STYLIZING_VIT_ADAPTER)").choices(["auto", "hardware", "software"]))
+    .addOption(
+      new Option("--adapter <kind>", "where to run (default: auto, or STYLIZING_VIT_ADAPTER)").choices([
+        "auto",
+        "hardware",
+        "software",
+      ]),
+    )
     .option("--json", "print one JSON document on stdout");
 }
 
@@ -80,7 +94,8 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
         bar?.stop();
         phase = progress.phase;
         const bytes = phase === "download" || phase === "verify";
-        bar = phase === "ready" || phase === "compile" ? undefined : new Progress(phase, progress.total, bytes ? "bytes" : "layers");
+        bar =
+          phase === "ready" || phase === "compile" ? undefined : new Progress(phase, progress.total, bytes ? "bytes" : "layers");
       }
       bar?.update(progress.loaded);
     },

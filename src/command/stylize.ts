@@ -1,4 +1,5 @@
-import { join } from "node:path";
+import { realpath } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { type Command, Option } from "commander";
 import { StylizingError } from "../errors.js";
 import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
@@ -9,9 +10,21 @@ import type { PixelImage } from "../image/types.js";
 import { type Image, measureStatistics } from "../model/batch.js";
 import { findModel } from "../model/open.js";
 import { type ModelReport, type StyleBank, StylizingViT } from "../model/stylizing-vit.js";
-import { type InputFile, listInputs, type Pairing, type PaintJob, pairJobs } from "./inputs.js";
+import { type InputFile, listInputs, type PaintJob, type Pairing, pairJobs } from "./inputs.js";
 import { Progress } from "./progress.js";
-import { addModelFlags, channelList, EXIT, errorDocument, loadOptions, type ModelFlags, note, positiveInteger, printJson, wholeNumber } from "./shared.js";
+import {
+  addModelFlags,
+  channelList,
+  EXIT,
+  errorDocument,
+  loadOptions,
+  type ModelFlags,
+  note,
+  positiveInteger,
+  printJson,
+  Stopped,
+  wholeNumber,
+} from "./shared.js";
 
 export interface StylizeFlags extends ModelFlags {
   content: string[];
@@ -45,6 +58,8 @@ export interface StylizeReport extends ModelReport {
   failed: number;
   stopped: number;
   sheet?: string;
+  /** Why the sheet is missing. */
+  sheetError?: { code: string; message: string; fix: string };
   /** From the first decoded picture to the last file, without loading the model. */
   milliseconds: number;
   imagesPerSecond: number;
@@ -75,6 +90,22 @@ function batches(jobs: readonly PaintJob[], size: number): PaintJob[][] {
   return runs;
 }
 
+/** @throws StylizingError `ARGUMENT` where a result would take the place of a picture that was given, which would be lost. */
+async function refuseOverwriting(inputs: readonly string[], outputs: readonly string[]): Promise<void> {
+  const real = (path: string) => realpath(path).catch(() => undefined);
+  const given = new Set(await Promise.all(inputs.map(real)));
+  for (const output of outputs) {
+    const target = await real(output);
+    if (target !== undefined && given.has(target)) {
+      throw new StylizingError(
+        "ARGUMENT",
+        `${output} is both a picture to read and the place of a result.`,
+        "Give another folder with --out.",
+      );
+    }
+  }
+}
+
 /**
  * Paints files. What cannot be read or written is reported and the rest is done; results appear whole or not at all.
  * @param signal stops between batches.
@@ -83,16 +114,36 @@ function batches(jobs: readonly PaintJob[], size: number): PaintJob[][] {
 export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal): Promise<StylizeReport> {
   const contents = await listInputs(flags.content);
   const styles = await listInputs(flags.style);
-  for (const [what, files, paths] of [["content", contents, flags.content], ["style", styles, flags.style]] as const) { // biome-ignore format: a table
+  for (const [what, files, paths] of [
+    ["content", contents, flags.content],
+    ["style", styles, flags.style],
+  ] as const) {
+    // biome-ignore format: a table
     if (files.length === 0) throw new StylizingError("ARGUMENT", `There is no ${what} picture in ${paths.join(", ")}.`, "Give picture files, or folders that hold some.");
   }
   const jobs = pairJobs(contents, styles, flags.pair, flags.seed);
   await ensureOutputFolder(flags.out);
+  const outputs = jobs.map((job) => `${join(flags.out, job.output)}.${flags.format}`);
+  if (flags.sheet) {
+    await ensureOutputFolder(dirname(flags.sheet));
+    outputs.push(flags.sheet);
+  }
+  const inputs = [...contents, ...styles].map(({ path }) => path);
+  await refuseOverwriting(inputs, outputs);
 
-  const options = loadOptions(flags);
-  const found = await findModel(flags.model, { ...options, ...(flags.mean ? { mean: flags.mean } : {}), ...(flags.std ? { std: flags.std } : {}) } as never);
+  const options = { ...loadOptions(flags), ...(signal ? { signal } : {}) };
+  const found = await findModel(flags.model, {
+    ...options,
+    ...(flags.mean ? { mean: flags.mean } : {}),
+    ...(flags.std ? { std: flags.std } : {}),
+  } as never);
   const { image_size: size, in_channels: channels } = found.config;
-  if (!CHANNELS.includes(channels)) throw new StylizingError("CONFIG", `This model takes ${channels} channels.`, "Pictures have 1 or 3; use `forward` with tensors.");
+  if (!CHANNELS.includes(channels))
+    throw new StylizingError(
+      "CONFIG",
+      `This model takes ${channels} channels.`,
+      "Pictures have 1 or 3; use `forward` with tensors.",
+    );
 
   const start = performance.now();
   const loadedStyles = await Promise.all(styles.map((file) => load(file, size, channels)));
@@ -102,12 +153,15 @@ export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal): P
     mean: statistics.mean,
     std: statistics.std,
     ...(flags.batch ? { batchSize: flags.batch } : {}),
-    ...(signal ? { signal } : {}),
   });
   const { adapter, tier } = model.report;
-  note(`${model.report.model} on ${adapter.name}, ${tier}${adapter.software ? " (a CPU: slow; right for a first look and for tests)" : ""}`);
+  note(
+    `${model.report.model} on ${adapter.name}, ${tier}${adapter.software ? " (a CPU: slow; right for a first look and for tests)" : ""}`,
+  );
   if (statistics.source.startsWith("measured")) {
-    note(`mean ${statistics.mean.map((v) => v.toFixed(4))} and std ${statistics.std.map((v) => v.toFixed(4))} were measured from these images: none is published for this model`);
+    note(
+      `mean ${statistics.mean.map((v) => v.toFixed(4))} and std ${statistics.std.map((v) => v.toFixed(4))} were measured from these images: none is published for this model`,
+    );
   }
 
   const reports: ImageReport[] = [];
@@ -129,10 +183,15 @@ export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal): P
 
   const done = reports.filter((report) => report.status === "done").length;
   let sheet: string | undefined;
+  let sheetError: StylizeReport["sheetError"];
   if (flags.sheet && rows.length > 0) {
     const footer = `${model.report.model} · ${adapter.name} · ${tier} · ${done} pictures in ${((performance.now() - start) / 1000).toFixed(1)} s`;
-    await writeFileAtomic(flags.sheet, await contactSheet(rows, { title: "Stylizing ViT", footer }));
-    sheet = flags.sheet;
+    try {
+      await writeFileAtomic(flags.sheet, await contactSheet(rows, { title: "Stylizing ViT", footer }));
+      sheet = flags.sheet;
+    } catch (error) {
+      sheetError = errorDocument(error);
+    }
   }
   return {
     ...model.report,
@@ -142,6 +201,7 @@ export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal): P
     failed: reports.filter((report) => report.status === "failed").length,
     stopped: reports.filter((report) => report.status === "stopped").length,
     ...(sheet ? { sheet } : {}),
+    ...(sheetError ? { sheetError } : {}),
     milliseconds: Math.round(milliseconds),
     imagesPerSecond: done === 0 ? 0 : Number(((done * 1000) / milliseconds).toFixed(3)),
   };
@@ -159,7 +219,9 @@ async function settleStatistics(
   const images = [...some, ...styles.slice(0, MEASURED)].flatMap((loaded) => ("image" in loaded ? [inner(loaded.image)] : []));
   if (images.length === 0) {
     const failure = [...some, ...styles].find((loaded) => "error" in loaded);
-    throw failure && "error" in failure ? failure.error : new StylizingError("ARGUMENT", "No picture can be read.", "Check the paths.");
+    throw failure && "error" in failure
+      ? failure.error
+      : new StylizingError("ARGUMENT", "No picture can be read.", "Check the paths.");
   }
   const measured = measureStatistics(images);
   return { mean: mean ?? measured.mean, std: std ?? measured.std, source: "measured from these images" };
@@ -185,7 +247,15 @@ class Painter {
   readonly #loadedStyles: readonly Loaded[];
   readonly #rows: SheetRow[];
 
-  constructor(model: StylizingViT, flags: StylizeFlags, contents: readonly InputFile[], styles: readonly InputFile[], loadedStyles: readonly Loaded[], rows: SheetRow[]) { // biome-ignore format: a list
+  constructor(
+    model: StylizingViT,
+    flags: StylizeFlags,
+    contents: readonly InputFile[],
+    styles: readonly InputFile[],
+    loadedStyles: readonly Loaded[],
+    rows: SheetRow[],
+  ) {
+    // biome-ignore format: a list
     this.#model = model;
     this.#flags = flags;
     this.#contents = contents;
@@ -266,10 +336,16 @@ class Painter {
     };
   }
 
-  async #paint(jobs: readonly PaintJob[], contents: Map<number, Loaded>, bank: StyleBank | undefined, inBank: Map<number, number>): Promise<ImageReport[]> {
+  async #paint(
+    jobs: readonly PaintJob[],
+    contents: Map<number, Loaded>,
+    bank: StyleBank | undefined,
+    inBank: Map<number, number>,
+  ): Promise<ImageReport[]> {
     const start = performance.now();
     const reports = new Map<PaintJob, ImageReport>();
-    const fail = (job: PaintJob, error: unknown) => reports.set(job, this.#report(job, { status: "failed", error: errorDocument(error) }));
+    const fail = (job: PaintJob, error: unknown) =>
+      reports.set(job, this.#report(job, { status: "failed", error: errorDocument(error) }));
     const ready: { job: PaintJob; content: FittedImage }[] = [];
     for (const job of jobs) {
       const content = contents.get(job.content)!;
@@ -310,7 +386,8 @@ class Painter {
     const { format, size, out } = this.#flags;
     const file = `${join(out, job.output)}.${format}`;
     if (job.output.includes("/")) await ensureOutputFolder(join(file, ".."));
-    const image = size === "keep" ? await unfit(result, content.placement, content.originalWidth, content.originalHeight) : result;
+    const image =
+      size === "keep" ? await unfit(result, content.placement, content.originalWidth, content.originalHeight) : result;
     await saveImage(file, image, { format });
   }
 
@@ -329,7 +406,7 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
   const controller = new AbortController();
   const stop = () => {
     note("\nstopping after this batch (Ctrl-C again to stop at once)");
-    controller.abort(new Error("stopped by Ctrl-C"));
+    controller.abort(new Stopped("Stopped by Ctrl-C before anything was painted."));
   };
   process.once("SIGINT", stop);
   try {
@@ -341,12 +418,18 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
 
 /** Says on stderr what was done and lists what was not. @returns the exit code. */
 export function concludeStylize(report: StylizeReport, flags: Pick<StylizeFlags, "out" | "json">): number {
-  for (const image of report.images) if (image.status === "failed") note(`failed: ${image.content} in ${image.style}: ${image.error!.message}`);
-  const rest = [report.failed && `${report.failed} failed`, report.stopped && `${report.stopped} not begun`].filter(Boolean).join(", ");
-  note(`${report.done} of ${report.images.length} painted into ${flags.out}${rest ? ` (${rest})` : ""}, ${report.imagesPerSecond} images/s${report.sheet ? `; sheet: ${report.sheet}` : ""}`);
+  for (const image of report.images)
+    if (image.status === "failed") note(`failed: ${image.content} in ${image.style}: ${image.error!.message}`);
+  const rest = [report.failed && `${report.failed} failed`, report.stopped && `${report.stopped} not begun`]
+    .filter(Boolean)
+    .join(", ");
+  note(
+    `${report.done} of ${report.images.length} painted into ${flags.out}${rest ? ` (${rest})` : ""}, ${report.imagesPerSecond} images/s${report.sheet ? `; sheet: ${report.sheet}` : ""}`,
+  );
+  if (report.sheetError) note(`failed: ${report.sheetError.message}`);
   if (flags.json) printJson(report);
   if (report.stopped > 0) return EXIT.stopped;
-  return report.failed > 0 ? EXIT.failed : EXIT.done;
+  return report.failed > 0 || report.sheetError ? EXIT.failed : EXIT.done;
 }
 
 export function addStylize(program: Command): void {
@@ -360,14 +443,21 @@ export function addStylize(program: Command): void {
       .option("--model <name>", "a published name, a folder, a .safetensors file, or demo", "demo")
       .option("--mean <r,g,b>", "mean of the model's training images, in [0, 1]", channelList)
       .option("--std <r,g,b>", "their standard deviation", channelList)
-      .addOption(new Option("--pair <way>", "each: i-th with i-th; all: every content in every style; random: a seeded style for each").choices(["each", "all", "random"]).default("each"))
+      .addOption(
+        new Option("--pair <way>", "each: i-th with i-th; all: every content in every style; random: a seeded style for each")
+          .choices(["each", "all", "random"])
+          .default("each"),
+      )
       .option("--batch <n>", "pictures a submission", positiveInteger)
       .option("--seed <n>", "for --pair random", wholeNumber, 0)
       .addOption(new Option("--format <kind>", "of the results").choices(["png", "jpeg", "webp"]).default("png"))
-      .addOption(new Option("--size <kind>", "model: the model's square; keep: the content's own size").choices(["model", "keep"]).default("model"))
+      .addOption(
+        new Option("--size <kind>", "model: the model's square; keep: the content's own size")
+          .choices(["model", "keep"])
+          .default("model"),
+      )
       .option("--sheet <file>", "also write a labelled contact sheet (PNG)"),
   ).action(async (flags: StylizeFlags) => {
     process.exitCode = concludeStylize(await interruptible((signal) => stylizeFiles(flags, signal)), flags);
   });
 }
-

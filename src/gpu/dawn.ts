@@ -7,7 +7,15 @@ import { StylizingError } from "../errors.js";
  */
 
 /** WebGPU's own constants; the binding exports them, the type package declares them as globals. */
-export const BufferUsage = { MAP_READ: 1, MAP_WRITE: 2, COPY_SRC: 4, COPY_DST: 8, UNIFORM: 64, STORAGE: 128, QUERY_RESOLVE: 512 } as const;
+export const BufferUsage = {
+  MAP_READ: 1,
+  MAP_WRITE: 2,
+  COPY_SRC: 4,
+  COPY_DST: 8,
+  UNIFORM: 64,
+  STORAGE: 128,
+  QUERY_RESOLVE: 512,
+} as const;
 export const MAP_READ = 1;
 export const COMPUTE_STAGE = 4;
 

@@ -114,7 +114,11 @@ export class Gpu implements Disposable {
       });
     }
     if (validation) {
-      throw new StylizingError("GPU", `The device refused ${what}: ${validation.message}.`, "Please report this with the output of `stylizing-vit doctor`.");
+      throw new StylizingError(
+        "GPU",
+        `The device refused ${what}: ${validation.message}.`,
+        "Please report this with the output of `stylizing-vit doctor`.",
+      );
     }
     return result as T;
   }
@@ -194,7 +198,8 @@ async function findAdapter(choice: AdapterChoice, seen: string[]): Promise<GPUAd
 
 function noAdapter(choice: AdapterChoice, seen: readonly string[]): StylizingError {
   const found = seen.length > 0 ? `found only ${seen.join(", ")}` : "found none";
-  const driver = process.platform === "linux" ? "Install a Vulkan driver (on Linux also `libvulkan1`) for your GPU" : "Update your GPU driver";
+  const driver =
+    process.platform === "linux" ? "Install a Vulkan driver (on Linux also `libvulkan1`) for your GPU" : "Update your GPU driver";
   return new StylizingError(
     "NO_ADAPTER",
     `No ${choice === "auto" ? "usable" : choice} GPU adapter (${found}).`,
@@ -244,6 +249,11 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
     });
     return new Gpu(device, facts, profile, true);
   } catch (cause) {
-    throw new StylizingError("GPU", `The adapter ${adapterName(facts)} gave no device: ${messageOf(cause)}.`, "Run `stylizing-vit doctor`.", { cause });
+    throw new StylizingError(
+      "GPU",
+      `The adapter ${adapterName(facts)} gave no device: ${messageOf(cause)}.`,
+      "Run `stylizing-vit doctor`.",
+      { cause },
+    );
   }
 }

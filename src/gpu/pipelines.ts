@@ -113,7 +113,11 @@ export class PipelineCache {
     const errors = (await module.getCompilationInfo()).messages.filter((message) => message.type === "error");
     if (errors.length > 0) {
       const text = errors.map((error) => `${error.lineNum}:${error.linePos} ${error.message}`).join("\n");
-      throw new StylizingError("GPU", `The kernel ${label} does not compile:\n${text}\n`, "Please report this with the output of `stylizing-vit doctor`.");
+      throw new StylizingError(
+        "GPU",
+        `The kernel ${label} does not compile:\n${text}\n`,
+        "Please report this with the output of `stylizing-vit doctor`.",
+      );
     }
     const storageLayout = this.#storageLayout(variant.bindings);
     try {
@@ -124,7 +128,12 @@ export class PipelineCache {
       });
       return { label, pipeline, storageLayout };
     } catch (cause) {
-      throw new StylizingError("GPU", `No pipeline for ${label}: ${cause instanceof Error ? cause.message : cause}.`, "Please report this with the output of `stylizing-vit doctor`.", { cause });
+      throw new StylizingError(
+        "GPU",
+        `No pipeline for ${label}: ${cause instanceof Error ? cause.message : cause}.`,
+        "Please report this with the output of `stylizing-vit doctor`.",
+        { cause },
+      );
     }
   }
 }

@@ -71,20 +71,28 @@ function checkImage(image: Image, what: string): void {
   const typed = data instanceof Uint8Array || data instanceof Uint8ClampedArray || data instanceof Float32Array;
   const sides = [width, height, channels].every((side) => Number.isSafeInteger(side) && side > 0);
   if (!typed || !sides || data.length !== width * height * channels) {
-    const found = typed ? `${data.length} values` : `data of type ${(data as object | undefined)?.constructor?.name ?? typeof data}`;
-    refuse(`${what} says ${width} × ${height} × ${channels} and has ${found}.`, "Give { data, width, height, channels }, data a Uint8Array or Float32Array of that size.");
+    const found = typed
+      ? `${data.length} values`
+      : `data of type ${(data as object | undefined)?.constructor?.name ?? typeof data}`;
+    refuse(
+      `${what} says ${width} × ${height} × ${channels} and has ${found}.`,
+      "Give { data, width, height, channels }, data a Uint8Array or Float32Array of that size.",
+    );
   }
 }
 
 /** One image at the model's size and channels. */
-async function fit(image: Image, config: ModelConfig, what: string): Promise<Image> {
+async function fitImage(image: Image, config: ModelConfig, what: string): Promise<Image> {
   checkImage(image, what);
   const size = config.image_size;
   const converted = convertChannels(image, config.in_channels, what);
   if (converted.width === size && converted.height === size) return converted;
   const { data, width, height } = converted;
   if (data instanceof Float32Array) {
-    refuse(`${what} is ${width} × ${height} in floats, and this model takes ${size} × ${size}.`, "Resize it first, or give 8-bit pixels, which are resized here.");
+    refuse(
+      `${what} is ${width} × ${height} in floats, and this model takes ${size} × ${size}.`,
+      "Resize it first, or give 8-bit pixels, which are resized here.",
+    );
   }
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   return fitSquare({ data: bytes, width, height, channels: config.in_channels as 1 | 3 }, size);
@@ -93,8 +101,14 @@ async function fit(image: Image, config: ModelConfig, what: string): Promise<Ima
 function ofTensor(tensor: ImageTensor, config: ModelConfig, what: string): Batch | Image[] {
   const [count, height, width, channels] = tensor.shape;
   const each = height * width * channels;
-  if (!(tensor.data instanceof Uint8Array || tensor.data instanceof Uint8ClampedArray || tensor.data instanceof Float32Array) || tensor.data.length !== count * each) {
-    refuse(`${what} says [${tensor.shape.join(", ")}] and has ${tensor.data?.length} values.`, "Give a Uint8Array or Float32Array of that size.");
+  if (
+    !(tensor.data instanceof Uint8Array || tensor.data instanceof Uint8ClampedArray || tensor.data instanceof Float32Array) ||
+    tensor.data.length !== count * each
+  ) {
+    refuse(
+      `${what} says [${tensor.shape.join(", ")}] and has ${tensor.data?.length} values.`,
+      "Give a Uint8Array or Float32Array of that size.",
+    );
   }
   const { data } = tensor;
   if (height !== config.image_size || width !== config.image_size || channels !== config.in_channels) {
@@ -116,12 +130,16 @@ const view = (data: Image["data"]): Uint8Array | Float32Array =>
  * @throws StylizingError `ARGUMENT`, naming what it was (`content`, `style`) and the number of the image.
  */
 export async function toBatch(images: Images, config: ModelConfig, what: string): Promise<Batch> {
-  if (typeof images !== "object" || images === null) refuse(`${what} is ${typeof images}.`, "Give an image, an array of them, a tensor or a GPU buffer.");
+  if (typeof images !== "object" || images === null)
+    refuse(`${what} is ${typeof images}.`, "Give an image, an array of them, a tensor or a GPU buffer.");
   const each = config.image_size ** 2 * config.in_channels;
   if (isGpu(images)) {
     const [count, height, width, channels] = images.shape;
     if (height !== config.image_size || width !== config.image_size || channels !== config.in_channels) {
-      refuse(`${what} is a GPU buffer of [${images.shape.join(", ")}].`, `This model takes [batch, ${config.image_size}, ${config.image_size}, ${config.in_channels}] there.`);
+      refuse(
+        `${what} is a GPU buffer of [${images.shape.join(", ")}].`,
+        `This model takes [batch, ${config.image_size}, ${config.image_size}, ${config.in_channels}] there.`,
+      );
     }
     const bytes = each * (images.format === "bytes" ? 1 : 4);
     if (bytes % 4 !== 0) refuse(`${what}: images of ${bytes} bytes do not start at whole words in a GPU buffer.`, "Use floats.");
@@ -146,7 +164,8 @@ export async function toBatch(images: Images, config: ModelConfig, what: string)
   else [guise, list] = ["one", [images as Image]];
 
   const fitted: Image[] = [];
-  for (const [index, image] of list.entries()) fitted.push(await fit(image, config, guise === "one" ? what : `${what} ${index}`));
+  for (const [index, image] of list.entries())
+    fitted.push(await fitImage(image, config, guise === "one" ? what : `${what} ${index}`));
   const floats = fitted.some((image) => image.data instanceof Float32Array);
   const packed = floats ? new Float32Array(list.length * each) : new Uint8Array(list.length * each);
   for (const [index, { data }] of fitted.entries()) {
@@ -164,7 +183,8 @@ export async function toBatch(images: Images, config: ModelConfig, what: string)
 /** The same batch in floats; a GPU buffer of bytes cannot be turned. */
 export function inFloats(batch: Batch, what: string): Batch {
   if (batch.format === "floats") return batch;
-  if (batch.guise === "gpu") refuse(`${what} is a GPU buffer of bytes, and the other side is in floats.`, "Give both in the same format.");
+  if (batch.guise === "gpu")
+    refuse(`${what} is a GPU buffer of bytes, and the other side is in floats.`, "Give both in the same format.");
   return {
     ...batch,
     format: "floats",

@@ -39,7 +39,15 @@ const DEFAULTS = {
 /** Width of a head in the published models, assumed where nothing says otherwise. */
 const HEAD_DIM = 64;
 
-const INTEGERS = ["image_size", "in_channels", "patch_size", "embed_dim", "depth", "num_heads", "post_process_conv_kernel_size"] as const;
+const INTEGERS = [
+  "image_size",
+  "in_channels",
+  "patch_size",
+  "embed_dim",
+  "depth",
+  "num_heads",
+  "post_process_conv_kernel_size",
+] as const;
 
 function refuse(problem: string, fix: string): never {
   throw new StylizingError("CONFIG", problem, fix);
@@ -54,7 +62,8 @@ export function presetConfig(name: string): ModelConfig {
 }
 
 function checkStatistic(name: "mean" | "std", value: unknown, channels: number): void {
-  const valid = Array.isArray(value) && value.length === channels && value.every((v) => Number.isFinite(v) && (name === "mean" || v > 0));
+  const valid =
+    Array.isArray(value) && value.length === channels && value.every((v) => Number.isFinite(v) && (name === "mean" || v > 0));
   if (!valid) {
     refuse(
       `The configuration's ${name} is ${JSON.stringify(value)}.`,
@@ -70,15 +79,20 @@ function checkStatistic(name: "mean" | "std", value: unknown, channels: number):
 export function checkConfig(config: ModelConfig): ModelConfig {
   for (const key of INTEGERS) {
     const value = config[key];
-    if (!Number.isSafeInteger(value) || value < 1) refuse(`The configuration's ${key} is ${JSON.stringify(value)}.`, "It must be a positive integer.");
+    if (!Number.isSafeInteger(value) || value < 1)
+      refuse(`The configuration's ${key} is ${JSON.stringify(value)}.`, "It must be a positive integer.");
   }
   for (const key of ["mlp_ratio", "bottleneck_mlp_ratio"] as const) {
     const value = config[key];
     if (typeof value !== "number" || !Number.isFinite(value) || hiddenUnits(config.embed_dim, value) < 1) {
-      refuse(`The configuration's ${key} is ${JSON.stringify(value)}.`, "It must be a positive number that leaves at least one hidden unit.");
+      refuse(
+        `The configuration's ${key} is ${JSON.stringify(value)}.`,
+        "It must be a positive number that leaves at least one hidden unit.",
+      );
     }
   }
-  if (typeof config.qkv_bias !== "boolean") refuse(`The configuration's qkv_bias is ${JSON.stringify(config.qkv_bias)}.`, "It must be true or false.");
+  if (typeof config.qkv_bias !== "boolean")
+    refuse(`The configuration's qkv_bias is ${JSON.stringify(config.qkv_bias)}.`, "It must be true or false.");
 
   const { image_size: s, patch_size: p, embed_dim: d, num_heads: h, in_channels: c, post_process_conv_kernel_size: k } = config;
   if (s % p !== 0) refuse(`The image size ${s} is not a multiple of the patch size ${p}.`, "Change image_size or patch_size.");
@@ -89,7 +103,11 @@ export function checkConfig(config: ModelConfig): ModelConfig {
       `Use a multiple of ${2 * c * p} (the usual widths of ViT-Large and ViT-Huge, 1024 and 1280, do not fit 16-pixel RGB patches).`,
     );
   }
-  if (k % 2 === 0) refuse(`The convolution's kernel size ${k} is even.`, "Use an odd size: an even one has no middle, and would change the image's size.");
+  if (k % 2 === 0)
+    refuse(
+      `The convolution's kernel size ${k} is even.`,
+      "Use an odd size: an even one has no middle, and would change the image's size.",
+    );
   if (config.mean !== undefined) checkStatistic("mean", config.mean, c);
   if (config.std !== undefined) checkStatistic("std", config.std, c);
   return config;
@@ -102,14 +120,17 @@ export function checkConfig(config: ModelConfig): ModelConfig {
  */
 export function parseConfig(json: unknown, label: string): ModelConfig {
   if (typeof json !== "object" || json === null || Array.isArray(json)) {
-    refuse(`${label} does not hold a JSON object.`, "Write the model's configuration as { \"image_size\": 224, ... }.");
+    refuse(`${label} does not hold a JSON object.`, 'Write the model\'s configuration as { "image_size": 224, ... }.');
   }
   const given = json as Partial<ModelConfig>;
   for (const key of ["embed_dim", "num_heads"] as const) {
-    if (given[key] === undefined) refuse(`${label} lacks ${key}.`, "Add it, or leave the file away so that shapes decide (with 64-wide heads).");
+    if (given[key] === undefined)
+      refuse(`${label} lacks ${key}.`, "Add it, or leave the file away so that shapes decide (with 64-wide heads).");
   }
   const keys = [...INTEGERS, "mlp_ratio", "bottleneck_mlp_ratio", "qkv_bias", "mean", "std"] as const;
-  const known = Object.fromEntries(keys.filter((key) => given[key] !== undefined && given[key] !== null).map((key) => [key, given[key]]));
+  const known = Object.fromEntries(
+    keys.filter((key) => given[key] !== undefined && given[key] !== null).map((key) => [key, given[key]]),
+  );
   return checkConfig({ ...DEFAULTS, ...known } as ModelConfig);
 }
 
@@ -181,7 +202,11 @@ export function inferConfig(shapes: ReadonlyMap<string, readonly number[]>, labe
     const found = shapes.get(key);
     if (!found) throw new StylizingError("CHECKPOINT", `${label} lacks the tensor ${key}.`, "Is it a Stylizing ViT checkpoint?");
     if (found.length !== rank) {
-      throw new StylizingError("CHECKPOINT", `${label}: ${key} has the shape [${found.join(", ")}].`, `A Stylizing ViT has ${rank} axes there.`);
+      throw new StylizingError(
+        "CHECKPOINT",
+        `${label}: ${key} has the shape [${found.join(", ")}].`,
+        `A Stylizing ViT has ${rank} axes there.`,
+      );
     }
     return found;
   };
@@ -189,7 +214,11 @@ export function inferConfig(shapes: ReadonlyMap<string, readonly number[]>, labe
   const tokens = shape("encoder.pos_embed", 3)[1] ?? 0;
   const side = Math.round(Math.sqrt(tokens - 1));
   if (side * side !== tokens - 1) {
-    throw new StylizingError("CHECKPOINT", `${label}: encoder.pos_embed has ${tokens} tokens.`, "A Stylizing ViT has one for CLS and a square number of patches.");
+    throw new StylizingError(
+      "CHECKPOINT",
+      `${label}: encoder.pos_embed has ${tokens} tokens.`,
+      "A Stylizing ViT has one for CLS and a square number of patches.",
+    );
   }
   let depth = 0;
   while (shapes.has(`encoder.blocks.${depth}.norm_input.weight`)) depth++;
@@ -222,7 +251,11 @@ export function checkShapes(config: ModelConfig, shapes: ReadonlyMap<string, rea
   const missing = [...wanted.keys()].filter((key) => !shapes.has(key));
   if (missing.length > 0) {
     const more = missing.length > 1 ? ` and ${missing.length - 1} more` : "";
-    throw new StylizingError("CHECKPOINT", `${label} lacks the tensor ${missing[0]}${more}.`, "The file is incomplete, or its configuration is another model's.");
+    throw new StylizingError(
+      "CHECKPOINT",
+      `${label} lacks the tensor ${missing[0]}${more}.`,
+      "The file is incomplete, or its configuration is another model's.",
+    );
   }
   for (const [key, shape] of wanted) {
     const found = shapes.get(key)!;

@@ -193,7 +193,8 @@ export class Engine {
     this.#upload(encoder, work.buffers.style, job.style, job);
     if (job.styles) {
       const { tokens } = this.model.layout;
-      const rows = (shared: boolean) => new Uint32Array(job.styles!.flatMap((style, image) => [shared ? 0 : image * tokens, style * tokens]));
+      const rows = (shared: boolean) =>
+        new Uint32Array(job.styles!.flatMap((style, image) => [shared ? 0 : image * tokens, style * tokens]));
       if (bound.styleRows) device.queue.writeBuffer(bound.styleRows, 0, rows(false));
       if (bound.sharedStyleRows) device.queue.writeBuffer(bound.sharedStyleRows, 0, rows(true));
     }
@@ -389,7 +390,9 @@ export class Engine {
       ...(styleRows ? { styleRows } : {}),
       ...(sharedStyleRows ? { sharedStyleRows } : {}),
     };
-    const built = await this.gpu.checked(`the schedule ${job.mode} of ${job.images}`, () => buildSchedule(this.gpu, this.model, work, request));
+    const built = await this.gpu.checked(`the schedule ${job.mode} of ${job.images}`, () =>
+      buildSchedule(this.gpu, this.model, work, request),
+    );
     const bound = { ...built, ...(styleRows ? { styleRows } : {}), ...(sharedStyleRows ? { sharedStyleRows } : {}) };
     this.#schedules.set(key, bound);
     return bound;

@@ -3,10 +3,10 @@
  * the same one in f32. Exit 0 is a pass; a driver that cannot do it may well end this process first.
  */
 import { messageOf } from "../errors.js";
+import type { AdapterChoice } from "../gpu/gpu.js";
 import { hashedUniform } from "../hub/hashed.js";
 import { parseConfig } from "./config.js";
 import { StylizingViT } from "./stylizing-vit.js";
-import type { AdapterChoice } from "../gpu/gpu.js";
 
 /** Of the largest value; what 11 bits of mantissa leave of this model is about 4e-3. */
 const BOUND = 1e-2;

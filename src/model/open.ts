@@ -7,7 +7,15 @@ import { Checkpoint } from "../hub/checkpoint.js";
 import { type DownloadOptions, downloadCheckpoint } from "../hub/download.js";
 import { HashedWeights } from "../hub/hashed.js";
 import type { WeightSource } from "../hub/weight-source.js";
-import { checkConfig, describesModel, inferConfig, type ModelConfig, parameterShapes, parseConfig, presetConfig } from "./config.js";
+import {
+  checkConfig,
+  describesModel,
+  inferConfig,
+  type ModelConfig,
+  parameterShapes,
+  parseConfig,
+  presetConfig,
+} from "./config.js";
 
 export interface OpenOptions extends DownloadOptions {
   /** A configuration, or the path of a JSON file that holds one. */
@@ -43,7 +51,9 @@ async function readConfigFile(path: string): Promise<ModelConfig> {
   try {
     text = await readFile(path, "utf8");
   } catch (cause) {
-    throw new StylizingError("CONFIG", `The configuration ${path} cannot be read: ${messageOf(cause)}.`, "Check the path.", { cause });
+    throw new StylizingError("CONFIG", `The configuration ${path} cannot be read: ${messageOf(cause)}.`, "Check the path.", {
+      cause,
+    });
   }
   let json: unknown;
   try {
@@ -54,7 +64,11 @@ async function readConfigFile(path: string): Promise<ModelConfig> {
   return parseConfig(json, path);
 }
 
-function withStatistics(config: ModelConfig, options: OpenOptions, published?: { mean: readonly number[] | undefined; std: readonly number[] | undefined }) {
+function withStatistics(
+  config: ModelConfig,
+  options: OpenOptions,
+  published?: { mean: readonly number[] | undefined; std: readonly number[] | undefined },
+) {
   const mean = options.mean ?? config.mean ?? published?.mean;
   const std = options.std ?? config.std ?? published?.std;
   return checkConfig({ ...config, ...(mean ? { mean } : {}), ...(std ? { std } : {}) });
@@ -90,8 +104,14 @@ export async function findModel(model: string, options: OpenOptions = {}): Promi
 
   if (model.startsWith("hashed:")) {
     const seed = Number(model.slice("hashed:".length));
-    if (!Number.isSafeInteger(seed)) throw new StylizingError("ARGUMENT", `"${model}" has no whole number for a seed.`, "Write hashed:5, for example.");
-    if (!given) throw new StylizingError("ARGUMENT", `${model} has no shape of its own.`, "Give a preset (tiny, small, base) or a configuration.");
+    if (!Number.isSafeInteger(seed))
+      throw new StylizingError("ARGUMENT", `"${model}" has no whole number for a seed.`, "Write hashed:5, for example.");
+    if (!given)
+      throw new StylizingError(
+        "ARGUMENT",
+        `${model} has no shape of its own.`,
+        "Give a preset (tiny, small, base) or a configuration.",
+      );
     const config = withStatistics(given, options);
     return { label: model, config, open: async () => new HashedWeights(parameterShapes(config), seed) };
   }
@@ -112,7 +132,9 @@ export async function findModel(model: string, options: OpenOptions = {}): Promi
 
   const { entry } = resolveModelName(model);
   const { folder, revision } = await downloadCheckpoint(model, options);
-  const checkpoint = await Checkpoint.open(join(folder, (await exists(join(folder, "model.safetensors"))) ? "model.safetensors" : "model.safetensors.index.json"));
+  const checkpoint = await Checkpoint.open(
+    join(folder, (await exists(join(folder, "model.safetensors"))) ? "model.safetensors" : "model.safetensors.index.json"),
+  );
   try {
     // What the published config.json holds is not documented; shapes and 64-wide heads are what these models have.
     const config = withStatistics(given ?? inferConfig(checkpoint.shapes, entry.name), options, entry);

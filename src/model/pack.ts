@@ -174,7 +174,12 @@ export interface PackOptions {
  * @throws StylizingError `CHECKPOINT` or `CONFIG` where the weights are not this configuration's, `GPU` where the device
  *   has no room. Nothing stays allocated then.
  */
-export async function packModel(gpu: Gpu, config: ModelConfig, source: WeightSource, options: PackOptions = {}): Promise<PackedModel> {
+export async function packModel(
+  gpu: Gpu,
+  config: ModelConfig,
+  source: WeightSource,
+  options: PackOptions = {},
+): Promise<PackedModel> {
   checkShapes(config, source.shapes, source.label);
   const packer = new Packer(gpu, source);
   try {

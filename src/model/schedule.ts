@@ -3,9 +3,9 @@ import type { Gpu } from "../gpu/gpu.js";
 import { type AttentionPlacement, attentionParameters, planAttention } from "../ops/attention.js";
 import {
   convolutionParameters,
+  type PixelFormat,
   patchifyParameters,
   patchProductParameters,
-  type PixelFormat,
   planConvolution,
   planPatchify,
   planPatchProduct,
@@ -179,7 +179,10 @@ export class ForwardBuilder {
     const { tokens } = this.#model.layout;
     return this.#sequences(
       pairs.flatMap(([query, context]) =>
-        Array.from({ length: images }, (_, image) => [(query * images + image) * tokens, (context * images + image) * tokens] as const),
+        Array.from(
+          { length: images },
+          (_, image) => [(query * images + image) * tokens, (context * images + image) * tokens] as const,
+        ),
       ),
     );
   }
@@ -196,7 +199,12 @@ export class ForwardBuilder {
     this.#add(
       planAttention(shape, this.#gpu.profile),
       [query.buffer, context.buffer, sequences, this.#work.buffers.narrow],
-      attentionParameters(shape, { ...context, queryColumn: query.column ?? 0, queryStride: query.stride, outputStride: attention }),
+      attentionParameters(shape, {
+        ...context,
+        queryColumn: query.column ?? 0,
+        queryStride: query.stride,
+        outputStride: attention,
+      }),
     );
   }
 
@@ -240,8 +248,22 @@ export class ForwardBuilder {
     const rows = slots.count * this.#rows;
     const first = slots.first * this.#rows;
     this.#normalize(slots);
-    this.#linear(rows, fc1, "gelu", "elem", { input: narrow, output: wide }, { inputOffset: first * width, outputOffset: first * hidden });
-    this.#linear(rows, fc2, "residual", "f32", { input: wide, output: residual }, { inputOffset: first * hidden, outputOffset: first * width });
+    this.#linear(
+      rows,
+      fc1,
+      "gelu",
+      "elem",
+      { input: narrow, output: wide },
+      { inputOffset: first * width, outputOffset: first * hidden },
+    );
+    this.#linear(
+      rows,
+      fc2,
+      "residual",
+      "f32",
+      { input: wide, output: residual },
+      { inputOffset: first * hidden, outputOffset: first * width },
+    );
   }
 
   #embed(from: "content" | "style", slot: number): void {
@@ -261,11 +283,18 @@ export class ForwardBuilder {
       [this.#work.buffers[from], narrow],
       patchifyParameters(shape, slot * this.#rows, statistics),
     );
-    this.#linear(this.#rows, embed, "table", "f32", { input: narrow, output: residual, table }, {
-      inputOffset: slot * this.#rows * layout.patch,
-      outputOffset: slot * this.#rows * layout.width,
-      period: layout.tokens,
-    });
+    this.#linear(
+      this.#rows,
+      embed,
+      "table",
+      "f32",
+      { input: narrow, output: residual, table },
+      {
+        inputOffset: slot * this.#rows * layout.patch,
+        outputOffset: slot * this.#rows * layout.width,
+        period: layout.tokens,
+      },
+    );
   }
 
   /** Bottleneck, per-patch product, convolution and pixels of one slot's stream. */
@@ -296,7 +325,11 @@ export class ForwardBuilder {
     this.#add(
       planLayerNorm(shape, this.#gpu.profile),
       [this.#work.buffers.residual, normGamma, normBeta, target],
-      layerNormParameters(shape, { inputOffset: slot * this.#rows * layout.width, inputStride: layout.width, outputStride: layout.width }),
+      layerNormParameters(shape, {
+        inputOffset: slot * this.#rows * layout.width,
+        inputStride: layout.width,
+        outputStride: layout.width,
+      }),
     );
   }
 
@@ -471,7 +504,8 @@ export class ForwardBuilder {
   async finish(): Promise<ForwardSchedule> {
     const pipelines = await Promise.all(this.#steps.map(({ plan }) => this.#gpu.pipelines.get(plan.variant)));
     const builder = new DispatchBuilder(this.#gpu);
-    for (const [index, { plan, buffers, parameters }] of this.#steps.entries()) builder.add(plan, pipelines[index]!, buffers, parameters);
+    for (const [index, { plan, buffers, parameters }] of this.#steps.entries())
+      builder.add(plan, pipelines[index]!, buffers, parameters);
     const schedule = builder.finish(this.#request.mode);
     const index = this.#indexBuffers;
     return {
@@ -513,5 +547,12 @@ export function buildSchedule(gpu: Gpu, model: PackedModel, work: Workspace, req
 
 /** Block passes of a mode, per image: the cost that the exact savings are about. */
 export function blockPasses(mode: Mode, depth: number): number {
-  return { pair: 4 * depth - 3, style: depth - 1, banked: 3 * depth - 2, content: depth - 1, restyle: 2 * depth - 1, plain: 4 * depth }[mode];
+  return {
+    pair: 4 * depth - 3,
+    style: depth - 1,
+    banked: 3 * depth - 2,
+    content: depth - 1,
+    restyle: 2 * depth - 1,
+    plain: 4 * depth,
+  }[mode];
 }

@@ -81,8 +81,14 @@ export class StyleBank {
 
   /** @internal The pages on an engine; made again where the engine is another one, as after a lost device. */
   pages(engine: Engine, owner: StylizingViT, signal?: AbortSignal): Promise<StylePage[]> {
-    if (this.#disposed) throw new StylizingError("DISPOSED", "This style bank was disposed of.", "Make a new one with styleBank().");
-    if (owner !== this.#owner) throw new StylizingError("ARGUMENT", "This style bank belongs to another model.", "Make one with this model's styleBank().");
+    if (this.#disposed)
+      throw new StylizingError("DISPOSED", "This style bank was disposed of.", "Make a new one with styleBank().");
+    if (owner !== this.#owner)
+      throw new StylizingError(
+        "ARGUMENT",
+        "This style bank belongs to another model.",
+        "Make one with this model's styleBank().",
+      );
     if (!this.#pages || this.#engine !== engine) {
       this.#engine = engine;
       this.#pages = this.#fill(engine, signal);
@@ -234,7 +240,19 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   stylize(content: ImageTensor, style: Images | StyleBank, options?: StylizeOptions): Promise<ImageTensor>;
   stylize(content: GpuImages, style: Images | StyleBank, options?: StylizeOptions): Promise<GpuImages>;
   stylize(content: Image | readonly Image[], style: Images | StyleBank, options?: StylizeOptions): Promise<Image[]>;
-  async stylize(content: Images, style: Images | StyleBank, options: StylizeOptions = {}): Promise<Image | Image[] | ImageTensor | GpuImages> {
+  stylize(
+    content: Images,
+    style: Images | StyleBank,
+    options: StylizeOptions = {},
+  ): Promise<Image | Image[] | ImageTensor | GpuImages> {
+    return this.#track(() => this.#stylize(content, style, options));
+  }
+
+  async #stylize(
+    content: Images,
+    style: Images | StyleBank,
+    options: StylizeOptions,
+  ): Promise<Image | Image[] | ImageTensor | GpuImages> {
     this.#requireStatistics();
     let contents = await toBatch(content, this.config, "content");
     let styles = style instanceof StyleBank ? style : await toBatch(style, this.config, "style");
@@ -242,10 +260,15 @@ export class StylizingViT implements Disposable, AsyncDisposable {
       contents = inFloats(contents, "content");
       styles = inFloats(styles, "style");
     }
-    const pairs = pairUp(contents.count, styles instanceof StyleBank ? styles.size : styles.count, options.styles, styles instanceof StyleBank);
+    const pairs = pairUp(
+      contents.count,
+      styles instanceof StyleBank ? styles.size : styles.count,
+      options.styles,
+      styles instanceof StyleBank,
+    );
     const single = contents.guise === "one" && !(style instanceof StyleBank) && (styles as Batch).guise === "one";
-    if (contents.guise === "gpu") return this.#track(() => this.#paintOnDevice(contents, styles, pairs, options));
-    const data = await this.#track(() => this.#paint(contents, styles, pairs, options));
+    if (contents.guise === "gpu") return this.#paintOnDevice(contents, styles, pairs, options);
+    const data = await this.#paint(contents, styles, pairs, options);
     return this.#asGuise(data, contents, pairs.length, single);
   }
 
@@ -253,15 +276,24 @@ export class StylizingViT implements Disposable, AsyncDisposable {
    * Keeps styles on the device, ready to be painted with any number of times.
    * @throws as `stylize` does.
    */
-  async styleBank(styles: Images, options: Pick<StylizeOptions, "signal"> = {}): Promise<StyleBank> {
+  styleBank(styles: Images, options: Pick<StylizeOptions, "signal"> = {}): Promise<StyleBank> {
+    return this.#track(() => this.#styleBank(styles, options.signal));
+  }
+
+  async #styleBank(styles: Images, signal: AbortSignal | undefined): Promise<StyleBank> {
     this.#requireStatistics();
     const batch = await toBatch(styles, this.config, "style");
-    if (batch.count === 0) throw new StylizingError("ARGUMENT", "A style bank needs at least one style.", "Give one or more images.");
+    if (batch.count === 0)
+      throw new StylizingError("ARGUMENT", "A style bank needs at least one style.", "Give one or more images.");
     if (batch.guise === "gpu") {
-      throw new StylizingError("ARGUMENT", "A style bank keeps its images, and a GPU buffer stays the caller's.", "Give them in host memory.");
+      throw new StylizingError(
+        "ARGUMENT",
+        "A style bank keeps its images, and a GPU buffer stays the caller's.",
+        "Give them in host memory.",
+      );
     }
     const bank = new StyleBank(this, batch);
-    await this.#track(() => this.#recovering((engine) => bank.pages(engine, this, options.signal)));
+    await this.#recovering((engine) => bank.pages(engine, this, signal));
     return bank;
   }
 
@@ -275,7 +307,8 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     options: { batchSize?: number; signal?: AbortSignal } = {},
   ): AsyncGenerator<StreamBatch<P>, void, undefined> {
     const size = options.batchSize ?? this.#engine.largestBatch("pair", this.batchSize);
-    if (!(Number.isSafeInteger(size) && size > 0)) throw new StylizingError("ARGUMENT", `batchSize is ${size}.`, "Give a positive integer.");
+    if (!(Number.isSafeInteger(size) && size > 0))
+      throw new StylizingError("ARGUMENT", `batchSize is ${size}.`, "Give a positive integer.");
     const underway: Promise<StreamBatch<P>>[] = [];
     const start = (batch: P[], first: number) => {
       const work = this.stylize(batch.map((pair) => pair.content), batch.map((pair) => pair.style), { signal: options.signal }) // biome-ignore format: one call
@@ -306,7 +339,10 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   async forward(content: Float32Array, style: Float32Array, options: StylizeOptions = {}): Promise<Float32Array> {
     const count = this.#countPlanes(content, style);
     const each = content.length / count;
-    const planes = (data: Float32Array) => ({ count, pixels: (from: number, n: number) => data.subarray(from * each, (from + n) * each) });
+    const planes = (data: Float32Array) => ({
+      count,
+      pixels: (from: number, n: number) => data.subarray(from * each, (from + n) * each),
+    });
     const [contents, styles] = [planes(content), planes(style)];
     const result = new Float32Array(content.length);
     await this.#track(() =>
@@ -381,7 +417,12 @@ export class StylizingViT implements Disposable, AsyncDisposable {
       });
       // Awaited below, or not at all when an earlier one fails first.
       work.catch(() => {});
-      pending.push(work.then(() => options.onProgress?.((done += images), count)));
+      pending.push(
+        work.then(() => {
+          done += images;
+          options.onProgress?.(done, count);
+        }),
+      );
       from += images;
       if (pending.length >= STREAM_DEPTH) await pending.shift();
     }
@@ -398,7 +439,12 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     return result;
   }
 
-  async #paintOnDevice(contents: Batch, styles: Batch | StyleBank, pairs: readonly Pair[], options: StylizeOptions): Promise<GpuImages> {
+  async #paintOnDevice(
+    contents: Batch,
+    styles: Batch | StyleBank,
+    pairs: readonly Pair[],
+    options: StylizeOptions,
+  ): Promise<GpuImages> {
     const { image_size: size, in_channels: channels } = this.config;
     const each = channels * size ** 2 * (contents.format === "bytes" ? 1 : 4);
     const usage = 4 | 8 | 128; // COPY_SRC, COPY_DST, STORAGE: the caller's to use and to destroy
@@ -409,7 +455,12 @@ export class StylizingViT implements Disposable, AsyncDisposable {
       buffer.destroy();
       if (!this.#gpu.isLost || this.#disposed) throw error;
       // Not to be repeated on another device: the caller's buffers went with this one.
-      throw new StylizingError("DEVICE_LOST", "The device was lost, and the images in its buffers with it.", "Upload them again.", { cause: error });
+      throw new StylizingError(
+        "DEVICE_LOST",
+        "The device was lost, and the images in its buffers with it.",
+        "Upload them again.",
+        { cause: error },
+      );
     }
     return { buffer, shape: [pairs.length, size, size, channels], format: contents.format };
   }
@@ -499,7 +550,10 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   #track<T>(work: () => Promise<T>): Promise<T> {
     if (this.#disposed) return Promise.reject(new StylizingError("DISPOSED", "This model was disposed of.", "Load it again."));
     const promise = work().catch((error: unknown) => {
-      if (this.#disposed) throw new StylizingError("DISPOSED", "The model was disposed of while it worked.", "Await its calls first.", { cause: error });
+      if (this.#disposed)
+        throw new StylizingError("DISPOSED", "The model was disposed of while it worked.", "Await its calls first.", {
+          cause: error,
+        });
       throw error;
     });
     this.#running.add(promise);
@@ -516,14 +570,24 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     } catch (error) {
       if (!engine.gpu.isLost || this.#disposed) throw error;
       if (!engine.gpu.owned) {
-        throw new StylizingError("DEVICE_LOST", "The device that was given to the model is lost.", "Make a new one and load the model again.", { cause: error });
+        throw new StylizingError(
+          "DEVICE_LOST",
+          "The device that was given to the model is lost.",
+          "Make a new one and load the model again.",
+          { cause: error },
+        );
       }
       await this.#recover(engine, error);
       try {
         return await work(this.#engine);
       } catch (second) {
         if (!this.#engine.gpu.isLost) throw second;
-        throw new StylizingError("DEVICE_LOST", "The device was lost twice in a row.", "Check the driver's log; a smaller batchSize may help.", { cause: second });
+        throw new StylizingError(
+          "DEVICE_LOST",
+          "The device was lost twice in a row.",
+          "Check the driver's log; a smaller batchSize may help.",
+          { cause: second },
+        );
       }
     }
   }
@@ -539,7 +603,9 @@ export class StylizingViT implements Disposable, AsyncDisposable {
         this.#gpu = gpu;
         lost.gpu.dispose();
       } catch (error) {
-        throw new StylizingError("DEVICE_LOST", "The device was lost and no new one could be had.", "Check the driver's log.", { cause: error ?? cause });
+        throw new StylizingError("DEVICE_LOST", "The device was lost and no new one could be had.", "Check the driver's log.", {
+          cause: error ?? cause,
+        });
       } finally {
         this.#recovery = undefined;
       }
@@ -577,24 +643,46 @@ function pairUp(contents: number, styles: number, chosen: readonly number[] | un
     throw new StylizingError("ARGUMENT", `There are ${contents} contents and ${styles} styles.`, "Give at least one of each.");
   }
   if (chosen) {
-    if (!bank) throw new StylizingError("ARGUMENT", "`styles` chooses from a style bank, and images were given.", "Give a bank, or leave it away.");
+    if (!bank)
+      throw new StylizingError(
+        "ARGUMENT",
+        "`styles` chooses from a style bank, and images were given.",
+        "Give a bank, or leave it away.",
+      );
     const wrong = chosen.find((style) => !(Number.isSafeInteger(style) && style >= 0 && style < styles));
-    if (wrong !== undefined) throw new StylizingError("ARGUMENT", `There is no style ${wrong} in a bank of ${styles}.`, `Use 0 to ${styles - 1}.`);
+    if (wrong !== undefined)
+      throw new StylizingError("ARGUMENT", `There is no style ${wrong} in a bank of ${styles}.`, `Use 0 to ${styles - 1}.`);
     if (contents !== 1 && chosen.length !== contents) {
-      throw new StylizingError("ARGUMENT", `${chosen.length} styles were chosen for ${contents} contents.`, "Choose one for each.");
+      throw new StylizingError(
+        "ARGUMENT",
+        `${chosen.length} styles were chosen for ${contents} contents.`,
+        "Choose one for each.",
+      );
     }
     return chosen.map((style, index) => ({ content: contents === 1 ? 0 : index, style }));
   }
   if (contents !== styles && contents !== 1 && styles !== 1) {
-    throw new StylizingError("ARGUMENT", `${contents} contents cannot be paired with ${styles} styles.`, "Give as many of one as of the other, or one of either.");
+    throw new StylizingError(
+      "ARGUMENT",
+      `${contents} contents cannot be paired with ${styles} styles.`,
+      "Give as many of one as of the other, or one of either.",
+    );
   }
-  return Array.from({ length: Math.max(contents, styles) }, (_, index) => ({ content: contents === 1 ? 0 : index, style: styles === 1 ? 0 : index }));
+  return Array.from({ length: Math.max(contents, styles) }, (_, index) => ({
+    content: contents === 1 ? 0 : index,
+    style: styles === 1 ? 0 : index,
+  }));
 }
 
 /** Images of a batch by number, side by side. */
 function gather(batch: Batch, numbers: readonly number[]) {
   const parts = numbers.map((number) => batch.pixels(number, 1));
-  if (!ArrayBuffer.isView(parts[0])) throw new StylizingError("ARGUMENT", "One GPU buffer cannot be repeated over a batch.", "Give as many images as the other side has.");
+  if (!ArrayBuffer.isView(parts[0]))
+    throw new StylizingError(
+      "ARGUMENT",
+      "One GPU buffer cannot be repeated over a batch.",
+      "Give as many images as the other side has.",
+    );
   const arrays = parts as (Uint8Array | Float32Array)[];
   const each = arrays[0]!.length;
   const all = arrays[0] instanceof Float32Array ? new Float32Array(each * arrays.length) : new Uint8Array(each * arrays.length);

@@ -47,7 +47,10 @@ export class Workspace {
     this.#bytes = bytes;
     const names = Object.keys(bytes) as BufferName[];
     this.buffers = Object.fromEntries(
-      names.map((name) => [name, gpu.buffer(name, bytes[name], BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST)]),
+      names.map((name) => [
+        name,
+        gpu.buffer(name, bytes[name], BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST),
+      ]),
     ) as Record<BufferName, GPUBuffer>;
   }
 
@@ -59,7 +62,10 @@ export class Workspace {
   /** The larger of what is here and of `bytes`, so that schedules of several kinds do not displace one another for ever. */
   grown(bytes: Record<BufferName, number>): Record<BufferName, number> {
     const names = Object.keys(bytes) as BufferName[];
-    return Object.fromEntries(names.map((name) => [name, Math.max(bytes[name], this.#bytes[name])])) as Record<BufferName, number>;
+    return Object.fromEntries(names.map((name) => [name, Math.max(bytes[name], this.#bytes[name])])) as Record<
+      BufferName,
+      number
+    >;
   }
 
   dispose(): void {

@@ -64,7 +64,9 @@ export function planPatchify(shape: PatchifyShape, profile: Profile): Plan {
 export function patchifyParameters(shape: PatchifyShape, firstRow: number, normalization: Normalization): Word[] {
   const { channels, imageSize: size } = shape;
   const planes = shape.format === "planes";
-  const strides = planes ? [channels * size * size, size, 1, size * size] : [size * size * channels, size * channels, channels, 1];
+  const strides = planes
+    ? [channels * size * size, size, 1, size * size]
+    : [size * size * channels, size * channels, channels, 1];
   return [
     ...[shape.images, channels, size, shape.patchSize, shape.depth / 4, firstRow, ...strides, 0, 0].map(u32),
     ...vec4(planes ? [] : normalization.mean, 0),

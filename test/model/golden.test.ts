@@ -33,7 +33,10 @@ describe.each(["nano", "mini"])("%s, every intermediate", (name) => {
       }
     });
     for (const [key, values] of Object.entries(trace)) errors.set(key, relativeError(values, tensors.get(key)!));
-    errors.set("forward", relativeError(await model.forward(tensors.get("content")!, tensors.get("style")!), tensors.get("stylized")!));
+    errors.set(
+      "forward",
+      relativeError(await model.forward(tensors.get("content")!, tensors.get("style")!), tensors.get("stylized")!),
+    );
 
     expect(errors.size).toBe(4 * config.depth + 6);
     expect([...errors].filter(([, error]) => !(error <= BOUND))).toEqual([]);

@@ -64,7 +64,9 @@ export function assertClose(
       `(error ${error.toExponential(2)}, ${(error / scale).toExponential(2)} of max |reference| ${scale.toPrecision(4)}, ${worst.toPrecision(3)} × what is allowed)`,
   );
 }
+
 import { appendFileSync } from "node:fs";
+
 function record(file: string, what: string, actual: ArrayLike<number>, reference: ArrayLike<number>, worst: number) {
   const d = difference(actual, reference);
   appendFileSync(file, `${what}\t${d.error / d.scale}\t${worst}\n`);

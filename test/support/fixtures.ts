@@ -27,7 +27,12 @@ export function goldenFolder(name: string): string | undefined {
 export async function loadGolden(name: string): Promise<Golden> {
   const folder = goldenFolder(name);
   if (!folder) throw new Error(`no golden case ${name}`);
-  const info = JSON.parse(readFileSync(join(folder, "case.json"), "utf8")) as { config: unknown; batch: number; seed: number; weights: string };
+  const info = JSON.parse(readFileSync(join(folder, "case.json"), "utf8")) as {
+    config: unknown;
+    batch: number;
+    seed: number;
+    weights: string;
+  };
   const file = await SafetensorsFile.open(join(folder, "case.safetensors"));
   const tensors = new Map<string, Float32Array>();
   for (const key of file.tensors.keys()) tensors.set(key, await file.read(key));

@@ -13,7 +13,10 @@ export function gpuOfThisFile(): () => Gpu {
   let missing = "";
   beforeAll(async () => {
     try {
-      gpu = await openGpu({ adapter: (process.env.STYLIZING_VIT_ADAPTER as AdapterChoice | undefined) ?? "software", precision: "f32" });
+      gpu = await openGpu({
+        adapter: (process.env.STYLIZING_VIT_ADAPTER as AdapterChoice | undefined) ?? "software",
+        precision: "f32",
+      });
     } catch (error) {
       if (!(error instanceof StylizingError) || error.code !== "NO_ADAPTER") throw error;
       missing = error.message;
@@ -33,9 +36,13 @@ export const FAMILIES: readonly (readonly [name: string, (profile: Profile) => P
   ["hardware", hardwareProfile],
 ];
 
+/** Kept for good: where the instance is garbage-collected before its device, Dawn brings the process down. */
+let nullInstance: Promise<GPU> | undefined;
+
 /** A device that validates everything, 16-bit shaders included, and executes nothing. Not to be mixed with others in one process. */
 export async function nullGpu(precision: Precision): Promise<Gpu> {
-  const adapter = await (await createInstance("null")).requestAdapter();
+  nullInstance ??= createInstance("null");
+  const adapter = await (await nullInstance).requestAdapter();
   if (!adapter) throw new Error("Dawn's null backend gave no adapter");
   const facts = {
     vendor: adapter.info.vendor,
@@ -47,6 +54,9 @@ export async function nullGpu(precision: Precision): Promise<Gpu> {
     limits: Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]])) as Profile["limits"],
   };
   const profile = makeProfile(facts, precision, { ok: true, reason: "nothing is executed" });
-  const device = await adapter.requestDevice({ requiredFeatures: [...profile.features] as GPUFeatureName[], requiredLimits: profile.limits });
+  const device = await adapter.requestDevice({
+    requiredFeatures: [...profile.features] as GPUFeatureName[],
+    requiredLimits: profile.limits,
+  });
   return new Gpu(device, facts, profile, true);
 }

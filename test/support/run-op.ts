@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { BufferUsage, MAP_READ } from "../../src/gpu/dawn.js";
 import { DispatchBuilder, type Plan, type Word } from "../../src/gpu/dispatch.js";
-import type { Gpu } from "../../src/gpu/gpu.js";
+import { adapterName, type Gpu } from "../../src/gpu/gpu.js";
 
 /** Where an op writes, in 32-bit words of its output buffer: `cols` words of each row. */
 export interface Region {
@@ -53,6 +53,8 @@ function upload(gpu: Gpu, label: string, data: Float32Array | Uint32Array): GPUB
  * @throws where a word outside the region changed, or where the device did not execute anything.
  */
 export async function runOp(gpu: Gpu, { plan, parameters, inputs, before, region }: Op): Promise<Uint32Array> {
+  // What such a device reads back is whatever its memory held, which may even look right.
+  assert.ok(!/null/i.test(adapterName(gpu.facts)), `${adapterName(gpu.facts)} executes nothing`);
   const uploaded = new Map<Float32Array | Uint32Array, GPUBuffer>();
   for (const [index, data] of inputs.entries()) if (!uploaded.has(data)) uploaded.set(data, upload(gpu, `input ${index}`, data));
   const output = upload(gpu, "output", before);
@@ -93,11 +95,12 @@ function inside(label: string, before: Uint32Array, after: Uint32Array, { offset
       result[row * cols + col] = after[at]!;
       if (after[at] !== before[at]) changed++;
     } else if (after[at] !== before[at]) {
-      const where = at < offset ? "before the first row" : row >= rows ? "behind the last row" : `behind column ${cols} of row ${row}`;
+      const where =
+        at < offset ? "before the first row" : row >= rows ? "behind the last row" : `behind column ${cols} of row ${row}`;
       assert.fail(`${label} wrote outside its output: word ${at}, ${where}, is now 0x${after[at]!.toString(16)}`);
     }
   }
-  assert.ok(changed > 0, `${label} wrote nothing: this device executes nothing, or the grid is empty`);
+  assert.ok(changed > 0, `${label} wrote nothing`);
   return result;
 }
 

@@ -1,0 +1,62 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { describe, expect, it } from "vitest";
+import { HashedWeights } from "../../src/hub/hashed.js";
+import { writeSafetensors } from "../../src/hub/safetensors.js";
+import { StylizingViT } from "../../src/index.js";
+import { parameterShapes, presetConfig } from "../../src/model/config.js";
+import { goldenFolder, loadGolden, relativeError, root } from "../support/fixtures.js";
+
+const MINUTES = 60_000;
+
+describe.each(["small", "base"])("%s", (name) => {
+  it.skipIf(!goldenFolder(name))(
+    "meets PyTorch",
+    async () => {
+      const golden = await loadGolden(name);
+      await using model = await StylizingViT.load(golden.model, { config: golden.config, adapter: "software", precision: "f32" });
+      const result = await model.forward(golden.tensors.get("content")!, golden.tensors.get("style")!);
+      expect(relativeError(result, golden.tensors.get("stylized")!)).toBeLessThanOrEqual(5e-5);
+    },
+    20 * MINUTES,
+  );
+});
+
+describe("loading base from its file", () => {
+  /** Peak memory of a process that loads a model and does nothing else, in bytes. On a software adapter the device's copy is in it. */
+  function peak(model: string, config: unknown): number {
+    const program = `
+      const { StylizingViT } = await import(${JSON.stringify(pathToFileURL(join(root, "dist/index.js")).href)});
+      await using model = await StylizingViT.load(${JSON.stringify(model)}, { config: ${JSON.stringify(config)}, adapter: "software", precision: "f32" });
+      console.log(process.resourceUsage().maxRSS * 1024);`.replace("await using model =", "const model =");
+    return Number(execFileSync(process.execPath, ["--input-type=module", "-e", `${program} model.dispose();`], { encoding: "utf8" }));
+  }
+
+  it(
+    "holds one copy of its weights, the device's, and never a second",
+    async () => {
+      const folder = mkdtempSync(join(tmpdir(), "stylizing-vit-base-"));
+      try {
+        const config = presetConfig("base");
+        const shapes = parameterShapes(config);
+        const source = new HashedWeights(shapes, 5);
+        const file = join(folder, "model.safetensors");
+        await writeSafetensors(
+          file,
+          [...shapes].map(([key, shape]) => [key, { shape, data: () => source.read(key) }] as const),
+        );
+        const weights = 90_521_313 * 4;
+        const idle = peak("hashed:1", { ...config, depth: 1, embed_dim: 96, num_heads: 2 });
+        const loaded = peak(file, config);
+        expect(loaded - idle).toBeGreaterThan(weights);
+        expect(loaded - idle).toBeLessThan(1.5 * weights);
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
+      }
+    },
+    10 * MINUTES,
+  );
+});
