@@ -2,7 +2,7 @@
 //
 //   output[m, i] = (input[m, i] - mean(m)) / sqrt(variance(m) + eps)  [· gamma[i] + beta[i] where AFFINE]
 //
-// input [rows, width] f32, the residual stream; output [rows, width] result. Rows are `stride4` vec4s apart on both sides;
+// input [rows, width] f32, the residual stream, zero in the padding up to the next vec4; output [rows, width] result. Rows are `stride4` vec4s apart on both sides;
 // the padding behind `width` is written as zero, which the products that follow rely on.
 // Without AFFINE the scale and shift have been folded into the matrices that follow.
 //

@@ -112,6 +112,6 @@ export class Schedule {
 
 /** Splits `count` workgroups over x and y, for grids longer than one dimension may be; kernels read both. */
 export function spread(count: number, limit = 65535): [number, number, number] {
-  const y = Math.ceil(count / limit);
+  const y = Math.max(1, Math.ceil(count / limit));
   return [Math.ceil(count / y), y, 1];
 }

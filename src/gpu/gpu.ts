@@ -15,6 +15,9 @@ export interface GpuOptions {
   device?: GPUDevice;
 }
 
+/** Ends of the queues of `checked` calls, by device: several `Gpu`s may share a caller's. */
+const scopes = new WeakMap<GPUDevice, Promise<unknown>>();
+
 /** A device, what it can do, and what was allocated on it. */
 export class Gpu implements Disposable {
   readonly device: GPUDevice;
@@ -92,10 +95,21 @@ export class Gpu implements Disposable {
   }
 
   /**
-   * Runs `work` and turns what the device reports about it into an error.
+   * Runs `work`, one call after another, and turns what the device reports about it into an error.
    * @throws StylizingError `GPU` on a validation error or where memory ran out (`cause` is then `"out-of-memory"`).
    */
-  async checked<T>(what: string, work: () => T | Promise<T>): Promise<T> {
+  checked<T>(what: string, work: () => T | Promise<T>): Promise<T> {
+    // Error scopes are one stack a device: two callers at once would pop each other's.
+    const before = scopes.get(this.device) ?? Promise.resolve();
+    const run = before.then(() => this.#checked(what, work));
+    scopes.set(
+      this.device,
+      run.catch(() => {}),
+    );
+    return run;
+  }
+
+  async #checked<T>(what: string, work: () => T | Promise<T>): Promise<T> {
     this.device.pushErrorScope("validation");
     this.device.pushErrorScope("out-of-memory");
     let result: T | undefined;

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { cacheFolder } from "./cache-folder.js";
@@ -35,16 +35,18 @@ function remembered(path: string): Record<string, Verdict> {
 }
 
 /** Runs the trial program and reads its fate: exit 0 is a pass, anything else, a signal included, is not. */
-export function runTrial(program: string, adapter: string): Promise<Verdict> {
+export function runTrial(program: string, adapter: string, seconds = TRIAL_SECONDS): Promise<Verdict> {
   return new Promise((resolve) => {
     execFile(
       process.execPath,
       [program, adapter],
-      { timeout: TRIAL_SECONDS * 1000, killSignal: "SIGKILL", env: { ...process.env, [TRIAL_VARIABLE]: "1" } },
+      { timeout: seconds * 1000, killSignal: "SIGKILL", env: { ...process.env, [TRIAL_VARIABLE]: "1" } },
       (error, _stdout, stderr) => {
         if (!error) return resolve({ ok: true, reason: "passed" });
-        const last = stderr.trim().split("\n").pop() ?? "";
-        if (error.killed) return resolve({ ok: false, reason: `no answer in ${TRIAL_SECONDS} s` });
+        const lines = stderr.split("\n").filter((line) => line.trim() !== "" && !line.startsWith("Node.js v"));
+        // Of an exception that nobody caught, Node prints the message in the middle.
+        const last = lines.find((line) => /^\w*Error\b/.test(line)) ?? lines.pop() ?? "";
+        if (error.killed) return resolve({ ok: false, reason: `no answer in ${seconds} s` });
         resolve({ ok: false, reason: error.signal ? `the process died of ${error.signal}` : last || `exit code ${error.code}` });
       },
     );
@@ -61,7 +63,10 @@ export async function halfVerdict(
   const file = options.file ?? join(cacheFolder(), "half-verdicts.json");
   const known = remembered(file)[key(facts)];
   if (typeof known?.ok === "boolean") return known;
-  const verdict = await runTrial(options.program ?? fileURLToPath(new URL("../model/half-trial.js", import.meta.url)), adapter);
+  const program = options.program ?? fileURLToPath(new URL("../model/half-trial.js", import.meta.url));
+  // Not a verdict on the driver, so not remembered: sources that were not built have no program.
+  if (!existsSync(program)) return { ok: false, reason: `the trial program ${program} is missing` };
+  const verdict = await runTrial(program, adapter);
   try {
     mkdirSync(dirname(file), { recursive: true });
     const partial = `${file}.${process.pid}.partial`;

@@ -86,6 +86,7 @@ export class PipelineCache {
     if (!pipeline) {
       pipeline = this.#compile(variant, label);
       this.#pipelines.set(label, pipeline);
+      pipeline.catch(() => this.#pipelines.delete(label));
     }
     return pipeline;
   }
@@ -108,11 +109,13 @@ export class PipelineCache {
   }
 
   async #compile(variant: Variant, label: string): Promise<Pipeline> {
-    const code = `${prologue(variant, this.#elementBytes)}\n${kernelSource(variant.kernel)}`;
+    const front = `${prologue(variant, this.#elementBytes)}\n`;
+    const code = front + kernelSource(variant.kernel);
+    const generated = front.split("\n").length - 1;
     const module = this.#device.createShaderModule({ label, code });
     const errors = (await module.getCompilationInfo()).messages.filter((message) => message.type === "error");
     if (errors.length > 0) {
-      const text = errors.map((error) => `${error.lineNum}:${error.linePos} ${error.message}`).join("\n");
+      const text = errors.map((error) => `${error.lineNum - generated}:${error.linePos} ${error.message}`).join("\n");
       throw new StylizingError(
         "GPU",
         `The kernel ${label} does not compile:\n${text}\n`,

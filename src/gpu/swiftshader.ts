@@ -55,7 +55,8 @@ function unpack(archive: string): string {
   const bytes = readFileSync(archive);
   const version = createHash("sha256").update(bytes).digest("hex").slice(0, 16);
   const folder = join(cacheFolder(), `swiftshader-${version}`);
-  if (WANTED.every((name) => existsSync(join(folder, name)))) return folder;
+  const complete = () => WANTED.every((name) => existsSync(join(folder, name)));
+  if (complete()) return folder;
 
   const partial = `${folder}.${process.pid}.partial`;
   mkdirSync(partial, { recursive: true });
@@ -67,9 +68,13 @@ function unpack(archive: string): string {
   }
   try {
     renameSync(partial, folder);
-  } catch (error) {
-    rmSync(partial, { recursive: true, force: true });
-    if (!WANTED.every((name) => existsSync(join(folder, name)))) throw error;
+  } catch {
+    // Either another process was first, or what is there has lost a file.
+    if (complete()) rmSync(partial, { recursive: true, force: true });
+    else {
+      rmSync(folder, { recursive: true, force: true });
+      renameSync(partial, folder);
+    }
   }
   return folder;
 }

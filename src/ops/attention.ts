@@ -1,3 +1,4 @@
+import { StylizingError } from "../errors.js";
 import { type Plan, u32, type Word } from "../gpu/dispatch.js";
 import type { Profile } from "../gpu/profile.js";
 
@@ -28,6 +29,9 @@ const QUAD_SLICE4 = 16;
 /** Keys of a tile where they cannot all be resident: enough to keep every invocation busy. */
 const STREAMED_KEYS = 128;
 
+/** Invocations of the smallest workgroup, and keys of the smallest tile worth having. */
+const NARROWEST = 32;
+
 function powerOfTwoAtLeast(value: number): number {
   return 2 ** Math.ceil(Math.log2(value));
 }
@@ -35,6 +39,7 @@ function powerOfTwoAtLeast(value: number): number {
 /**
  * Plans attention. Software adapters take the quad kernel (kernels/attention_quad.wgsl), others kernels/attention.wgsl: all keys are resident, and the softmax one pass, where their scores fit the
  * adapter's workgroup memory; beyond that tiles of keys stream through.
+ * @throws StylizingError `GPU` where not even the queries of one head fit it.
  */
 export function planAttention(shape: AttentionShape, profile: Profile): Plan {
   if (shape.headSize % 4 !== 0) throw new RangeError(`attention: headSize is ${shape.headSize}, not a multiple of 4`);
@@ -54,17 +59,25 @@ export function planAttention(shape: AttentionShape, profile: Profile): Plan {
       workgroupBytes: 0,
     };
   }
-  const widest = Math.min(256, profile.limits.maxComputeInvocationsPerWorkgroup, profile.limits.maxComputeWorkgroupSizeX);
-  const width = Math.min(widest, Math.max(32, powerOfTwoAtLeast(4 * head4)));
-  const cols4 = width / 4;
-  const bytes = (keys: number) => 16 * (16 * head4 + 4 * keys + width + 8);
   const available = profile.limits.maxComputeWorkgroupStorageSize;
-  const resident = Math.ceil(shape.tokens / 4) * 4;
-  let keys = resident;
-  if (bytes(resident) > available) {
+  const widest = Math.min(256, profile.limits.maxComputeInvocationsPerWorkgroup, profile.limits.maxComputeWorkgroupSizeX);
+  let width = Math.min(widest, Math.max(NARROWEST, powerOfTwoAtLeast(4 * head4)));
+  const bytes = (keys: number) => 16 * (16 * head4 + 4 * keys + width + 8);
+  // A narrow workgroup writes a slice of the columns: wide heads leave no room for a wide one.
+  while (bytes(NARROWEST) > available && width > NARROWEST) width /= 2;
+  let keys = Math.ceil(shape.tokens / 4) * 4;
+  if (bytes(keys) > available) {
     keys = STREAMED_KEYS;
     while (keys > 4 && bytes(keys) > available) keys /= 2;
   }
+  if (bytes(keys) > available) {
+    throw new StylizingError(
+      "GPU",
+      `Attention with heads of ${shape.headSize} needs ${bytes(keys)} bytes of workgroup memory, and this device has ${available}.`,
+      "Use more heads, or a device created with a higher maxComputeWorkgroupStorageSize.",
+    );
+  }
+  const cols4 = width / 4;
   return {
     variant: {
       kernel: "attention",

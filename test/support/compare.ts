@@ -16,11 +16,11 @@ export function difference(actual: ArrayLike<number>, reference: ArrayLike<numbe
   const worst: Difference = { at: 0, error: 0, scale: 0 };
   for (let at = 0; at < reference.length; at++) {
     worst.scale = Math.max(worst.scale, Math.abs(reference[at]!));
-    const error = Math.abs(actual[at]! - reference[at]!);
-    if (error > worst.error || Number.isNaN(error)) {
-      worst.error = Number.isNaN(error) ? Number.POSITIVE_INFINITY : error;
+    const distance = Math.abs(actual[at]! - reference[at]!);
+    const error = Number.isNaN(distance) ? Number.POSITIVE_INFINITY : distance;
+    if (error > worst.error) {
+      worst.error = error;
       worst.at = at;
-      if (worst.error === Number.POSITIVE_INFINITY) break;
     }
   }
   return worst;
@@ -56,18 +56,10 @@ export function assertClose(
       at = i;
     }
   }
-  if (process.env.ERRORS_TO) record(process.env.ERRORS_TO, what, actual, reference, worst);
   if (wrong === 0) return;
   const error = Math.abs(actual[at]! - reference[at]!);
   assert.fail(
     `${what}: ${wrong} of ${reference.length} values are off; worst at ${place(at)}: ${actual[at]}, expected ${reference[at]} ` +
       `(error ${error.toExponential(2)}, ${(error / scale).toExponential(2)} of max |reference| ${scale.toPrecision(4)}, ${worst.toPrecision(3)} × what is allowed)`,
   );
-}
-
-import { appendFileSync } from "node:fs";
-
-function record(file: string, what: string, actual: ArrayLike<number>, reference: ArrayLike<number>, worst: number) {
-  const d = difference(actual, reference);
-  appendFileSync(file, `${what}\t${d.error / d.scale}\t${worst}\n`);
 }

@@ -1,0 +1,50 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { cacheFolder } from "../../src/gpu/cache-folder.js";
+import { softwareDriverAvailable } from "../../src/gpu/swiftshader.js";
+
+const FILES = ["libvk_swiftshader.so", "libvulkan.so.1", "vk_swiftshader_icd.json"];
+
+/** The module anew, as another process would load it. */
+async function openDriver(): Promise<string> {
+  vi.resetModules();
+  return (await import("../../src/gpu/swiftshader.js")).openSoftwareDriver();
+}
+
+describe.runIf(softwareDriverAvailable())("the software driver", () => {
+  const saved = process.env.XDG_CACHE_HOME;
+  let home = "";
+  beforeAll(() => {
+    home = mkdtempSync(join(tmpdir(), "stylizing-cache-"));
+    process.env.XDG_CACHE_HOME = home;
+  });
+  afterAll(() => {
+    if (saved === undefined) delete process.env.XDG_CACHE_HOME;
+    else process.env.XDG_CACHE_HOME = saved;
+    rmSync(home, { recursive: true, force: true });
+  });
+
+  it("is unpacked into the cache folder, completely and without leftovers", async () => {
+    const folder = await openDriver();
+    expect(folder.startsWith(cacheFolder())).toBe(true);
+    expect(folder.startsWith(home)).toBe(true);
+    expect(readdirSync(folder).sort()).toEqual(FILES);
+    expect(readdirSync(cacheFolder())).toHaveLength(1);
+    expect(process.env.VK_DRIVER_FILES).toBe(join(folder, "vk_swiftshader_icd.json"));
+  });
+
+  it("is found again by the next process", async () => {
+    const before = readdirSync(cacheFolder());
+    await openDriver();
+    expect(readdirSync(cacheFolder())).toEqual(before);
+  });
+
+  it("is unpacked again where a file of it was cleaned away", async () => {
+    const folder = join(cacheFolder(), readdirSync(cacheFolder())[0]!);
+    rmSync(join(folder, "libvk_swiftshader.so"));
+    expect(await openDriver()).toBe(folder);
+    expect(existsSync(join(folder, "libvk_swiftshader.so"))).toBe(true);
+  });
+});

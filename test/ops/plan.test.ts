@@ -1,0 +1,299 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { type Plan, spread } from "../../src/gpu/dispatch.js";
+import type { Profile } from "../../src/gpu/profile.js";
+import { attentionFlops, attentionParameters, planAttention } from "../../src/ops/attention.js";
+import {
+  convolutionParameters,
+  imageBytes,
+  patchifyParameters,
+  patchProductParameters,
+  planConvolution,
+  planPatchify,
+  planPatchProduct,
+  planQuantize,
+  quantizeParameters,
+} from "../../src/ops/images.js";
+import { layerNormParameters, planLayerNorm } from "../../src/ops/layer-norm.js";
+import { linearFlops, linearParameters, planLinear } from "../../src/ops/linear.js";
+import { declaredWorkgroupBytes, kernelText, parameterWords } from "../support/wgsl.js";
+
+/** Limits from WebGPU's smallest (a caller's device may have just those) to those of large GPUs. */
+const profiles: fc.Arbitrary<Profile> = fc
+  .record({
+    software: fc.boolean(),
+    subgroups: fc.boolean(),
+    elementBytes: fc.constantFrom<2 | 4>(2, 4),
+    storage: fc.constantFrom(16_384, 32_768, 49_152, 65_536, 232_448),
+    invocations: fc.constantFrom(256, 512, 1024),
+    side: fc.constantFrom(65_535, 2 ** 31 - 1),
+  })
+  .map(({ storage, invocations, side, ...rest }) => ({
+    ...rest,
+    tier: rest.elementBytes === 2 ? "f16" : "f32",
+    timestamps: false,
+    features: [],
+    notes: [],
+    limits: {
+      maxBufferSize: 2 ** 28,
+      maxStorageBufferBindingSize: 2 ** 27,
+      maxComputeWorkgroupStorageSize: storage,
+      maxComputeInvocationsPerWorkgroup: invocations,
+      maxComputeWorkgroupSizeX: invocations,
+      maxComputeWorkgroupSizeY: invocations,
+      maxComputeWorkgroupsPerDimension: side,
+    },
+  }));
+
+const multiplesOf4 = (max: number) => fc.integer({ min: 1, max: max / 4 }).map((n) => 4 * n);
+const linearShapes = fc.record({
+  rows: fc.integer({ min: 1, max: 200_000 }),
+  depth: multiplesOf4(4096),
+  cols: multiplesOf4(4096),
+  epilogue: fc.constantFrom("none", "gelu", "residual", "table"),
+  result: fc.constantFrom("f32", "elem"),
+});
+const layerNormShapes = fc.record({
+  rows: fc.integer({ min: 1, max: 10_000_000 }),
+  width: fc.integer({ min: 1, max: 4096 }),
+  affine: fc.boolean(),
+  result: fc.constantFrom("f32", "elem"),
+});
+const attentionShapes = (largestHead: number) =>
+  fc.record({
+    sequences: fc.integer({ min: 1, max: 300 }),
+    tokens: fc.integer({ min: 1, max: 4000 }),
+    heads: fc.integer({ min: 1, max: 16 }),
+    headSize: multiplesOf4(largestHead),
+  });
+const imageShapes = fc.record({
+  images: fc.integer({ min: 1, max: 300 }),
+  channels: fc.integer({ min: 1, max: 4 }),
+  imageSize: fc.integer({ min: 1, max: 512 }),
+});
+
+/** Width and height of a workgroup, by kernel. */
+function workgroupSize({ variant: { kernel, overrides } }: Plan): [number, number] {
+  if (kernel === "linear") return [overrides.WIDTH!, overrides.HEIGHT!];
+  if (kernel === "layer_norm") return [overrides.LANES!, overrides.ROWS!];
+  if (kernel === "linear_quad" || kernel === "attention") return [overrides.WIDTH!, 1];
+  return kernel === "attention_quad" ? [4, 1] : [64, 1];
+}
+
+/** What holds of every plan: it fits the profile, says the truth about its memory, and needs nothing that is not there. */
+function expectToFit(plan: Plan, profile: Profile): void {
+  const { limits } = profile;
+  const [width, height] = workgroupSize(plan);
+  expect(width).toBeLessThanOrEqual(limits.maxComputeWorkgroupSizeX);
+  expect(height).toBeLessThanOrEqual(limits.maxComputeWorkgroupSizeY);
+  expect(width * height).toBeLessThanOrEqual(limits.maxComputeInvocationsPerWorkgroup);
+  expect(plan.workgroupBytes).toBeLessThanOrEqual(limits.maxComputeWorkgroupStorageSize);
+  const settings = { ...plan.variant.constants, ...plan.variant.overrides };
+  expect(plan.workgroupBytes).toBe(declaredWorkgroupBytes(kernelText(plan.variant.kernel), settings, profile.elementBytes));
+  if (plan.variant.subgroups) expect(profile.subgroups).toBe(true);
+  for (const count of plan.workgroups) expect(Number.isInteger(count) && count >= 1).toBe(true);
+}
+
+/** `tiles` tiles of `each` cover `count` things, and none of them is idle. */
+function expectToCover(count: number, each: number, tiles: number): void {
+  expect(tiles * each).toBeGreaterThanOrEqual(count);
+  expect((tiles - 1) * each).toBeLessThan(count);
+}
+
+/** The same over two sides of a grid: what is idle is less than one row of it. */
+function expectToCoverSpread(count: number, each: number, [x, y, z]: readonly number[], limit: number): void {
+  const needed = Math.ceil(count / each);
+  expect(z).toBe(1);
+  expect(x! * y!).toBeGreaterThanOrEqual(needed);
+  expect(x! * y! - needed).toBeLessThan(y!);
+  expect(Math.max(x!, y!)).toBeLessThanOrEqual(limit);
+}
+
+describe("grids", () => {
+  it("spread covers a count, wastes less than a row and stays within the limit", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 2 ** 31 }), fc.constantFrom(65_535, 100_000), (count, limit) =>
+        expectToCoverSpread(count, 1, spread(count, limit), limit),
+      ),
+    );
+    expect(spread(65_535)).toEqual([65_535, 1, 1]);
+    expect(spread(65_536)).toEqual([32_768, 2, 1]);
+  });
+
+  it("linear: every row and column once", () => {
+    fc.assert(
+      fc.property(linearShapes, profiles, (shape, profile) => {
+        const plan = planLinear(shape, profile);
+        expectToFit(plan, profile);
+        const { kernel, constants, overrides } = plan.variant;
+        const [columns, rows] =
+          kernel === "linear_quad" ? [8 * overrides.WIDTH!, 16] : [4 * overrides.WIDTH!, overrides.HEIGHT! * constants.ROWS!];
+        expectToCover(shape.cols, columns, plan.workgroups[0]);
+        expectToCover(shape.rows, rows, plan.workgroups[1]);
+        expect(plan.workgroups[2]).toBe(1);
+      }),
+    );
+  });
+
+  it("layer norm: every row once", () => {
+    fc.assert(
+      fc.property(layerNormShapes, profiles, (shape, profile) => {
+        const plan = planLayerNorm(shape, profile);
+        expectToFit(plan, profile);
+        expectToCoverSpread(
+          shape.rows,
+          plan.variant.overrides.ROWS!,
+          plan.workgroups,
+          profile.limits.maxComputeWorkgroupsPerDimension,
+        );
+        expect(Number.isInteger(Math.log2(plan.variant.overrides.LANES!))).toBe(true); // its sums are trees
+      }),
+    );
+  });
+
+  function expectAttentionToCover(
+    shape: { sequences: number; tokens: number; heads: number; headSize: number },
+    profile: Profile,
+  ): void {
+    const plan = planAttention(shape, profile);
+    expectToFit(plan, profile);
+    const { kernel, constants, overrides } = plan.variant;
+    const [queries, columns4] = kernel === "attention_quad" ? [8, 16] : [16, overrides.COLS4!];
+    expect(4 * constants.HEAD4!).toBe(shape.headSize);
+    const slices = Math.ceil(shape.headSize / 4 / columns4);
+    expectToCover(shape.tokens, queries, plan.workgroups[0] / slices);
+    expect(plan.workgroups.slice(1)).toEqual([shape.heads, shape.sequences]);
+    if (kernel === "attention") {
+      expect(overrides.WIDTH).toBe(4 * columns4); // four blocks of queries
+      expect(Number.isInteger(Math.log2(overrides.WIDTH!))).toBe(true);
+    }
+  }
+
+  it("attention: every query, head and column once, for heads up to 128", () => {
+    fc.assert(fc.property(attentionShapes(128), profiles, expectAttentionToCover));
+  });
+
+  it("attention: heads up to 224 fit as well, in 16 KB of workgroup memory too", () => {
+    fc.assert(fc.property(attentionShapes(224), profiles, expectAttentionToCover));
+  });
+
+  it("attention refuses heads whose queries alone do not fit, by name and size", () => {
+    const shape = { sequences: 1, tokens: 197, heads: 1, headSize: 768 };
+    const [any] = fc.sample(profiles, 1);
+    const limits = { ...any!.limits, maxComputeWorkgroupStorageSize: 16_384 };
+    expect(() => planAttention(shape, { ...any!, software: false, limits })).toThrow(/heads of 768 needs \d+ bytes .* has 16384/);
+  });
+
+  it("attention keeps all keys of a published sequence resident where 32 KB are to be had", () => {
+    fc.assert(
+      fc.property(profiles, (profile) => {
+        fc.pre(!(profile.software && profile.subgroups) && profile.limits.maxComputeWorkgroupStorageSize >= 32_768);
+        const plan = planAttention({ sequences: 3, tokens: 197, heads: 12, headSize: 64 }, profile);
+        expect(plan.variant.overrides.KEYS).toBeGreaterThanOrEqual(197);
+      }),
+    );
+  });
+
+  it("images: every value once", () => {
+    fc.assert(
+      fc.property(imageShapes, profiles, fc.constantFrom("bytes", "floats"), (shape, profile, format) => {
+        const limit = profile.limits.maxComputeWorkgroupsPerDimension;
+        const values = shape.images * shape.channels * shape.imageSize ** 2;
+        const plans: [Plan, number][] = [
+          [
+            planConvolution({ ...shape, kernelSize: 5 }, profile),
+            shape.images * shape.channels * shape.imageSize * Math.ceil(shape.imageSize / 4),
+          ],
+          [planQuantize({ ...shape, format }, profile), format === "bytes" ? Math.ceil(values / 4) : values],
+          [planPatchProduct({ ...shape, patchSize: 1, rank: 1, stride: 8 }, profile), values],
+          [
+            planPatchify(
+              { ...shape, patchSize: shape.imageSize, depth: 4 * shape.channels * shape.imageSize ** 2, format },
+              profile,
+            ),
+            shape.images * 2 * shape.channels * shape.imageSize ** 2,
+          ],
+        ];
+        for (const [plan, invocations] of plans) {
+          expectToFit(plan, profile);
+          expectToCoverSpread(invocations, 64, plan.workgroups, limit);
+        }
+      }),
+    );
+  });
+});
+
+describe("plans", () => {
+  it("are pure: the same for the same shape and profile, which they leave alone", () => {
+    fc.assert(
+      fc.property(linearShapes, layerNormShapes, attentionShapes(128), profiles, (linear, norm, attention, profile) => {
+        const frozen = Object.freeze({ ...profile, limits: Object.freeze({ ...profile.limits }) });
+        const plan = () => [
+          planLinear(Object.freeze(linear), frozen),
+          planLayerNorm(Object.freeze(norm), frozen),
+          planAttention(Object.freeze(attention), frozen),
+        ];
+        expect(plan()).toEqual(plan());
+      }),
+    );
+  });
+
+  it("use registers and quads on software adapters with subgroups, and workgroup memory elsewhere", () => {
+    fc.assert(
+      fc.property(linearShapes, attentionShapes(128), profiles, (linear, attention, profile) => {
+        const quads = profile.software && profile.subgroups;
+        expect(planLinear(linear, profile).variant.kernel).toBe(quads ? "linear_quad" : "linear");
+        expect(planAttention(attention, profile).variant.kernel).toBe(quads ? "attention_quad" : "attention");
+      }),
+    );
+  });
+
+  const [profile] = fc.sample(profiles, { numRuns: 1, seed: 1 }) as [Profile];
+  const linear = { rows: 5, depth: 8, cols: 12, epilogue: "none", result: "f32" } as const;
+
+  it.each([
+    ["linear's cols", () => planLinear({ ...linear, cols: 10 }, profile), /cols is 10/],
+    ["linear's depth", () => planLinear({ ...linear, depth: 3 }, profile), /depth is 3/],
+    ["attention's heads", () => planAttention({ sequences: 1, tokens: 4, heads: 1, headSize: 6 }, profile), /headSize is 6/],
+  ])("refuse %s that are not a multiple of 4", (_, plan, message) => {
+    expect(plan).toThrow(RangeError);
+    expect(plan).toThrow(message);
+  });
+
+  it("count the operations that an op needs", () => {
+    expect(linearFlops(linear)).toBe(2 * 5 * 8 * 12);
+    expect(attentionFlops({ sequences: 2, tokens: 3, heads: 5, headSize: 4 })).toBe(2 * 5 * (2 * 3 * 3 * 4 + 2 * 3 * 3 * 4));
+  });
+
+  it("count the bytes of images", () => {
+    expect(imageBytes({ images: 3, channels: 1, imageSize: 7 }, "bytes")).toBe(147);
+    expect(imageBytes({ images: 3, channels: 1, imageSize: 7 }, "planes")).toBe(588);
+  });
+});
+
+describe("parameter blocks fill the structure that their kernel reads", () => {
+  const image = { images: 1, channels: 3, imageSize: 32 };
+  const statistics = { mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2] };
+  const linear = linearParameters(
+    { rows: 1, depth: 4, cols: 4, epilogue: "none", result: "f32" },
+    { inputStride: 4, weightStride: 4, outputStride: 4 },
+  );
+  const attention = attentionParameters(
+    { sequences: 1, tokens: 1, heads: 1, headSize: 4 },
+    { queryStride: 4, keyColumn: 0, valueColumn: 4, contextStride: 8, outputStride: 4 },
+  );
+
+  it.each([
+    ["linear", linear],
+    ["linear_quad", linear],
+    ["attention", attention],
+    ["attention_quad", attention],
+    ["layer_norm", layerNormParameters({ rows: 1, width: 4, affine: false, result: "f32" }, { inputStride: 4, outputStride: 4 })],
+    ["patchify", patchifyParameters({ ...image, patchSize: 16, depth: 768, format: "bytes" }, 0, statistics)],
+    ["patch_product", patchProductParameters({ ...image, patchSize: 16, rank: 2, stride: 192 })],
+    ["convolution", convolutionParameters({ ...image, kernelSize: 5 })],
+    ["quantize", quantizeParameters({ ...image, format: "bytes" }, statistics)],
+  ])("%s", (kernel, words) => {
+    expect(words.length).toBe(parameterWords(kernelText(kernel)));
+  });
+});
