@@ -1,5 +1,5 @@
 import { readdir, stat } from "node:fs/promises";
-import { basename, dirname, extname, join, relative } from "node:path";
+import { basename, dirname, extname, join, relative, resolve } from "node:path";
 import { StylizingError } from "../errors.js";
 
 /** A picture that was named on the command line or found in a folder that was. */
@@ -11,13 +11,14 @@ export interface InputFile {
 
 const PICTURES = new Set([".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".avif"]);
 
-async function walk(folder: string): Promise<string[]> {
+async function walk(folder: string, except: string): Promise<string[]> {
   const entries = await readdir(folder, { withFileTypes: true });
   const found: string[] = [];
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     if (entry.name.startsWith(".")) continue;
     const path = join(folder, entry.name);
-    if (entry.isDirectory()) found.push(...(await walk(path)));
+    if (resolve(path) === except) continue;
+    if (entry.isDirectory()) found.push(...(await walk(path, except)));
     else if (PICTURES.has(extname(entry.name).toLowerCase())) found.push(path);
   }
   return found;
@@ -27,14 +28,18 @@ const stem = (path: string) => join(dirname(path), basename(path, extname(path))
 
 /**
  * Files as they are named, and the pictures below folders, at any depth and in order. A name that does not exist stays in
- * the list: it fails by itself, and the others are done.
+ * the list: it fails by itself, and the others are done. The folder `out` is passed over where it lies below one of them:
+ * what is in it are results.
  */
-export async function listInputs(paths: readonly string[]): Promise<InputFile[]> {
+export async function listInputs(paths: readonly string[], out: string): Promise<InputFile[]> {
   const files: InputFile[] = [];
   for (const path of paths) {
-    const isFolder = await stat(path).then((s) => s.isDirectory()).catch(() => false); // biome-ignore format: one thought
+    const isFolder = await stat(path).then(
+      (found) => found.isDirectory(),
+      () => false,
+    );
     if (!isFolder) files.push({ path, name: basename(stem(path)) });
-    else for (const found of await walk(path)) files.push({ path: found, name: stem(relative(path, found)) });
+    else for (const found of await walk(path, resolve(out))) files.push({ path: found, name: stem(relative(path, found)) });
   }
   return files;
 }

@@ -67,6 +67,8 @@ export interface StylizeReport extends ModelReport {
 
 /** Styles kept on the device at a time: at the base size a gigabyte in f32. */
 const BANK = 64;
+/** Pictures decoded at a time: as many as libuv has threads for sharp. */
+const DECODERS = 4;
 /** Pictures that a sheet is made from; it shows fewer. */
 const SHEET_ROWS = 400;
 /** Pictures that a model's unknown statistics are measured from. */
@@ -83,7 +85,19 @@ function load(file: InputFile, size: number, channels: number): Promise<Loaded> 
   );
 }
 
-/** Cuts jobs into runs of at most `size` that need no more than one bank of styles. */
+/** Loads pictures a few at a time: each may take hundreds of megabytes until it is fitted. */
+async function loadAll(files: readonly InputFile[], size: number, channels: number): Promise<Loaded[]> {
+  const loaded: Loaded[] = [];
+  const next = files.entries();
+  const worker = async () => {
+    // The workers share one iterator, so each picture is taken once.
+    for (const [index, file] of next) loaded[index] = await load(file, size, channels);
+  };
+  await Promise.all(Array.from({ length: DECODERS }, worker));
+  return loaded;
+}
+
+/** Cuts jobs into runs of at most `size`. */
 function batches(jobs: readonly PaintJob[], size: number): PaintJob[][] {
   const runs: PaintJob[][] = [];
   for (let at = 0; at < jobs.length; at += size) runs.push(jobs.slice(at, at + size));
@@ -112,14 +126,15 @@ async function refuseOverwriting(inputs: readonly string[], outputs: readonly st
  * @throws StylizingError where nothing at all can be done: no inputs, no model, no adapter, no output folder.
  */
 export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal): Promise<StylizeReport> {
-  const contents = await listInputs(flags.content);
-  const styles = await listInputs(flags.style);
+  const contents = await listInputs(flags.content, flags.out);
+  const styles = await listInputs(flags.style, flags.out);
   for (const [what, files, paths] of [
     ["content", contents, flags.content],
     ["style", styles, flags.style],
   ] as const) {
-    // biome-ignore format: a table
-    if (files.length === 0) throw new StylizingError("ARGUMENT", `There is no ${what} picture in ${paths.join(", ")}.`, "Give picture files, or folders that hold some.");
+    if (files.length > 0) continue;
+    const problem = `There is no ${what} picture in ${paths.join(", ")}.`;
+    throw new StylizingError("ARGUMENT", problem, "Give picture files, or folders that hold some.");
   }
   const jobs = pairJobs(contents, styles, flags.pair, flags.seed);
   await ensureOutputFolder(flags.out);
@@ -132,12 +147,15 @@ export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal): P
   await refuseOverwriting(inputs, outputs);
 
   const options = { ...loadOptions(flags), ...(signal ? { signal } : {}) };
-  const found = await findModel(flags.model, {
-    ...options,
-    ...(flags.mean ? { mean: flags.mean } : {}),
-    ...(flags.std ? { std: flags.std } : {}),
-  } as never);
+  const found = await findModel(flags.model, options);
   const { image_size: size, in_channels: channels } = found.config;
+  for (const name of ["mean", "std"] as const) {
+    const given = flags[name];
+    if (given && given.length !== channels) {
+      const problem = `--${name} has ${given.length} numbers, and this model takes ${channels} channels.`;
+      throw new StylizingError("ARGUMENT", problem, "Give one number a channel.");
+    }
+  }
   if (!CHANNELS.includes(channels))
     throw new StylizingError(
       "CONFIG",
@@ -146,7 +164,7 @@ export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal): P
     );
 
   const start = performance.now();
-  const loadedStyles = await Promise.all(styles.map((file) => load(file, size, channels)));
+  const loadedStyles = await loadAll(styles, size, channels);
   const statistics = await settleStatistics(found.config, flags, contents, loadedStyles);
   await using model = await StylizingViT.load(flags.model, {
     ...options,
@@ -213,9 +231,10 @@ async function settleStatistics(
   contents: readonly InputFile[],
   styles: readonly Loaded[],
 ): Promise<StylizeReport["statistics"]> {
-  const { mean, std } = config;
+  const mean = flags.mean ?? config.mean;
+  const std = flags.std ?? config.std;
   if (mean && std) return { mean, std, source: flags.mean || flags.std ? "given" : "model" };
-  const some = await Promise.all(contents.slice(0, MEASURED).map((file) => load(file, config.image_size, config.in_channels)));
+  const some = await loadAll(contents.slice(0, MEASURED), config.image_size, config.in_channels);
   const images = [...some, ...styles.slice(0, MEASURED)].flatMap((loaded) => ("image" in loaded ? [inner(loaded.image)] : []));
   if (images.length === 0) {
     const failure = [...some, ...styles].find((loaded) => "error" in loaded);
@@ -239,6 +258,12 @@ function inner(image: FittedImage): Image {
   return { data, width, height, channels };
 }
 
+/** A job whose pictures could be read. */
+interface Ready {
+  job: PaintJob;
+  content: FittedImage;
+}
+
 class Painter {
   readonly #model: StylizingViT;
   readonly #flags: StylizeFlags;
@@ -255,7 +280,6 @@ class Painter {
     loadedStyles: readonly Loaded[],
     rows: SheetRow[],
   ) {
-    // biome-ignore format: a list
     this.#model = model;
     this.#flags = flags;
     this.#contents = contents;
@@ -323,7 +347,8 @@ class Painter {
   async #decode(jobs: readonly PaintJob[]): Promise<Map<number, Loaded>> {
     const { image_size: size, in_channels: channels } = this.#model.config;
     const wanted = [...new Set(jobs.map((job) => job.content))];
-    const loaded = await Promise.all(wanted.map((content) => load(this.#contents[content]!, size, channels)));
+    const files = wanted.map((content) => this.#contents[content]!);
+    const loaded = await loadAll(files, size, channels);
     return new Map(wanted.map((content, index) => [content, loaded[index]!]));
   }
 
@@ -346,7 +371,7 @@ class Painter {
     const reports = new Map<PaintJob, ImageReport>();
     const fail = (job: PaintJob, error: unknown) =>
       reports.set(job, this.#report(job, { status: "failed", error: errorDocument(error) }));
-    const ready: { job: PaintJob; content: FittedImage }[] = [];
+    const ready: Ready[] = [];
     for (const job of jobs) {
       const content = contents.get(job.content)!;
       const style = this.#loadedStyles[job.style]!;
@@ -354,32 +379,43 @@ class Painter {
       else if ("error" in style) fail(job, style.error);
       else ready.push({ job, content: content.image });
     }
-    if (ready.length > 0) {
-      const alone = new Set(ready.map(({ job }) => job.content)).size === 1;
-      const pictures: Image[] = alone ? [ready[0]!.content] : ready.map(({ content }) => content);
-      const painted = bank
-        ? await this.#model.stylize(pictures, bank, { styles: ready.map(({ job }) => inBank.get(job.style)!) })
-        : await this.#model.stylize(ready.map(({ content }) => content as Image), ready.map(({ job }) => this.#image(job.style))); // biome-ignore format: one call
-      await Promise.all(
-        ready.map(async ({ job, content }, index) => {
-          const result = painted[index] as PixelImage;
-          try {
-            await this.#save(job, content, result);
-          } catch (error) {
-            fail(job, error);
-            return;
-          }
+    // Where the device fails, this run's pictures fail and those that are done stay reported.
+    const painted = await this.#render(ready, bank, inBank).catch((error: unknown) => {
+      for (const { job } of ready) fail(job, error);
+      return [];
+    });
+    await Promise.all(
+      painted.map(async (result, index) => {
+        const { job, content } = ready[index]!;
+        try {
+          await this.#save(job, content, result);
           reports.set(job, this.#report(job, { status: "done" }));
-        }),
-      );
-      // In the order of the jobs, whatever order the files were written in.
-      for (const [index, { job, content }] of ready.entries()) {
-        const wanted = this.#flags.sheet && this.#rows.length < SHEET_ROWS && reports.get(job)!.status === "done";
-        if (wanted) this.#rows.push(this.#row(job, content, painted[index] as PixelImage));
-      }
+        } catch (error) {
+          fail(job, error);
+        }
+      }),
+    );
+    // In the order of the jobs, whatever order the files were written in.
+    for (const [index, result] of painted.entries()) {
+      const { job, content } = ready[index]!;
+      const wanted = this.#flags.sheet && this.#rows.length < SHEET_ROWS && reports.get(job)!.status === "done";
+      if (wanted) this.#rows.push(this.#row(job, content, result));
     }
     const milliseconds = Math.round((performance.now() - start) / jobs.length);
     return jobs.map((job) => ({ ...reports.get(job)!, milliseconds }));
+  }
+
+  async #render(ready: readonly Ready[], bank: StyleBank | undefined, inBank: Map<number, number>): Promise<PixelImage[]> {
+    if (ready.length === 0) return [];
+    const contents: Image[] = ready.map(({ content }) => content);
+    if (!bank) {
+      const styles = ready.map(({ job }) => this.#image(job.style));
+      return (await this.#model.stylize(contents, styles)) as PixelImage[];
+    }
+    // One content in many styles is given once: its stream is then computed once.
+    const alone = new Set(ready.map(({ job }) => job.content)).size === 1;
+    const styles = ready.map(({ job }) => inBank.get(job.style)!);
+    return (await this.#model.stylize(alone ? contents.slice(0, 1) : contents, bank, { styles })) as PixelImage[];
   }
 
   async #save(job: PaintJob, content: FittedImage, result: PixelImage): Promise<void> {

@@ -106,7 +106,7 @@ export class SafetensorsFile implements AsyncDisposable {
     if (options.finite !== false) {
       const at = firstNonFinite(values);
       if (at >= 0)
-        throw bad(this.path, `has ${values[at]} in ${name}, element ${at}`, "These weights are broken: use another checkpoint.");
+        throw bad(this.path, `has ${values[at]} in ${name}, element ${at}`, "The file is broken: fetch or write it again.");
     }
     return values;
   }
@@ -253,7 +253,12 @@ function bad(path: string, problem: string, fix: string, cause?: unknown): Styli
 
 function unreadable(path: string, error: unknown): StylizingError {
   return (error as NodeJS.ErrnoException).code === "ENOENT"
-    ? bad(path, "does not exist", "Check the path, or name a published model (`stylizing-vit models` lists them).", error)
+    ? bad(
+        path,
+        "does not exist",
+        "Check the path; for a model, you may also name a published model (`stylizing-vit models` lists them).",
+        error,
+      )
     : bad(path, `cannot be read (${messageOf(error)})`, "Check the path and its permissions.", error);
 }
 

@@ -46,7 +46,7 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-async function readConfigFile(path: string): Promise<ModelConfig> {
+async function readJson(path: string): Promise<unknown> {
   let text: string;
   try {
     text = await readFile(path, "utf8");
@@ -55,13 +55,11 @@ async function readConfigFile(path: string): Promise<ModelConfig> {
       cause,
     });
   }
-  let json: unknown;
   try {
-    json = JSON.parse(text);
+    return JSON.parse(text);
   } catch (cause) {
     throw new StylizingError("CONFIG", `${path} is not JSON: ${messageOf(cause)}.`, "Correct the file.", { cause });
   }
-  return parseConfig(json, path);
 }
 
 function withStatistics(
@@ -76,7 +74,7 @@ function withStatistics(
 
 /** The configuration that was asked for, if any was. */
 async function givenConfig(options: OpenOptions): Promise<ModelConfig | undefined> {
-  if (typeof options.config === "string") return readConfigFile(options.config);
+  if (typeof options.config === "string") return parseConfig(await readJson(options.config), options.config);
   if (options.config) return checkConfig(options.config);
   return options.preset === undefined ? undefined : presetConfig(options.preset);
 }
@@ -87,7 +85,7 @@ async function checkpointConfig(path: string, checkpoint: Checkpoint, given: Mod
   const beside = join(dirname(path), "config.json");
   if (describesModel(checkpoint.config)) return parseConfig(checkpoint.config, checkpoint.configPath ?? path);
   if (checkpoint.config === undefined && /\.(safetensors|index\.json)$/.test(path) && (await exists(beside))) {
-    const json: unknown = JSON.parse(await readFile(beside, "utf8").catch(() => "null"));
+    const json = await readJson(beside);
     if (describesModel(json)) return parseConfig(json, beside);
   }
   return inferConfig(checkpoint.shapes, checkpoint.label);
@@ -103,7 +101,7 @@ export async function findModel(model: string, options: OpenOptions = {}): Promi
   const given = await givenConfig(options);
 
   if (model.startsWith("hashed:")) {
-    const seed = Number(model.slice("hashed:".length));
+    const seed = Number(model.slice("hashed:".length) || Number.NaN);
     if (!Number.isSafeInteger(seed))
       throw new StylizingError("ARGUMENT", `"${model}" has no whole number for a seed.`, "Write hashed:5, for example.");
     if (!given)

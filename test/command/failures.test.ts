@@ -1,0 +1,328 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import type { StylizeReport } from "../../src/command/stylize.js";
+import { safetensorsBytes } from "../hub/files.js";
+import { whitePng } from "../image/helpers.js";
+import {
+  build,
+  DEMO_MODEL,
+  type Failure,
+  fresh,
+  listFiles,
+  micro,
+  picture,
+  pictures,
+  pixels,
+  run,
+  runJson,
+  spoiledModel,
+} from "./command.js";
+
+beforeAll(build);
+
+const on = (content: string[], style: string[], out: string) => [
+  "stylize",
+  "--content",
+  ...content,
+  "--style",
+  ...style,
+  "--out",
+  out,
+];
+
+describe("wrong usage ends with 2 and says what is wrong", () => {
+  const paths = on(["c.png"], ["s.png"], "out");
+  it.concurrent.each<[string, string[], RegExp]>([
+    ["an unknown verb", ["paint"], /unknown command 'paint'/],
+    ["an unknown option", [...paths, "--colour"], /unknown option '--colour'/],
+    ["a missing option", ["stylize", "--content", "c.png", "--style", "s.png"], /required option '--out <folder>'/],
+    ["an unknown pairing", [...paths, "--pair", "some"], /argument 'some' is invalid\. Allowed choices are each, all, random/],
+    ["an unknown format", [...paths, "--format", "gif"], /Allowed choices are png, jpeg, webp/],
+    ["an unknown adapter", [...paths, "--adapter", "cuda"], /Allowed choices are auto, hardware, software/],
+    ["a batch of none", [...paths, "--batch", "0"], /argument '0' is invalid\. It must be a positive whole number/],
+    ["half a seed", [...paths, "--seed", "1.5"], /argument '1\.5' is invalid\. It must be a whole number/],
+    ["a mean of words", [...paths, "--mean", "a,b,c"], /It must be numbers with commas between/],
+    ["an unknown model", [...paths, "--model", "tiny/camelyon17"], /no published model.*Nearest names: tiny\/camelyon17wilds/],
+    ["a seed that is none", [...paths, "--model", "hashed:x", "--preset", "tiny"], /no whole number for a seed/],
+    ["hashed weights without a shape", [...paths, "--model", "hashed:1"], /Give a preset/],
+    ["an unknown preset", [...paths, "--model", "hashed:1", "--preset", "huge"], /Unknown preset "huge".*tiny, small, base/],
+  ])("%s", async (_, args, message) => {
+    const cwd = fresh();
+    const { code, stdout, stderr } = await run([...args, "--json"], { cwd });
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(message) });
+    const { error } = JSON.parse(stdout) as Failure;
+    expect(error).toMatchObject({ code: "ARGUMENT", fix: expect.stringMatching(/\w/) });
+  });
+
+  it("no verb at all: the help, on stderr", async () => {
+    const { code, stdout, stderr } = await run([]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain("Usage: stylizing-vit");
+  });
+
+  it("a folder without pictures, as content or as style", async () => {
+    const [empty, some, out] = [fresh(), await pictures("a"), fresh("out")];
+    writeFileSync(join(empty, "notes.txt"), "none");
+    for (const [what, args] of [
+      ["content", on([empty], some, out)],
+      ["style", on(some, [empty], out)],
+    ] as const) {
+      // biome-ignore format: a table
+      const { error } = await runJson<Failure>(args, 2);
+      expect(error.message).toContain(`There is no ${what} picture in ${empty}.`);
+    }
+    expect(existsSync(out)).toBe(false);
+  });
+});
+
+describe("pictures that cannot be read", () => {
+  it("are reported one by one, and the others are painted", async () => {
+    const folder = fresh();
+    const at = (name: string) => join(folder, name);
+    await picture(at("good.png"), 1);
+    await picture(at("last.jpg"), 2);
+    writeFileSync(at("empty.png"), "");
+    const whole = readFileSync(await picture(at("cut.png"), 3));
+    writeFileSync(at("cut.png"), whole.subarray(0, whole.length / 2));
+    writeFileSync(at("text.png"), "This is no picture.");
+    writeFileSync(at("huge.png"), whitePng(10_000, 10_000));
+    mkdirSync(at("folder.png"));
+    const names = ["good.png", "missing.png", "empty.png", "cut.png", "text.png", "huge.png", "last.jpg"];
+    const out = fresh("out");
+    const report = await runJson<StylizeReport>([...on(names.map(at), await pictures("s"), out), ...micro()], 1);
+    expect(report.images.map(({ content, status }) => `${basename(content)} ${status}`)).toEqual([
+      "good.png done",
+      "missing.png failed",
+      "empty.png failed",
+      "cut.png failed",
+      "text.png failed",
+      "huge.png failed",
+      "last.jpg done",
+    ]);
+    expect(report).toMatchObject({ done: 2, failed: 5, stopped: 0 });
+    const reasons: Record<string, RegExp> = {
+      "missing.png": /does not exist/,
+      "empty.png": /is empty \(0 bytes\)/,
+      "cut.png": /could not be decoded/,
+      "text.png": /not an image in a format that is known/,
+      "huge.png": /10000 × 10000 = 100 megapixels; the limit is 64/,
+    };
+    for (const [name, message] of Object.entries(reasons)) {
+      const { error } = report.images.find(({ content }) => content === at(name))!;
+      expect(error).toMatchObject({ code: "IMAGE", message: expect.stringMatching(message), fix: expect.stringMatching(/\w/) });
+      expect(error!.message).toContain(at(name));
+      expect(report.stderr).toContain(`failed: ${at(name)} in `);
+    }
+    expect(report.stderr).toContain("2 of 7 painted");
+    expect(listFiles(out)).toEqual(["good.png", "last.png"]);
+  });
+
+  it("fail only what needs them, where they are styles; and everything, where all are", async () => {
+    const [contents, styles] = [await pictures("a", "b"), await pictures("s")];
+    const missing = join(fresh(), "gone.png");
+    const [some, none] = [fresh("out"), fresh("out")];
+    const report = await runJson<StylizeReport>([...on(contents, [...styles, missing], some), "--pair", "all", ...micro()], 1);
+    expect(report.images.map(({ output, status }) => `${basename(output)} ${status}`)).toEqual([
+      "a__s.png done",
+      "a__gone.png failed",
+      "b__s.png done",
+      "b__gone.png failed",
+    ]);
+    expect(report.images[1]!.error!.message).toContain(missing);
+    expect(listFiles(some)).toEqual(["a__s.png", "b__s.png"]);
+
+    const nothing = await runJson<StylizeReport>([...on([missing], styles, none), ...micro()], 1);
+    expect(nothing).toMatchObject({ done: 0, failed: 1, imagesPerSecond: 0 });
+    expect(listFiles(none)).toEqual([]);
+  });
+});
+
+describe("results that cannot be written", () => {
+  it("stop the run at its start where the folder is impossible", async () => {
+    const [contents, styles] = [await pictures("a"), await pictures("s")];
+    const file = fresh("file");
+    writeFileSync(file, "in the way");
+    const impossible = [join(file, "out"), file, ...(process.platform === "linux" ? ["/proc/out/of/order"] : [])];
+    for (const out of impossible) {
+      const { error } = await runJson<Failure>(on(contents, styles, out), 1);
+      expect(error).toMatchObject({ code: "OUTPUT", message: expect.stringContaining(out), fix: expect.stringMatching(/\w/) });
+    }
+    expect(readFileSync(file, "utf8")).toBe("in the way");
+  });
+
+  it("fail alone where a folder has a result's name", async () => {
+    const out = fresh();
+    mkdirSync(join(out, "a.png"));
+    const report = await runJson<StylizeReport>([...on(await pictures("a", "b"), await pictures("s"), out), ...micro()], 1);
+    expect(report.images[0]).toMatchObject({ status: "failed", error: { code: "OUTPUT" } });
+    expect(report.images[0]!.error!.message).toContain(`${join(out, "a.png")} cannot be written: it is a folder.`);
+    expect(report.images[1]).toMatchObject({ status: "done" });
+    expect(listFiles(out)).toEqual(["b.png"]);
+  });
+
+  it("leave nothing half-written on a full disk", async (test) => {
+    const disk = fresh();
+    try {
+      execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], { stdio: "pipe" });
+    } catch {
+      test.skip("no small disk may be mounted here");
+    }
+    onTestFinished(() => void execFileSync("umount", [disk]));
+    // Some 25 kB each.
+    const contents = await pictures("a", "b", "c", "d");
+    const report = await runJson<StylizeReport>([...on(contents, await pictures("s"), disk), "--batch", "1"], 1);
+    expect(report.done).toBeGreaterThan(0);
+    expect(report.failed).toBe(4 - report.done);
+    for (const { status, error, output } of report.images) {
+      expect(existsSync(output)).toBe(status === "done");
+      if (status === "done") expect(await pixels(output)).toMatchObject({ width: 96, height: 96 });
+      else expect(error).toMatchObject({ code: "OUTPUT", message: expect.stringContaining("the disk is full") });
+    }
+    expect(listFiles(disk)).toHaveLength(report.done);
+
+    // Rewriting a result that is there: it stays as it was.
+    const full = join(disk, "fill");
+    try {
+      writeFileSync(full, new Uint8Array(65536));
+    } catch {}
+    const kept = report.images.find(({ status }) => status === "done")!;
+    const before = readFileSync(kept.output);
+    await runJson([...on([kept.content], await pictures("other"), disk)], 1);
+    expect(readFileSync(kept.output).equals(before)).toBe(true);
+    expect(listFiles(disk)).toHaveLength(report.done + 1);
+  });
+});
+
+function modelOf(
+  weights: Uint8Array,
+  config = readFileSync(join(DEMO_MODEL, "config.json"), "utf8"),
+  name = "model.safetensors",
+) {
+  const folder = fresh();
+  writeFileSync(join(folder, name), weights);
+  writeFileSync(join(folder, "config.json"), config);
+  return folder;
+}
+
+describe("weights that cannot be used", () => {
+  const demo = () => readFileSync(join(DEMO_MODEL, "model.safetensors"));
+  const NORM = "encoder.blocks.2.norm_input.weight";
+
+  it.concurrent.each<[string, string, RegExp, () => string | Promise<string>]>([
+    ["a missing file", "CHECKPOINT", /nothing\.safetensors does not exist/, () => join(fresh(), "nothing.safetensors")],
+    ["a folder without weights", "CHECKPOINT", /has neither model\.safetensors nor/, () => fresh()],
+    ["an empty file", "CHECKPOINT", /is empty/, () => modelOf(new Uint8Array(0))],
+    ["a file that is cut off", "CHECKPOINT", /the file has only/, () => modelOf(demo().subarray(0, 1_000_000))],
+    [
+      "a header longer than the file",
+      "CHECKPOINT",
+      /cut off|not a safetensors/,
+      () => modelOf(safetensorsBytes("{}", undefined, 9n ** 9n)),
+    ],
+    [
+      "a header that promises more than there is",
+      "CHECKPOINT",
+      /describes tensor x wrongly: it ends at byte 400/,
+      () => modelOf(safetensorsBytes({ x: { dtype: "F32", shape: [100], data_offsets: [0, 400] } }, new Uint8Array(8))),
+    ],
+    [
+      "a missing tensor",
+      "CHECKPOINT",
+      /lacks the tensor encoder\.blocks\.2\.norm_input\.weight/,
+      () => spoiledModel((t) => void t.delete(NORM)),
+    ],
+    [
+      "a value that is no number",
+      "CHECKPOINT",
+      /has NaN in encoder\.blocks\.2\.norm_input\.weight, element 5/,
+      () => spoiledModel((t) => void (t.get(NORM)!.data as Float32Array).fill(Number.NaN, 5)),
+    ],
+    [
+      "a tensor of another shape",
+      "CONFIG",
+      /norm_input\.weight has the shape \[48\], and the configuration asks for \[96\]/,
+      () => spoiledModel((t) => void t.set(NORM, { shape: [48], data: new Float32Array(48) })),
+    ],
+    [
+      "a configuration of another model",
+      "CONFIG",
+      /has the shape \[.*\], and the configuration asks for \[/,
+      () => modelOf(demo(), JSON.stringify({ image_size: 96, patch_size: 8, embed_dim: 144, num_heads: 3, depth: 5 })),
+    ],
+    [
+      "a configuration that is deeper than the weights",
+      "CHECKPOINT",
+      /lacks the tensor encoder\.blocks\.5\./,
+      () => modelOf(demo(), JSON.stringify({ image_size: 96, patch_size: 8, embed_dim: 96, num_heads: 3, depth: 6 })),
+    ],
+    ["a configuration that is not JSON", "CONFIG", /config\.json is not JSON/, () => modelOf(demo(), "{")],
+    ["weights that do not tell their heads", "CONFIG", /does not say how many heads.*--config/, () => modelOf(demo(), "{}")],
+  ])("%s", async (_, code, message, make) => {
+    const [contents, styles, out] = [await pictures("a"), await pictures("s"), fresh("out")];
+    const { error } = await runJson<Failure>([...on(contents, styles, out), "--model", await make()], 1);
+    expect(error).toMatchObject({ code, message: expect.stringMatching(message), fix: expect.stringMatching(/\w/) });
+    expect(listFiles(out)).toEqual([]);
+  });
+
+  it("in PyTorch's own format are refused with the Python that converts them", async () => {
+    const file = join(modelOf(new Uint8Array([0x50, 0x4b, 3, 4, 0, 0, 0, 0, 0, 0]), "{}", "weights.pth"), "weights.pth");
+    const { stderr, code } = await run([...on(await pictures("a"), await pictures("s"), fresh("out")), "--model", file]);
+    expect(code).toBe(1);
+    expect(stderr).toContain("is a PyTorch pickle, which can run code when it is loaded");
+    expect(stderr).toContain(`import torch; from safetensors.torch import save_file
+state = torch.load(${JSON.stringify(file)}, map_location="cpu", weights_only=True)
+save_file({k: v.contiguous() for k, v in state.items()}, ${JSON.stringify(file.replace(".pth", ".safetensors"))})`);
+  });
+});
+
+describe("configurations of no possible model", () => {
+  const shape = { image_size: 224, patch_size: 16, embed_dim: 192, num_heads: 3, depth: 12 };
+  it.concurrent.each<[string, object | string | undefined, RegExp]>([
+    [
+      "a width of 1024 with 16-pixel RGB patches",
+      { ...shape, embed_dim: 1024, num_heads: 16 },
+      /width 1024 cannot feed this decoder.*3 × 16 = 48.*Use a multiple of 96/,
+    ],
+    ["a kernel of even size", { ...shape, post_process_conv_kernel_size: 4 }, /kernel size 4 is even/],
+    ["an image that patches do not fill", { ...shape, image_size: 100 }, /image size 100 is not a multiple of the patch size 16/],
+    ["heads that do not divide the width", { ...shape, num_heads: 5 }, /width 192 is not a multiple of 5 heads/],
+    ["no layers", { ...shape, depth: 0 }, /depth is 0\. It must be a positive integer/],
+    ["two means for three channels", { ...shape, mean: [0.5, 0.5] }, /mean is \[0\.5,0\.5\]\. Give 3 numbers/],
+    ["a spread of nothing", { ...shape, std: [0.2, 0, 0.2] }, /std is \[0\.2,0,0\.2\]\. Give 3 positive numbers/],
+    ["no width", { image_size: 224 }, /lacks embed_dim/],
+    ["a list", [], /does not hold a JSON object/],
+    ["no JSON", "{,}", /is not JSON/],
+    ["no file", undefined, /cannot be read/],
+  ])("%s", async (_, config, message) => {
+    const [file, output] = [fresh("config.json"), fresh("out.safetensors")];
+    if (config !== undefined) writeFileSync(file, typeof config === "string" ? config : JSON.stringify(config));
+    const input = fresh("none.safetensors");
+    const args = ["forward", "--model", "hashed:1", "--config", file, "--input", input, "--output", output];
+    const { error } = await runJson<Failure>(args, 1);
+    expect(error).toMatchObject({ code: "CONFIG", message: expect.stringMatching(message), fix: expect.stringMatching(/\w/) });
+    expect(existsSync(output)).toBe(false);
+  });
+});
+
+it("precision that the adapter lacks is refused", async () => {
+  const args = [...on(await pictures("a"), await pictures("s"), fresh("out")), "--precision", "f16"];
+  const { error } = await runJson<Failure>(args, 1);
+  expect(error).toMatchObject({ code: "GPU", message: expect.stringContaining("f16 is not to be had here") });
+});
+
+it("a device or a pipe is never replaced by a result", async (test) => {
+  const pipe = fresh("pipe");
+  try {
+    execFileSync("mkfifo", [pipe], { stdio: "pipe" });
+  } catch {
+    test.skip("no pipes can be made here");
+  }
+  const { error } = await runJson<Failure>(
+    ["forward", "--model", "hashed:1", "--preset", "tiny", "--input", "x", "--output", pipe],
+    1,
+  );
+  expect(error).toMatchObject({ code: "OUTPUT", message: expect.stringContaining("a device or a pipe") });
+  expect(statSync(pipe).isFIFO()).toBe(true);
+});

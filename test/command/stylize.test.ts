@@ -1,0 +1,309 @@
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import sharp from "sharp";
+import { beforeAll, describe, expect, it } from "vitest";
+import type { StylizeReport } from "../../src/command/stylize.js";
+import { goldenFolder } from "../support/fixtures.js";
+import {
+  build,
+  colours,
+  DEMO_MODEL,
+  encode,
+  type Failure,
+  fresh,
+  levelsApart,
+  listFiles,
+  micro,
+  picture,
+  pictures,
+  pixels,
+  reason,
+  run,
+  runJson,
+} from "./command.js";
+
+beforeAll(build);
+
+const stylize = (content: readonly string[], style: readonly string[], out: string, ...rest: string[]) => [
+  "stylize",
+  "--content",
+  ...content,
+  "--style",
+  ...style,
+  "--out",
+  out,
+  ...rest,
+];
+
+/** With a model that takes no time. */
+const paint = (...args: Parameters<typeof stylize>) => [...stylize(...args), ...micro()];
+
+/** Content and style of each result, by the names of their files. */
+const couples = (report: StylizeReport) => report.images.map(({ content, style }) => `${basename(content)} ${basename(style)}`);
+
+describe("results of the demo model", () => {
+  const golden = goldenFolder("demo");
+
+  it.skipIf(!golden)(`are those of PyTorch within one level${golden ? "" : `: ${reason.noGolden}`}`, async () => {
+    const files = (what: string) => [0, 1, 2].map((i) => join(golden!, `${what}${i}.png`));
+    const out = fresh("out");
+    const report = await runJson<StylizeReport>(stylize(files("content"), files("style"), out));
+    expect(report).toMatchObject({ model: "demo", done: 3, failed: 0, stopped: 0, tier: "f32" });
+    expect(listFiles(out)).toEqual(["content0.png", "content1.png", "content2.png"]);
+    for (const [index, expected] of files("expected").entries()) {
+      expect(await pixels(expected)).toMatchObject({ width: 96, height: 96 });
+      expect(await levelsApart(join(out, `content${index}.png`), expected)).toBeLessThanOrEqual(1);
+    }
+  });
+});
+
+describe("what is printed", () => {
+  it("is nothing on stdout without --json, and what was done on stderr", async () => {
+    const out = fresh("out");
+    const { code, stdout, stderr } = await run(stylize(await pictures("a"), await pictures("s"), out));
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "" });
+    expect(stderr).toContain("demo on SwiftShader, f32 (a CPU: slow");
+    expect(stderr).toContain(`1 of 1 painted into ${out}`);
+    expect(stderr).not.toContain("\u001b");
+  });
+
+  it("is one JSON document with --json: the machine, the statistics, every picture", async () => {
+    const [content, style, out] = [await pictures("a"), await pictures("s"), fresh("out")];
+    const report = await runJson<StylizeReport>(stylize(content, style, out));
+    expect(report).toMatchObject({
+      model: "demo",
+      adapter: { name: "SwiftShader", software: true },
+      tier: "f32",
+      statistics: { mean: [0.6, 0.45, 0.6], std: [0.2, 0.2, 0.18], source: "model" },
+      images: [{ content: content[0], style: style[0], output: join(out, "a.png"), status: "done" }],
+      done: 1,
+      failed: 0,
+      stopped: 0,
+    });
+    expect(Object.keys(report.versions)).toEqual(["stylizing-vit", "webgpu", "node"]);
+    expect(report.imagesPerSecond).toBeGreaterThan(0);
+    expect(report.stderr).toContain("1 of 1 painted");
+  });
+});
+
+describe("--pair", () => {
+  it("each takes the i-th with the i-th and repeats the shorter list; all takes every one with every one", async () => {
+    const [contents, styles] = [await pictures("a", "b", "c"), await pictures("s", "tt")];
+    const [each, all, more] = [fresh("out"), fresh("out"), fresh("out")];
+
+    const paired = await runJson<StylizeReport>(paint(contents, styles, each));
+    expect(couples(paired)).toEqual(["a.png s.png", "b.png tt.png", "c.png s.png"]);
+    expect(listFiles(each)).toEqual(["a.png", "b.png", "c.png"]);
+
+    const crossed = await runJson<StylizeReport>(paint(contents, styles, all, "--pair", "all"));
+    expect(crossed.done).toBe(6);
+    expect(listFiles(all)).toEqual(["a__s.png", "a__tt.png", "b__s.png", "b__tt.png", "c__s.png", "c__tt.png"]);
+    // Other schedules (a bank of styles, one content for many) paint the same pictures.
+    for (const [one, other] of [["a", "a__s"], ["b", "b__tt"], ["c", "c__s"]] as const) // biome-ignore format: a table
+      expect(await levelsApart(join(each, `${one}.png`), join(all, `${other}.png`))).toBeLessThanOrEqual(1);
+    expect(await levelsApart(join(all, "a__s.png"), join(all, "a__tt.png"))).toBeGreaterThan(4);
+    expect(await levelsApart(join(all, "a__s.png"), join(all, "b__s.png"))).toBeGreaterThan(4);
+
+    // A content that comes round again gets the style's name, so that nothing is written over.
+    const around = await runJson<StylizeReport>(paint(styles, contents, more));
+    expect(couples(around)).toEqual(["s.png a.png", "tt.png b.png", "s.png c.png"]);
+    expect(listFiles(more)).toEqual(["s.png", "s__c.png", "tt.png"]);
+  });
+
+  it("random chooses a style for each by the seed, the same on every machine", async () => {
+    const [contents, styles] = [await pictures("a", "b", "c", "d", "e"), await pictures("s", "tt", "uuu")];
+    const [first, again, other] = [fresh("out"), fresh("out"), fresh("out")];
+    const random = (out: string, seed: string) =>
+      runJson<StylizeReport>(paint(contents, styles, out, "--pair", "random", "--seed", seed));
+    const [one, two, three] = [await random(first, "1"), await random(again, "1"), await random(other, "2")];
+    expect(couples(one)).toEqual(["a.png uuu.png", "b.png tt.png", "c.png tt.png", "d.png tt.png", "e.png uuu.png"]);
+    expect(couples(two)).toEqual(couples(one));
+    expect(couples(three)).not.toEqual(couples(one));
+    expect(listFiles(first)).toEqual(["a.png", "b.png", "c.png", "d.png", "e.png"]);
+    for (const name of listFiles(first))
+      expect(readFileSync(join(again, name)).equals(readFileSync(join(first, name)))).toBe(true);
+  });
+});
+
+describe("names and folders", () => {
+  it("keep the layout of a folder, take pictures only, and need no folder that exists", async () => {
+    const folder = fresh();
+    await picture(join(folder, "a.png"), 1);
+    await picture(join(folder, "sub", "b.jpg"), 2);
+    await picture(join(folder, "sub", "deep er", "ç.webp"), 3);
+    await picture(join(folder, ".hidden.png"), 4);
+    writeFileSync(join(folder, "sub", "notes.txt"), "not a picture");
+    const [named] = await pictures("named");
+    const out = fresh("some/where/out");
+    const report = await runJson<StylizeReport>(paint([folder, named!], await pictures("s"), out));
+    expect(report.done).toBe(4);
+    expect(listFiles(out)).toEqual(["a.png", "named.png", "sub/b.png", "sub/deep er/ç.png"]);
+  });
+
+  it("refuse two results of one name, before anything is painted", async () => {
+    const folder = fresh();
+    const [one, two] = [await picture(join(folder, "a.png"), 1), await picture(join(folder, "a.jpg"), 2)];
+    const out = fresh("out");
+    const { error } = await runJson<Failure>(paint([folder], await pictures("s"), out), 2);
+    expect(error).toMatchObject({ code: "ARGUMENT", message: expect.stringContaining("Two results would be called a") });
+    expect(error.message).toContain(one);
+    expect(error.message).toContain(two);
+    expect(existsSync(out)).toBe(false);
+    // In folders of their own they may have one name, and the same file may not come twice.
+    const twice = await runJson<Failure>(paint([one, one], await pictures("s"), out), 2);
+    expect(twice.error.message).toContain("Two results would be called a");
+  });
+
+  it("refuse to put a result in the place of a picture that was given", async () => {
+    const [content, style] = [await pictures("a"), await pictures("s")];
+    const before = readFileSync(content[0]!);
+    const { error } = await runJson<Failure>(paint(content, style, join(content[0]!, "..")), 2);
+    expect(error).toMatchObject({ code: "ARGUMENT", message: expect.stringContaining("both a picture to read and the place") });
+    expect(readFileSync(content[0]!).equals(before)).toBe(true);
+    expect(listFiles(join(content[0]!, ".."))).toEqual(["a.png"]);
+  });
+});
+
+describe("--format and --size", () => {
+  it("write PNG, JPEG and WebP at the model's size, or at the content's own", async () => {
+    const folder = fresh();
+    const wide = await picture(join(folder, "wide.png"), 3, 150, 90);
+    const tall = await picture(join(folder, "tall.png"), 4, 61, 130);
+    const style = await pictures("s");
+    const [square, jpeg, webp] = [fresh("out"), fresh("out"), fresh("out")];
+    await runJson(paint([wide, tall], style, square));
+    await runJson(paint([wide, tall], style, jpeg, "--format", "jpeg", "--size", "keep"));
+    await runJson(paint([wide], style, webp, "--format", "webp"));
+    const about = async (path: string) => {
+      const { format, width, height, channels } = await sharp(path).metadata();
+      return `${format} ${width} × ${height} × ${channels}`;
+    };
+    expect(await about(join(square, "wide.png"))).toBe("png 32 × 32 × 3");
+    expect(await about(join(jpeg, "wide.jpeg"))).toBe("jpeg 150 × 90 × 3");
+    expect(await about(join(jpeg, "tall.jpeg"))).toBe("jpeg 61 × 130 × 3");
+    expect(await about(join(webp, "wide.webp"))).toBe("webp 32 × 32 × 3");
+  });
+});
+
+describe("--sheet", () => {
+  it("writes a picture of all results, in a folder that it makes", async () => {
+    const sheet = fresh("sheets/all.png");
+    const out = fresh("out");
+    const report = await runJson<StylizeReport>(
+      paint(await pictures("a", "b"), await pictures("s", "tt"), out, "--pair", "all", "--sheet", sheet),
+    );
+    expect(report.sheet).toBe(sheet);
+    expect(report.stderr).toContain(`sheet: ${sheet}`);
+    const { format, width, height } = await sharp(sheet).metadata();
+    expect(format).toBe("png");
+    expect(Math.min(width, height)).toBeGreaterThan(200);
+    // Read to its last byte, and not one colour.
+    expect((await sharp(sheet).stats()).channels[0]!.stdev).toBeGreaterThan(5);
+  });
+
+  it("keeps the results and the report where the sheet alone cannot be written", async () => {
+    const [sheet, out] = [fresh(), fresh("out")];
+    const report = await runJson<StylizeReport>(paint(await pictures("a"), await pictures("s"), out, "--sheet", sheet), 1);
+    expect(report).toMatchObject({ done: 1, failed: 0, sheetError: { code: "OUTPUT" } });
+    expect(report.stderr).toContain(`${sheet} cannot be written: it is a folder.`);
+    expect(listFiles(out)).toEqual(["a.png"]);
+  });
+});
+
+describe("--batch", () => {
+  it("changes the speed and not the pictures", async () => {
+    const [contents, styles] = [await pictures("a", "b", "c"), await pictures("s", "tt", "uuu")];
+    const [one, three] = [fresh("out"), fresh("out")];
+    await runJson(paint(contents, styles, one, "--batch", "1"));
+    await runJson(paint(contents, styles, three, "--batch", "3"));
+    for (const name of ["a.png", "b.png", "c.png"]) {
+      expect(await levelsApart(join(one, name), join(three, name))).toBeLessThanOrEqual(1);
+    }
+  });
+});
+
+describe("kinds of pictures", () => {
+  it("are read alike: grey, 16 bits, opaque alpha, and turned by EXIF", async () => {
+    const folder = fresh();
+    const at = (name: string) => join(folder, `${name}.png`);
+    const level = Buffer.from(colours(2).data.filter((_, index) => index % 3 === 0));
+    const grey = () => sharp(level, { raw: { width: 96, height: 96, channels: 1 } });
+    const rgb = Buffer.alloc(96 * 96 * 3);
+    for (const [index, value] of level.entries()) rgb.fill(value, index * 3, index * 3 + 3);
+    const upright = { data: rgb, width: 96, height: 96 };
+    await encode(upright).toFile(at("rgb"));
+    await grey().toColourspace("b-w").toFile(at("grey"));
+    await encode(upright).ensureAlpha().toFile(at("alpha"));
+    const wide = new Uint16Array(rgb.length);
+    for (const [index, value] of rgb.entries()) wide[index] = value * 257;
+    await sharp(wide, { raw: { width: 96, height: 96, channels: 3 } })
+      .toColourspace("rgb16")
+      .png()
+      .toFile(at("wide"));
+    const turned = await encode(upright).rotate(270).raw().toBuffer();
+    await encode({ ...upright, data: turned })
+      .withMetadata({ orientation: 6 })
+      .png()
+      .toFile(at("turned"));
+
+    expect((await sharp(at("grey")).metadata()).channels).toBe(1);
+    expect((await sharp(at("alpha")).metadata()).channels).toBe(4);
+    expect((await sharp(at("wide")).metadata()).depth).toBe("ushort");
+    expect((await sharp(at("turned")).metadata()).orientation).toBe(6);
+
+    const out = fresh("out");
+    const report = await runJson<StylizeReport>(paint([folder], await pictures("s"), out));
+    expect(report.done).toBe(5);
+    for (const name of ["grey", "alpha", "wide", "turned"]) {
+      expect(await levelsApart(join(out, `${name}.png`), join(out, "rgb.png")), name).toBe(0);
+    }
+  });
+});
+
+describe("mean and standard deviation", () => {
+  it("are measured where the model has none, and said; --mean and --std give them", async () => {
+    const model = fresh();
+    copyFileSync(join(DEMO_MODEL, "model.safetensors"), join(model, "model.safetensors"));
+    const { mean, std, ...shape } = JSON.parse(readFileSync(join(DEMO_MODEL, "config.json"), "utf8"));
+    writeFileSync(join(model, "config.json"), JSON.stringify(shape));
+    const [contents, styles] = [await pictures("a", "b"), await pictures("s")];
+    const [known, given, measured] = [fresh("out"), fresh("out"), fresh("out")];
+    await runJson(stylize(contents, styles, known));
+
+    const own = ["--model", model, "--mean", mean.join(), "--std", std.join()];
+    const told = await runJson<StylizeReport>(stylize(contents, styles, given, ...own));
+    expect(told).toMatchObject({ model, statistics: { mean, std, source: "given" } });
+    expect(told.stderr).not.toContain("measured");
+    for (const name of ["a.png", "b.png"]) expect(await levelsApart(join(given, name), join(known, name))).toBe(0);
+
+    const found = await runJson<StylizeReport>(stylize(contents, styles, measured, "--model", model));
+    expect(found.statistics.source).toBe("measured from these images");
+    expect(found.stderr).toMatch(/mean 0\.\d{4},0\.\d{4},0\.\d{4} and std .* were measured from these images/);
+    const all = await Promise.all([...contents, ...styles].map(pixels));
+    for (let channel = 0; channel < 3; channel++) {
+      const values = all.flatMap(({ data }) => [...data.filter((_, index) => index % 3 === channel)]);
+      const average = values.reduce((a, b) => a + b, 0) / values.length / 255;
+      const spread = Math.sqrt(values.reduce((sum, v) => sum + (v / 255 - average) ** 2, 0) / values.length);
+      expect(found.statistics.mean[channel]).toBeCloseTo(average, 6);
+      expect(found.statistics.std[channel]).toBeCloseTo(spread, 3);
+    }
+    expect(await levelsApart(join(measured, "a.png"), join(known, "a.png"))).toBeGreaterThan(0);
+  });
+});
+
+describe("models", () => {
+  it("are a folder, a file with its config.json beside it, or a name", async () => {
+    const folder = fresh();
+    mkdirSync(join(folder, "m"));
+    for (const name of ["model.safetensors", "config.json"]) copyFileSync(join(DEMO_MODEL, name), join(folder, "m", name));
+    const [contents, styles] = [await pictures("a"), await pictures("s")];
+    const outputs: string[] = [];
+    for (const model of ["demo", join(folder, "m"), join(folder, "m", "model.safetensors")]) {
+      const out = fresh("out");
+      expect((await runJson<StylizeReport>(stylize(contents, styles, out, "--model", model))).model).toBe(model);
+      outputs.push(join(out, "a.png"));
+    }
+    expect(readFileSync(outputs[1]!).equals(readFileSync(outputs[0]!))).toBe(true);
+    expect(readFileSync(outputs[2]!).equals(readFileSync(outputs[0]!))).toBe(true);
+  });
+});
