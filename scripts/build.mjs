@@ -9,6 +9,16 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const npm = process.platform === "win32" ? "npm.cmd" : "npm";
 const log = (message) => process.stderr.write(`${message}\n`);
 
+/** Runs a program whose output is notes for people; where it fails, its own words are enough. */
+function run(program, args) {
+  try {
+    execFileSync(program, args, { cwd: root, stdio: ["ignore", 2, 2] });
+  } catch (error) {
+    log(`${[program, ...args].join(" ")} failed (${error.status ?? error.message})`);
+    process.exit(1);
+  }
+}
+
 /** Newest modification time below a folder, in milliseconds. */
 function newest(folder) {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
@@ -19,7 +29,7 @@ function newest(folder) {
 const installed = join(root, "node_modules", ".package-lock.json");
 if (!existsSync(installed) || statSync(installed).mtimeMs < statSync(join(root, "package-lock.json")).mtimeMs) {
   log("Installing dependencies (npm ci) ...");
-  execFileSync(npm, ["ci", "--no-audit", "--no-fund"], { cwd: root, stdio: ["ignore", 2, 2] });
+  run(npm, ["ci", "--no-audit", "--no-fund"]);
 }
 
 const stamp = join(root, "dist", "index.js");
@@ -27,8 +37,5 @@ const sources = Math.max(newest(join(root, "src")), statSync(join(root, "tsconfi
 if (!existsSync(stamp) || statSync(stamp).mtimeMs < sources) {
   log("Building ...");
   rmSync(join(root, "dist"), { recursive: true, force: true });
-  execFileSync(process.execPath, [join(root, "node_modules", "typescript", "bin", "tsc"), "-p", root], {
-    cwd: root,
-    stdio: ["ignore", 2, 2],
-  });
+  run(process.execPath, [join(root, "node_modules", "typescript", "bin", "tsc"), "-p", root]);
 }

@@ -1,0 +1,98 @@
+import { parseArgs } from "node:util";
+import type { AdapterChoice } from "../src/gpu/gpu.js";
+import type { Tier } from "../src/gpu/profile.js";
+
+export const SECTIONS = ["op", "host", "model", "cold"] as const;
+export type Section = (typeof SECTIONS)[number];
+export const OPS = ["linear", "layer_norm", "attention", "patchify", "patch_product", "convolution", "quantize"] as const;
+export type OpName = (typeof OPS)[number];
+export const MODELS = ["demo", "tiny", "small", "base"] as const;
+export type ModelName = (typeof MODELS)[number];
+
+export interface Options {
+  sections: readonly Section[];
+  ops: readonly OpName[];
+  /** Undefined: what suits the adapter. */
+  models: readonly ModelName[] | undefined;
+  batches: readonly number[] | undefined;
+  precisions: readonly Tier[] | undefined;
+  adapter: AdapterChoice;
+  json: string | undefined;
+  svg: string | undefined;
+  quick: boolean;
+}
+
+export const USAGE = `Usage: npm run bench -- [options]
+
+What to measure (without any of these: everything)
+  --op [NAME,...]      kernels alone: ${OPS.join(", ")}
+  --host               JavaScript on the host: checkpoints, images, encoding a pass
+  --model [NAME,...]   whole models: ${MODELS.join(", ")}
+  --cold               cold start: a new process up to its first image
+
+Where and how much
+  --batch N,...        batch sizes (kernels are tabled for 1, 8 and 64)
+  --precision f32,f16  f16 where the adapter has it
+  --adapter auto|hardware|software
+  --quick              fewer repeats, the smallest shapes
+
+Results
+  --json FILE|-        the same as JSON; with - the table goes to stderr
+  --svg FILE           the rooflines and the share of time by kernel, as a picture
+`;
+
+/** Wrong usage: exit 2. */
+export class UsageError extends Error {}
+
+function names<T extends string>(flag: string, given: string | undefined, known: readonly T[]): readonly T[] | undefined {
+  if (given === undefined) return undefined;
+  const list = given.split(",").filter((name) => name !== "");
+  const wrong = list.find((name) => !known.includes(name as T));
+  if (wrong !== undefined || list.length === 0)
+    throw new UsageError(`--${flag} ${wrong ?? ""}: choose from ${known.join(", ")}.`);
+  return list as T[];
+}
+
+/** `--op` and `--model` also stand alone, for all of them; parseArgs has no optional values. */
+function withValues(args: readonly string[]): string[] {
+  const all: Record<string, string> = { "--op": OPS.join(), "--model": "auto" };
+  return args.flatMap((arg, index) => {
+    const bare = all[arg] !== undefined && (args[index + 1] === undefined || args[index + 1]!.startsWith("--"));
+    return bare ? [arg, all[arg]!] : [arg];
+  });
+}
+
+export function parseOptions(args: readonly string[]): Options | "help" {
+  let values: Record<string, string | boolean | undefined>;
+  try {
+    ({ values } = parseArgs({
+      args: withValues(args),
+      options: {
+        ...Object.fromEntries(
+          ["op", "model", "batch", "precision", "adapter", "json", "svg"].map((name) => [name, { type: "string" } as const]),
+        ),
+        ...Object.fromEntries(["host", "cold", "quick", "help"].map((name) => [name, { type: "boolean" } as const])),
+      },
+    }));
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+  if (values.help) return "help";
+  const text = (name: string) => values[name] as string | undefined;
+  const chosen = SECTIONS.filter((section) => values[section] !== undefined && values[section] !== false);
+  const batches = text("batch")?.split(",").map(Number);
+  if (batches?.some((batch) => !Number.isSafeInteger(batch) || batch < 1))
+    throw new UsageError(`--batch ${text("batch")}: give positive whole numbers.`);
+  const model = text("model");
+  return {
+    sections: chosen.length > 0 ? chosen : SECTIONS,
+    ops: names("op", text("op"), OPS) ?? OPS,
+    models: names("model", model === "auto" ? undefined : model, MODELS),
+    batches,
+    precisions: names("precision", text("precision"), ["f32", "f16"] as const),
+    adapter: names("adapter", text("adapter"), ["auto", "hardware", "software"] as const)?.[0] ?? "auto",
+    json: text("json"),
+    svg: text("svg"),
+    quick: values.quick === true,
+  };
+}

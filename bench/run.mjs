@@ -1,0 +1,43 @@
+// Entry of `npm run bench`: builds dist/, compiles the benches and runs them on dist/.
+//
+// The benches share the case table of the tests, which is TypeScript, and Node 20 runs none. They are compiled into
+// node_modules/.cache/stylizing-vit-bench; what the compiler puts there for src/ gives way to a link to dist/, so that
+// there is one library, and it is the one that is shipped.
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const build = join(root, "node_modules", ".cache", "stylizing-vit-bench");
+const main = join(build, "bench", "main.js");
+
+/** Newest modification time below a folder, in milliseconds. */
+function newest(folder) {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .reduce((latest, entry) => Math.max(latest, statSync(join(entry.parentPath, entry.name)).mtimeMs), 0);
+}
+
+/** Runs a step whose own messages say what was wrong. */
+function step(...args) {
+  try {
+    execFileSync(process.execPath, args, { cwd: root, stdio: ["ignore", 2, 2] });
+  } catch {
+    process.exit(1);
+  }
+}
+
+step(join(root, "scripts", "build.mjs"));
+const sources = Math.max(...["bench", "src", join("test", "ops")].map((folder) => newest(join(root, folder))));
+if (!existsSync(main) || statSync(main).mtimeMs < sources) {
+  process.stderr.write("Compiling the benches ...\n");
+  rmSync(build, { recursive: true, force: true });
+  mkdirSync(build, { recursive: true });
+  step(join(root, "node_modules", "typescript", "bin", "tsc"), "-p", join(root, "bench"));
+  rmSync(join(build, "src"), { recursive: true, force: true });
+  symlinkSync(join(root, "dist"), join(build, "src"), "junction");
+  writeFileSync(join(build, "package.json"), '{ "type": "module" }\n');
+}
+const { run } = await import(pathToFileURL(main).href);
+await run(process.argv.slice(2), root);
