@@ -40,7 +40,7 @@ async function drawTiles(folder: string, size: number, seed: number, what: "cont
 async function demo(flags: DemoFlags): Promise<void> {
   const out = flags.out;
   await ensureOutputFolder(out);
-  const { config } = await interruptible((signal) => findModel(flags.model, { ...loadOptions(flags), signal } as never));
+  const { config } = await interruptible((signal) => findModel(flags.model, { ...loadOptions(flags), signal }));
   stopProgress();
   const content = flags.content ?? [await drawTiles(join(out, "content"), config.image_size, flags.seed, "content")];
   const style = flags.style ?? [await drawTiles(join(out, "style"), config.image_size, flags.seed, "style")];

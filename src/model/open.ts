@@ -2,7 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { messageOf, StylizingError } from "../errors.js";
-import { listModels, resolveModelName } from "../hub/catalogue.js";
+import { resolveModelName } from "../hub/catalogue.js";
 import { Checkpoint } from "../hub/checkpoint.js";
 import { type DownloadOptions, downloadCheckpoint } from "../hub/download.js";
 import { HashedWeights } from "../hub/hashed.js";
@@ -141,5 +141,3 @@ export async function findModel(model: string, options: OpenOptions = {}): Promi
     await checkpoint.close();
   }
 }
-
-export { listModels };

@@ -345,7 +345,13 @@ export class ForwardBuilder {
       this.#normalize({ first: 0, count: layer === 0 ? 2 : 3 });
       this.#project(layer, { first: 0, count: 2 }, "qkv");
       if (q !== 0) this.#project(layer, { first: 2, count: 1 }, "q");
-      const sequences = this.#slotSequences([[0, 0], [1, 1], [q, 1]]); // biome-ignore format: a table
+      const [a, y] = [0, 1];
+      // A and Y attend to themselves, Q to Y.
+      const sequences = this.#slotSequences([
+        [a, a],
+        [y, y],
+        [q, y],
+      ]);
       this.#attend(3 * images, sequences, this.#wideQueries, this.#wideContext);
       if (q === 0) {
         // Before A is updated in place.

@@ -1,5 +1,5 @@
 import { StylizingError } from "../errors.js";
-import { bindingVersion } from "../gpu/dawn.js";
+import { BufferUsage, bindingVersion } from "../gpu/dawn.js";
 import { adapterName, type Gpu, type GpuOptions, openGpu } from "../gpu/gpu.js";
 import type { WeightSource } from "../hub/weight-source.js";
 import { type Batch, type GpuImages, type Image, type Images, type ImageTensor, inFloats, toBatch } from "./batch.js";
@@ -311,8 +311,9 @@ export class StylizingViT implements Disposable, AsyncDisposable {
       throw new StylizingError("ARGUMENT", `batchSize is ${size}.`, "Give a positive integer.");
     const underway: Promise<StreamBatch<P>>[] = [];
     const start = (batch: P[], first: number) => {
-      const work = this.stylize(batch.map((pair) => pair.content), batch.map((pair) => pair.style), { signal: options.signal }) // biome-ignore format: one call
-        .then((images) => ({ first, pairs: batch, images }));
+      const contents = batch.map((pair) => pair.content);
+      const styles = batch.map((pair) => pair.style);
+      const work = this.stylize(contents, styles, { signal: options.signal }).then((images) => ({ first, pairs: batch, images }));
       // It is awaited in its turn; a failure before that must not count as unhandled.
       work.catch(() => {});
       underway.push(work);
@@ -415,14 +416,13 @@ export class StylizingViT implements Disposable, AsyncDisposable {
         this.#options.onNote?.(`a batch of ${images} does not fit the device's memory: going on with ${size}`);
         for (let at = 0; at < images; at += size) await run(start + at, Math.min(size, images - at));
       });
+      const counted = work.then(() => {
+        done += images;
+        options.onProgress?.(done, count);
+      });
       // Awaited below, or not at all when an earlier one fails first.
-      work.catch(() => {});
-      pending.push(
-        work.then(() => {
-          done += images;
-          options.onProgress?.(done, count);
-        }),
-      );
+      counted.catch(() => {});
+      pending.push(counted);
       from += images;
       if (pending.length >= STREAM_DEPTH) await pending.shift();
     }
@@ -447,7 +447,8 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   ): Promise<GpuImages> {
     const { image_size: size, in_channels: channels } = this.config;
     const each = channels * size ** 2 * (contents.format === "bytes" ? 1 : 4);
-    const usage = 4 | 8 | 128; // COPY_SRC, COPY_DST, STORAGE: the caller's to use and to destroy
+    // The caller's to use and to destroy.
+    const usage = BufferUsage.COPY_SRC | BufferUsage.COPY_DST | BufferUsage.STORAGE;
     const buffer = this.#gpu.device.createBuffer({ label: "stylized", size: pairs.length * each, usage });
     try {
       await this.#run(this.#engine, contents, styles, pairs, options, (from) => ({ into: { buffer, offset: from * each } }));
@@ -519,7 +520,8 @@ export class StylizingViT implements Disposable, AsyncDisposable {
             const list = chosen.map((pair) => pair.style - number * capacity);
             const common = { images, input: format, output: format, page, styles: list } as const;
             if (kept) return finish(first + from, { mode: "restyle", ...common, kept });
-            const content = contents.count === pairs.length ? contents.pixels(first + from, images) : gather(contents, chosen.map((pair) => pair.content)); // biome-ignore format: one line
+            const numbers = chosen.map((pair) => pair.content);
+            const content = contents.count === pairs.length ? contents.pixels(first + from, images) : gather(contents, numbers);
             return finish(first + from, { mode: "banked", ...common, content });
           });
           start = end;

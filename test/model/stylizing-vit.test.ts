@@ -275,6 +275,21 @@ describe("life and death", () => {
     expect(await work).toHaveLength(2);
   });
 
+  it("a device lost under several batches fails once, quietly, and all are painted", async () => {
+    await using fragile = await StylizingViT.load("demo", { ...options, batchSize: 1 });
+    const many = Array.from({ length: 6 }, (_, i) => tile(i));
+    const expected = await fragile.stylize(many, many);
+    const unhandled: unknown[] = [];
+    const listen = (error: unknown) => unhandled.push(error);
+    process.on("unhandledRejection", listen);
+    const device = fragile.device;
+    const again = await fragile.stylize(many, many, { onProgress: (done) => done === 2 && device.destroy() });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    process.off("unhandledRejection", listen);
+    expect(unhandled).toEqual([]);
+    expect(again.map((image) => bytes(image).equals(bytes(expected[again.indexOf(image)]!)))).toEqual(Array(6).fill(true));
+  });
+
   it("a caller's device that is lost is said to be, and not replaced", async () => {
     const gpu = await openGpu(options);
     await using guest = await StylizingViT.load("demo", { device: gpu.device });
