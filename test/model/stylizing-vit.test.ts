@@ -290,6 +290,15 @@ describe("life and death", () => {
     expect(again.map((image) => bytes(image).equals(bytes(expected[again.indexOf(image)]!)))).toEqual(Array(6).fill(true));
   });
 
+  it("a device lost again on the second try is a clear failure, and the next call starts afresh", async () => {
+    await using fragile = await StylizingViT.load("demo", { ...options, batchSize: 1 });
+    const many = [tile(1), tile(2), tile(3)];
+    const doomed = fragile.stylize(many, many, { onProgress: (done) => done === 1 && fragile.device.destroy() });
+    const error = await refusal(doomed);
+    expect([error.code, error.message]).toEqual(["DEVICE_LOST", expect.stringMatching(/lost twice in a row/)]);
+    expect(await fragile.stylize(many, many)).toHaveLength(3);
+  });
+
   it("a caller's device that is lost is said to be, and not replaced", async () => {
     const gpu = await openGpu(options);
     await using guest = await StylizingViT.load("demo", { device: gpu.device });
