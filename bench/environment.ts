@@ -1,8 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { cpus, totalmem } from "node:os";
-import { bindingVersion } from "../src/gpu/dawn.js";
-import { adapterName, type Gpu } from "../src/gpu/gpu.js";
-import { VERSION } from "../src/index.js";
+import { type AdapterReport, adapterReport, type Gpu } from "../src/gpu/gpu.js";
+import { versions } from "../src/version.js";
 import type { Report } from "./report.js";
 
 /** Commit of the checkout, with a mark where files differ from it; undefined where there is no git. */
@@ -20,31 +19,23 @@ function commit(root: string): string | undefined {
 export interface Environment {
   date: string;
   commit: string | undefined;
-  adapter: { name: string; vendor: string; architecture: string; driver: string; software: boolean; tier: string };
+  adapter: AdapterReport & { tier: string };
   host: { cpu: string; cores: number; memoryBytes: number; platform: string };
   versions: Record<string, string>;
 }
 
 export function describe(gpu: Gpu, root: string): Environment {
-  const { facts, profile } = gpu;
   return {
     date: new Date().toISOString(),
     commit: commit(root),
-    adapter: {
-      name: adapterName(facts),
-      vendor: facts.vendor,
-      architecture: facts.architecture,
-      driver: facts.description,
-      software: profile.software,
-      tier: profile.tier,
-    },
+    adapter: { ...adapterReport(gpu), tier: gpu.profile.tier },
     host: {
       cpu: cpus()[0]?.model ?? "unknown",
       cores: cpus().length,
       memoryBytes: totalmem(),
       platform: `${process.platform}-${process.arch}`,
     },
-    versions: { "stylizing-vit": VERSION, webgpu: bindingVersion(), node: process.versions.node },
+    versions: versions(),
   };
 }
 

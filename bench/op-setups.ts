@@ -32,6 +32,7 @@ import {
   quantizeCases,
   STATISTICS,
 } from "../test/ops/cases.js";
+import { gelu } from "../test/ops/oracles.js";
 import type { OpName } from "./options.js";
 
 /**
@@ -73,18 +74,6 @@ function operand(name: string, count: number, profile: Profile, scale = 1): Oper
   return { device, values: float16BitsToFloat32(device) };
 }
 
-/** erf to 1e-7 by its series or its continued fraction would do; this is the series, to 1e-15. */
-function erf(x: number): number {
-  if (Math.abs(x) > 6) return Math.sign(x);
-  let term = x;
-  let sum = x;
-  for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(sum); n++) {
-    term *= (2 * x * x) / (2 * n + 1);
-    sum += term;
-  }
-  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
-}
-
 export function setUpLinear(one: LinearCase, profile: Profile): OpSetup {
   const { rows, depth, cols, epilogue, period = 1 } = one;
   const result = epilogue === "none" || epilogue === "gelu" ? "elem" : "f32";
@@ -107,7 +96,7 @@ export function setUpLinear(one: LinearCase, profile: Profile): OpSetup {
       const [row, col] = [Math.floor(at / cols), at % cols];
       let sum = bias[col]!;
       for (let k = 0; k < depth; k++) sum += input.values[row * depth + k]! * weight.values[k * cols + col]!;
-      if (epilogue === "gelu") return 0.5 * sum * (1 + erf(sum / Math.SQRT2));
+      if (epilogue === "gelu") return gelu(sum);
       return sum + (residual?.[at] ?? table?.[(row % period) * cols + col] ?? 0);
     },
     flops: linearFlops(shape),

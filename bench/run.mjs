@@ -4,20 +4,14 @@
 // node_modules/.cache/stylizing-vit-bench; what the compiler puts there for src/ gives way to a link to dist/, so that
 // there is one library, and it is the one that is shipped.
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { newest } from "../scripts/newest.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const build = join(root, "node_modules", ".cache", "stylizing-vit-bench");
 const main = join(build, "bench", "main.js");
-
-/** Newest modification time below a folder, in milliseconds. */
-function newest(folder) {
-  return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .reduce((latest, entry) => Math.max(latest, statSync(join(entry.parentPath, entry.name)).mtimeMs), 0);
-}
 
 /** Runs a step whose own messages say what was wrong. */
 function step(...args) {

@@ -1,9 +1,10 @@
 // Compiles src/ into dist/, after installing the locked dependencies where they are missing.
 // It skips what is already up to date, so that `npm run demo` and `npm test` start fast the second time.
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
+import { existsSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { newest } from "./newest.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const npm = process.platform === "win32" ? "npm.cmd" : "npm";
@@ -17,13 +18,6 @@ function run(program, args) {
     log(`${[program, ...args].join(" ")} failed (${error.status ?? error.message})`);
     process.exit(1);
   }
-}
-
-/** Newest modification time below a folder, in milliseconds. */
-function newest(folder) {
-  return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .reduce((latest, entry) => Math.max(latest, statSync(join(entry.parentPath, entry.name)).mtimeMs), 0);
 }
 
 const installed = join(root, "node_modules", ".package-lock.json");

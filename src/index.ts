@@ -1,7 +1,7 @@
 /// <reference types="@webgpu/types" preserve="true" />
 /** The public surface. Everything else may change without notice. */
 export { type ErrorCode, StylizingError } from "./errors.js";
-export type { AdapterChoice, GpuOptions } from "./gpu/gpu.js";
+export type { AdapterChoice, AdapterReport, GpuOptions } from "./gpu/gpu.js";
 export type { Precision } from "./gpu/profile.js";
 export { type CatalogueEntry, listModels } from "./hub/catalogue.js";
 export { matchColour } from "./image/colour-match.js";
@@ -17,6 +17,6 @@ export {
   type StyleBank,
   type StylizeOptions,
   StylizingViT,
-  VERSION,
 } from "./model/stylizing-vit.js";
 export { HOSPITALS, type Hospital, paintTissue, randomHospital, type TissueOptions, type TissueTile } from "./tissue/painter.js";
+export { VERSION } from "./version.js";

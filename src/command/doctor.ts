@@ -1,11 +1,12 @@
 import type { Command } from "commander";
 import { bindingVersion } from "../gpu/dawn.js";
-import { adapterName, openGpu } from "../gpu/gpu.js";
+import { adapterName, adapterReport, openGpu } from "../gpu/gpu.js";
 import { softwareDriverAvailable } from "../gpu/swiftshader.js";
 import { hashedUniform } from "../hub/hashed.js";
 import { type ModelConfig, parseConfig } from "../model/config.js";
 import { StylizingViT } from "../model/stylizing-vit.js";
-import { addModelFlags, EXIT, errorDocument, exitCode, loadOptions, type ModelFlags, printJson, VERSION } from "./shared.js";
+import { versions } from "../version.js";
+import { addModelFlags, EXIT, errorDocument, exitCode, type ModelFlags, printJson } from "./shared.js";
 
 /** A small model with weights that need no file: doctor checks the machine, not a download. */
 const KNOWN: { model: string; config: ModelConfig; seed: number; batch: number } = {
@@ -36,7 +37,7 @@ async function examine(
 ): Promise<{ checks: Check[]; details: object; code: number }> {
   const checks: Check[] = [];
   const details: Record<string, unknown> = {
-    versions: { "stylizing-vit": VERSION, webgpu: bindingVersion(), node: process.versions.node },
+    versions: versions(),
     platform: `${process.platform}-${process.arch}`,
     softwareDriver: softwareDriverAvailable(),
   };
@@ -55,13 +56,7 @@ async function examine(
   try {
     using gpu = await openGpu(flags);
     const { facts, profile } = gpu;
-    details.adapter = {
-      name: adapterName(facts),
-      vendor: facts.vendor,
-      architecture: facts.architecture,
-      driver: facts.description,
-      software: profile.software,
-    };
+    details.adapter = adapterReport(gpu);
     details.tier = profile.tier;
     details.notes = profile.notes;
     details.features = [...facts.features].sort();
@@ -114,8 +109,8 @@ async function examine(
 export function addDoctor(program: Command): void {
   addModelFlags(program.command("doctor").description("say what this machine offers, and paint a known tensor")).action(
     async (flags: ModelFlags) => {
-      const { adapter, precision } = loadOptions(flags);
-      const { checks, details, code } = await examine({ ...(adapter ? { adapter } : {}), precision: precision ?? "auto" });
+      const { adapter, precision } = flags;
+      const { checks, details, code } = await examine({ ...(adapter ? { adapter } : {}), precision });
       process.exitCode = code;
       if (flags.json) {
         printJson({ ok: code === EXIT.done, checks, ...details });

@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from "commander";
+import { VERSION } from "../version.js";
 import { addDemo } from "./demo.js";
 import { addDoctor } from "./doctor.js";
 import { addForward } from "./forward.js";
 import { addModels } from "./models.js";
 import { stopProgress } from "./progress.js";
-import { EXIT, errorDocument, exitCode, note, printJson, VERSION } from "./shared.js";
+import { EXIT, errorDocument, exitCode, note, printJson } from "./shared.js";
 import { addStylize } from "./stylize.js";
 
 const program = new Command("stylizing-vit")
@@ -14,12 +15,12 @@ const program = new Command("stylizing-vit")
   .exitOverride()
   .showHelpAfterError("(--help lists the options)");
 
+// After the settings above: a verb copies them when it is made, so that its errors come here too.
 addStylize(program);
 addForward(program);
 addDoctor(program);
 addModels(program);
 addDemo(program);
-// Subcommands copy these settings when they are made by `command()`, so that their errors come here too.
 
 // A reader that has had enough (`| head`) is no failure; a full disk behind stdout is one.
 for (const stream of [process.stdout, process.stderr]) {

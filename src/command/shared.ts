@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type ErrorCode, messageOf, StylizingError } from "../errors.js";
-import { type LoadOptions, type LoadProgress, VERSION } from "../model/stylizing-vit.js";
+import type { LoadOptions, LoadProgress } from "../model/stylizing-vit.js";
 import { Progress } from "./progress.js";
 
 /** 0 done, 1 something failed, 2 wrong usage, 3 no usable adapter, 130 stopped by Ctrl-C (as shells have it). */
@@ -101,5 +101,3 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     },
   };
 }
-
-export { VERSION };

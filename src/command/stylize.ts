@@ -4,7 +4,7 @@ import { type Command, Option } from "commander";
 import { StylizingError } from "../errors.js";
 import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
 import { type OutputFormat, saveImage } from "../image/encode.js";
-import { type FittedImage, loadSquare, unfit } from "../image/preprocess.js";
+import { cut, type FittedImage, loadSquare, unfit } from "../image/preprocess.js";
 import { contactSheet, type SheetRow } from "../image/sheet.js";
 import type { PixelImage } from "../image/types.js";
 import { type Image, measureStatistics } from "../model/batch.js";
@@ -235,7 +235,9 @@ async function settleStatistics(
   const std = flags.std ?? config.std;
   if (mean && std) return { mean, std, source: flags.mean || flags.std ? "given" : "model" };
   const some = await loadAll(contents.slice(0, MEASURED), config.image_size, config.in_channels);
-  const images = [...some, ...styles.slice(0, MEASURED)].flatMap((loaded) => ("image" in loaded ? [inner(loaded.image)] : []));
+  const images = [...some, ...styles.slice(0, MEASURED)].flatMap((loaded) =>
+    "image" in loaded ? [cut(loaded.image, loaded.image.placement)] : [],
+  );
   if (images.length === 0) {
     const failure = [...some, ...styles].find((loaded) => "error" in loaded);
     throw failure && "error" in failure
@@ -244,18 +246,6 @@ async function settleStatistics(
   }
   const measured = measureStatistics(images);
   return { mean: mean ?? measured.mean, std: std ?? measured.std, source: "measured from these images" };
-}
-
-/** The picture without its padding. */
-function inner(image: FittedImage): Image {
-  const { left, top, width, height } = image.placement;
-  const { channels } = image;
-  const data = new Uint8Array(width * height * channels);
-  for (let y = 0; y < height; y++) {
-    const at = ((top + y) * image.width + left) * channels;
-    data.set(image.data.subarray(at, at + width * channels), y * width * channels);
-  }
-  return { data, width, height, channels };
 }
 
 /** A job whose pictures could be read. */
@@ -310,9 +300,8 @@ class Painter {
     }
     const inBank = new Map(readable.map((style, index) => [style, index]));
     try {
-      const size = this.#flags.batch ?? (this.#model.report.adapter.software ? 4 : 64);
       // A content's own jobs make one run where it meets many styles: its stream is then computed once.
-      const runs = this.#flags.pair === "all" ? this.#byContent(jobs) : batches(jobs, size);
+      const runs = this.#flags.pair === "all" ? this.#byContent(jobs) : batches(jobs, this.#model.batchSize);
       let next = runs[0] && this.#decode(runs[0]);
       for (const [index, run] of runs.entries()) {
         const decoded = await next!;

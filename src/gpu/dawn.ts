@@ -46,7 +46,8 @@ async function binding(): Promise<CreateGpu> {
 }
 
 /**
- * A new Dawn instance. Keep it for as long as a device of it lives: Dawn crashes where it is collected before. `backend` names one (`null` validates shaders and executes nothing).
+ * A new Dawn instance; `backend` names one (`null` validates shaders and executes nothing). Keep it for as long as a device
+ * of it lives: Dawn crashes where it is collected before.
  */
 export async function createInstance(backend?: "null"): Promise<GPU> {
   const flags = [`enable-dawn-features=${ENABLED.join(",")}`, `disable-dawn-features=${DISABLED.join(",")}`];

@@ -168,6 +168,21 @@ export function adapterName(facts: AdapterFacts): string {
   return facts.device || facts.architecture || facts.vendor || "unnamed adapter";
 }
 
+/** What an adapter is, for reports. */
+export interface AdapterReport {
+  name: string;
+  vendor: string;
+  architecture: string;
+  driver: string;
+  /** Runs on the CPU. */
+  software: boolean;
+}
+
+export function adapterReport({ facts, profile }: Gpu): AdapterReport {
+  const { vendor, architecture, description: driver } = facts;
+  return { name: adapterName(facts), vendor, architecture, driver, software: profile.software };
+}
+
 /** Whether the system's own Vulkan loader can be opened. Asking Dawn instead makes it print a warning where it cannot. */
 function systemVulkan(): boolean {
   if (process.platform !== "linux") return true;

@@ -69,14 +69,19 @@ export async function unfit(
       "Use the placement that came with the fitted content of this result.",
     );
   }
-  const stride = placement.width * result.channels;
-  const data = new Uint8Array(stride * placement.height);
-  for (let y = 0; y < placement.height; y++) {
-    const at = ((top + y) * result.width + left) * result.channels;
-    data.set(result.data.subarray(at, at + stride), y * stride);
+  return resize(cut(result, placement), width, height, { kernel: "cubic", ...options });
+}
+
+/** The part of an image at `placement`, which must lie in it: a fitted picture without its padding. */
+export function cut(image: PixelImage, { left, top, width, height }: Placement): PixelImage {
+  const { channels } = image;
+  const stride = width * channels;
+  const data = new Uint8Array(stride * height);
+  for (let y = 0; y < height; y++) {
+    const at = ((top + y) * image.width + left) * channels;
+    data.set(image.data.subarray(at, at + stride), y * stride);
   }
-  const cut: PixelImage = { data, width: placement.width, height: placement.height, channels: result.channels };
-  return resize(cut, width, height, { kernel: "cubic", ...options });
+  return { data, width, height, channels };
 }
 
 /** {@link decodeImage} and {@link fitSquare} in one: a file or its bytes to a `size` × `size` square. */

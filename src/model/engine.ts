@@ -14,7 +14,6 @@ import {
   type ForwardSchedule,
   type KeptContent,
   type Mode,
-  type ScheduleRequest,
   STREAMS,
   type StylePage,
 } from "./schedule.js";
@@ -30,11 +29,11 @@ export interface Job {
   output: PixelFormat | "none";
   content?: Pixels;
   style?: Pixels;
-  page?: StylePage;
-  firstStyle?: number;
+  page?: StylePage | undefined;
+  firstStyle?: number | undefined;
   /** For each image, its style's position in the page. */
   styles?: readonly number[];
-  kept?: KeptContent;
+  kept?: KeptContent | undefined;
   /** Where the result goes on the device, instead of to the host. */
   into?: { buffer: GPUBuffer; offset?: number };
 }
@@ -68,7 +67,10 @@ interface ReadBuffer {
 export class Engine {
   readonly gpu: Gpu;
   readonly model: PackedModel;
-  readonly #schedules = new Map<string, ForwardSchedule & { styleRows?: GPUBuffer; sharedStyleRows?: GPUBuffer }>();
+  readonly #schedules = new Map<
+    string,
+    ForwardSchedule & { styleRows: GPUBuffer | undefined; sharedStyleRows: GPUBuffer | undefined }
+  >();
   readonly #pageIds = new WeakMap<object, number>();
   #nextId = 0;
   #workspace: Workspace | undefined;
@@ -262,7 +264,7 @@ export class Engine {
       const target = this.gpu.storage("final norm", rows);
       const slot = (stream: string) => STREAMS.plain.indexOf(stream);
       const side = async (add: (builder: ForwardBuilder) => void, source: GPUBuffer, size: number) => {
-        const built = await buildSteps(this.gpu, this.model, work, { ...whole }, add);
+        const built = await buildSteps(this.gpu, this.model, work, whole, add);
         this.#submitPass(built.schedule, 0, built.schedule.dispatches.length);
         const data = await this.#read(source, 0, size);
         built.dispose();
@@ -376,24 +378,15 @@ export class Engine {
       await this.gpu.device.queue.onSubmittedWorkDone();
       this.#dropSchedule(oldest!);
     }
-    const rows = (wanted: boolean) => (wanted ? { rows: this.gpu.storage("style rows", job.images * 8) } : {});
-    const styleRows = rows(job.mode === "banked" || job.mode === "restyle").rows;
-    const sharedStyleRows = rows(job.mode === "restyle").rows;
-    const request: ScheduleRequest = {
-      mode: job.mode,
-      images: job.images,
-      input: job.input,
-      output: job.output,
-      ...(job.page ? { page: job.page } : {}),
-      ...(job.firstStyle !== undefined ? { firstStyle: job.firstStyle } : {}),
-      ...(job.kept ? { kept: job.kept } : {}),
-      ...(styleRows ? { styleRows } : {}),
-      ...(sharedStyleRows ? { sharedStyleRows } : {}),
-    };
+    const rows = () => this.gpu.storage("style rows", job.images * 8);
+    const styleRows = job.mode === "banked" || job.mode === "restyle" ? rows() : undefined;
+    const sharedStyleRows = job.mode === "restyle" ? rows() : undefined;
+    const { mode, images, input, output, page, firstStyle, kept } = job;
+    const request = { mode, images, input, output, page, firstStyle, kept, styleRows, sharedStyleRows };
     const built = await this.gpu.checked(`the schedule ${job.mode} of ${job.images}`, () =>
       buildSchedule(this.gpu, this.model, work, request),
     );
-    const bound = { ...built, ...(styleRows ? { styleRows } : {}), ...(sharedStyleRows ? { sharedStyleRows } : {}) };
+    const bound = { ...built, styleRows, sharedStyleRows };
     this.#schedules.set(key, bound);
     return bound;
   }

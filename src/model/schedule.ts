@@ -67,14 +67,14 @@ export interface ScheduleRequest {
   input: PixelFormat;
   /** What the decoder writes; `none` for the modes that only fill a bank. */
   output: PixelFormat | "none";
-  page?: StylePage;
+  page?: StylePage | undefined;
   /** Where in the page `style` writes its first image. */
-  firstStyle?: number;
-  kept?: KeptContent;
+  firstStyle?: number | undefined;
+  kept?: KeptContent | undefined;
   /** First rows (query, context) of each sequence of Q against the page; rewritten before every run. */
-  styleRows?: GPUBuffer;
+  styleRows?: GPUBuffer | undefined;
   /** The same with all queries at row 0, for sequences that still share one content's. */
-  sharedStyleRows?: GPUBuffer;
+  sharedStyleRows?: GPUBuffer | undefined;
 }
 
 /** A schedule and the points in it at which a layer's streams can be copied out (`plain`), as dispatch counts. */

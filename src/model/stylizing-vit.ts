@@ -1,7 +1,8 @@
 import { StylizingError } from "../errors.js";
-import { BufferUsage, bindingVersion } from "../gpu/dawn.js";
-import { adapterName, type Gpu, type GpuOptions, openGpu } from "../gpu/gpu.js";
+import { BufferUsage } from "../gpu/dawn.js";
+import { type AdapterReport, adapterReport, type Gpu, type GpuOptions, openGpu } from "../gpu/gpu.js";
 import type { WeightSource } from "../hub/weight-source.js";
+import { versions } from "../version.js";
 import { type Batch, type GpuImages, type Image, type Images, type ImageTensor, inFloats, toBatch } from "./batch.js";
 import type { ModelConfig } from "./config.js";
 import { asFloats, Engine, type Trace } from "./engine.js";
@@ -36,7 +37,7 @@ export interface StylizeOptions {
 /** What the model runs on, for reports. */
 export interface ModelReport {
   model: string;
-  adapter: { name: string; vendor: string; architecture: string; driver: string; software: boolean };
+  adapter: AdapterReport;
   tier: "f32" | "f16";
   /** Why the tier is not a higher one. */
   notes: readonly string[];
@@ -54,8 +55,6 @@ export interface StreamBatch<P> {
   pairs: P[];
   images: Image[];
 }
-
-export const VERSION = "0.1.0";
 
 /** Submissions under way in `stream`: one is computed while the one before is read and the next is fetched. */
 const STREAM_DEPTH = 2;
@@ -141,7 +140,6 @@ export class StyleBank {
  */
 export class StylizingViT implements Disposable, AsyncDisposable {
   readonly config: ModelConfig;
-  readonly batchSize: number | undefined;
   readonly #found: FoundModel;
   readonly #options: LoadOptions;
   #gpu: Gpu;
@@ -154,7 +152,6 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     this.#found = found;
     this.#options = options;
     this.config = found.config;
-    this.batchSize = options.batchSize;
     this.#gpu = gpu;
     this.#engine = engine;
   }
@@ -202,26 +199,19 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     }
   }
 
+  /** Images that one submission of pairs holds: what was asked for, or what suits the device, and no more than fits it. */
+  get batchSize(): number {
+    return this.#engine.largestBatch("pair", this.#options.batchSize);
+  }
+
   /** The device that the model runs on, for buffers of your own. It changes when a lost device is replaced. */
   get device(): GPUDevice {
     return this.#gpu.device;
   }
 
   get report(): ModelReport {
-    const { facts, profile } = this.#gpu;
-    return {
-      model: this.#found.label,
-      adapter: {
-        name: adapterName(facts),
-        vendor: facts.vendor,
-        architecture: facts.architecture,
-        driver: facts.description,
-        software: profile.software,
-      },
-      tier: profile.tier,
-      notes: profile.notes,
-      versions: { "stylizing-vit": VERSION, webgpu: bindingVersion(), node: process.versions.node },
-    };
+    const { tier, notes } = this.#gpu.profile;
+    return { model: this.#found.label, adapter: adapterReport(this.#gpu), tier, notes, versions: versions() };
   }
 
   /** Bytes that the model holds on the device: weights, activations, banks. */
@@ -306,7 +296,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     pairs: Iterable<P> | AsyncIterable<P>,
     options: { batchSize?: number; signal?: AbortSignal } = {},
   ): AsyncGenerator<StreamBatch<P>, void, undefined> {
-    const size = options.batchSize ?? this.#engine.largestBatch("pair", this.batchSize);
+    const size = options.batchSize ?? this.batchSize;
     if (!(Number.isSafeInteger(size) && size > 0))
       throw new StylizingError("ARGUMENT", `batchSize is ${size}.`, "Give a positive integer.");
     const underway: Promise<StreamBatch<P>>[] = [];
@@ -403,7 +393,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     options: StylizeOptions,
     run: (from: number, images: number) => Promise<void>,
   ): Promise<void> {
-    let size = engine.largestBatch(mode, this.batchSize);
+    let size = engine.largestBatch(mode, this.#options.batchSize);
     const pending: Promise<void>[] = [];
     let done = 0;
     for (let from = 0; from < count; ) {

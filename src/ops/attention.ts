@@ -37,8 +37,9 @@ function powerOfTwoAtLeast(value: number): number {
 }
 
 /**
- * Plans attention. Software adapters take the quad kernel (kernels/attention_quad.wgsl), others kernels/attention.wgsl: all keys are resident, and the softmax one pass, where their scores fit the
- * adapter's workgroup memory; beyond that tiles of keys stream through.
+ * Plans attention. Software adapters take the quad kernel (kernels/attention_quad.wgsl), others kernels/attention.wgsl: all
+ * keys are resident, and the softmax one pass, where their scores fit the adapter's workgroup memory; beyond that tiles of
+ * keys stream through.
  * @throws StylizingError `GPU` where not even the queries of one head fit it.
  */
 export function planAttention(shape: AttentionShape, profile: Profile): Plan {

@@ -31,7 +31,7 @@ export interface LinearPlacement {
 
 const BINDINGS: Variant["bindings"] = ["read", "read", "read", "read", "write"];
 
-/** Invocations of the quad kernel's workgroup, 8 columns each: 96 divides every width of the published models. */
+/** Invocations of the quad kernel's workgroup: whole quads, 8 columns each. 96 divides every width of the published models. */
 const QUAD_WIDTH = 12;
 
 function multipleOf4(value: number, what: string): number {

@@ -11,6 +11,18 @@ import { root, shared } from "../support/fixtures.js";
 /** The command as it is published: compiled. */
 export const MAIN = join(root, "dist", "command", "main.js");
 
+/** Arguments that paint `content` in `style`. */
+export const stylize = (content: readonly string[], style: readonly string[], out: string, ...rest: string[]) => [
+  "stylize",
+  "--content",
+  ...content,
+  "--style",
+  ...style,
+  "--out",
+  out,
+  ...rest,
+];
+
 /** A process that takes longer than this has hung: the slowest here needs a quarter of it. */
 const LONGEST = 60_000;
 

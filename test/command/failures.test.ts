@@ -18,22 +18,13 @@ import {
   run,
   runJson,
   spoiledModel,
+  stylize,
 } from "./command.js";
 
 beforeAll(build);
 
-const on = (content: string[], style: string[], out: string) => [
-  "stylize",
-  "--content",
-  ...content,
-  "--style",
-  ...style,
-  "--out",
-  out,
-];
-
 describe("wrong usage ends with 2 and says what is wrong", () => {
-  const paths = on(["c.png"], ["s.png"], "out");
+  const paths = stylize(["c.png"], ["s.png"], "out");
   it.concurrent.each<[string, string[], RegExp]>([
     ["an unknown verb", ["paint"], /unknown command 'paint'/],
     ["an unknown option", [...paths, "--colour"], /unknown option '--colour'/],
@@ -66,8 +57,8 @@ describe("wrong usage ends with 2 and says what is wrong", () => {
     const [empty, some, out] = [fresh(), await pictures("a"), fresh("out")];
     writeFileSync(join(empty, "notes.txt"), "none");
     for (const [what, args] of [
-      ["content", on([empty], some, out)],
-      ["style", on(some, [empty], out)],
+      ["content", stylize([empty], some, out)],
+      ["style", stylize(some, [empty], out)],
     ] as const) {
       // biome-ignore format: a table
       const { error } = await runJson<Failure>(args, 2);
@@ -91,7 +82,7 @@ describe("pictures that cannot be read", () => {
     mkdirSync(at("folder.png"));
     const names = ["good.png", "missing.png", "empty.png", "cut.png", "text.png", "huge.png", "last.jpg"];
     const out = fresh("out");
-    const report = await runJson<StylizeReport>([...on(names.map(at), await pictures("s"), out), ...micro()], 1);
+    const report = await runJson<StylizeReport>([...stylize(names.map(at), await pictures("s"), out), ...micro()], 1);
     expect(report.images.map(({ content, status }) => `${basename(content)} ${status}`)).toEqual([
       "good.png done",
       "missing.png failed",
@@ -123,7 +114,10 @@ describe("pictures that cannot be read", () => {
     const [contents, styles] = [await pictures("a", "b"), await pictures("s")];
     const missing = join(fresh(), "gone.png");
     const [some, none] = [fresh("out"), fresh("out")];
-    const report = await runJson<StylizeReport>([...on(contents, [...styles, missing], some), "--pair", "all", ...micro()], 1);
+    const report = await runJson<StylizeReport>(
+      [...stylize(contents, [...styles, missing], some), "--pair", "all", ...micro()],
+      1,
+    );
     expect(report.images.map(({ output, status }) => `${basename(output)} ${status}`)).toEqual([
       "a__s.png done",
       "a__gone.png failed",
@@ -133,7 +127,7 @@ describe("pictures that cannot be read", () => {
     expect(report.images[1]!.error!.message).toContain(missing);
     expect(listFiles(some)).toEqual(["a__s.png", "b__s.png"]);
 
-    const nothing = await runJson<StylizeReport>([...on([missing], styles, none), ...micro()], 1);
+    const nothing = await runJson<StylizeReport>([...stylize([missing], styles, none), ...micro()], 1);
     expect(nothing).toMatchObject({ done: 0, failed: 1, imagesPerSecond: 0 });
     expect(listFiles(none)).toEqual([]);
   });
@@ -146,7 +140,7 @@ describe("results that cannot be written", () => {
     writeFileSync(file, "in the way");
     const impossible = [join(file, "out"), file, ...(process.platform === "linux" ? ["/proc/out/of/order"] : [])];
     for (const out of impossible) {
-      const { error } = await runJson<Failure>(on(contents, styles, out), 1);
+      const { error } = await runJson<Failure>(stylize(contents, styles, out), 1);
       expect(error).toMatchObject({ code: "OUTPUT", message: expect.stringContaining(out), fix: expect.stringMatching(/\w/) });
     }
     expect(readFileSync(file, "utf8")).toBe("in the way");
@@ -155,7 +149,7 @@ describe("results that cannot be written", () => {
   it("fail alone where a folder has a result's name", async () => {
     const out = fresh();
     mkdirSync(join(out, "a.png"));
-    const report = await runJson<StylizeReport>([...on(await pictures("a", "b"), await pictures("s"), out), ...micro()], 1);
+    const report = await runJson<StylizeReport>([...stylize(await pictures("a", "b"), await pictures("s"), out), ...micro()], 1);
     expect(report.images[0]).toMatchObject({ status: "failed", error: { code: "OUTPUT" } });
     expect(report.images[0]!.error!.message).toContain(`${join(out, "a.png")} cannot be written: it is a folder.`);
     expect(report.images[1]).toMatchObject({ status: "done" });
@@ -172,7 +166,7 @@ describe("results that cannot be written", () => {
     onTestFinished(() => void execFileSync("umount", [disk]));
     // Some 25 kB each.
     const contents = await pictures("a", "b", "c", "d");
-    const report = await runJson<StylizeReport>([...on(contents, await pictures("s"), disk), "--batch", "1"], 1);
+    const report = await runJson<StylizeReport>([...stylize(contents, await pictures("s"), disk), "--batch", "1"], 1);
     expect(report.done).toBeGreaterThan(0);
     expect(report.failed).toBe(4 - report.done);
     for (const { status, error, output } of report.images) {
@@ -189,7 +183,7 @@ describe("results that cannot be written", () => {
     } catch {}
     const kept = report.images.find(({ status }) => status === "done")!;
     const before = readFileSync(kept.output);
-    await runJson([...on([kept.content], await pictures("other"), disk)], 1);
+    await runJson([...stylize([kept.content], await pictures("other"), disk)], 1);
     expect(readFileSync(kept.output).equals(before)).toBe(true);
     expect(listFiles(disk)).toHaveLength(report.done + 1);
   });
@@ -261,14 +255,14 @@ describe("weights that cannot be used", () => {
     ["weights that do not tell their heads", "CONFIG", /does not say how many heads.*--config/, () => modelOf(demo(), "{}")],
   ])("%s", async (_, code, message, make) => {
     const [contents, styles, out] = [await pictures("a"), await pictures("s"), fresh("out")];
-    const { error } = await runJson<Failure>([...on(contents, styles, out), "--model", await make()], 1);
+    const { error } = await runJson<Failure>([...stylize(contents, styles, out), "--model", await make()], 1);
     expect(error).toMatchObject({ code, message: expect.stringMatching(message), fix: expect.stringMatching(/\w/) });
     expect(listFiles(out)).toEqual([]);
   });
 
   it("in PyTorch's own format are refused with the Python that converts them", async () => {
     const file = join(modelOf(new Uint8Array([0x50, 0x4b, 3, 4, 0, 0, 0, 0, 0, 0]), "{}", "weights.pth"), "weights.pth");
-    const { stderr, code } = await run([...on(await pictures("a"), await pictures("s"), fresh("out")), "--model", file]);
+    const { stderr, code } = await run([...stylize(await pictures("a"), await pictures("s"), fresh("out")), "--model", file]);
     expect(code).toBe(1);
     expect(stderr).toContain("is a PyTorch pickle, which can run code when it is loaded");
     expect(stderr).toContain(`import torch; from safetensors.torch import save_file
@@ -307,7 +301,7 @@ describe("configurations of no possible model", () => {
 });
 
 it("precision that the adapter lacks is refused", async () => {
-  const args = [...on(await pictures("a"), await pictures("s"), fresh("out")), "--precision", "f16"];
+  const args = [...stylize(await pictures("a"), await pictures("s"), fresh("out")), "--precision", "f16"];
   const { error } = await runJson<Failure>(args, 1);
   expect(error).toMatchObject({ code: "GPU", message: expect.stringContaining("f16 is not to be had here") });
 });

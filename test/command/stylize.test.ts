@@ -20,20 +20,10 @@ import {
   reason,
   run,
   runJson,
+  stylize,
 } from "./command.js";
 
 beforeAll(build);
-
-const stylize = (content: readonly string[], style: readonly string[], out: string, ...rest: string[]) => [
-  "stylize",
-  "--content",
-  ...content,
-  "--style",
-  ...style,
-  "--out",
-  out,
-  ...rest,
-];
 
 /** With a model that takes no time. */
 const paint = (...args: Parameters<typeof stylize>) => [...stylize(...args), ...micro()];

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SafetensorsFile } from "../../src/hub/safetensors.js";
 import { type ModelConfig, parseConfig } from "../../src/model/config.js";
+import { difference } from "./compare.js";
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -47,15 +48,8 @@ export async function loadGolden(name: string): Promise<Golden> {
   };
 }
 
-/** max |actual - expected| / max |expected|; infinite where lengths differ or a value is not a number. */
+/** max |actual - expected| / max |expected|; infinite where a value is not a number. */
 export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  if (actual.length !== expected.length) return Number.POSITIVE_INFINITY;
-  let error = 0;
-  let scale = 0;
-  for (let i = 0; i < expected.length; i++) {
-    const difference = Math.abs(actual[i]! - expected[i]!);
-    if (!(difference <= error)) error = difference;
-    scale = Math.max(scale, Math.abs(expected[i]!));
-  }
+  const { error, scale } = difference(actual, expected);
   return error / scale;
 }

@@ -1,4 +1,5 @@
 import { dimensions, type ModelConfig } from "../../src/model/config.js";
+import { gelu } from "../ops/oracles.js";
 
 /**
  * The whole model in float64, written to be read and to share nothing with the kernels: norms with scale and shift where
@@ -6,26 +7,6 @@ import { dimensions, type ModelConfig } from "../../src/model/config.js";
  */
 
 type Weights = ReadonlyMap<string, Float32Array>;
-
-/** Complementary error function, to 1e-15: a continued fraction behind 2.5, a series before. */
-function erf(x: number): number {
-  const a = Math.abs(x);
-  if (a > 6) return Math.sign(x);
-  if (a < 2.5) {
-    let term = a;
-    let sum = a;
-    for (let n = 1; Math.abs(term) > 1e-18; n++) {
-      term *= (-a * a) / n;
-      sum += term / (2 * n + 1);
-    }
-    return (Math.sign(x) * 2 * sum) / Math.sqrt(Math.PI);
-  }
-  let fraction = 0;
-  for (let k = 60; k > 0; k--) fraction = k / 2 / (a + fraction);
-  return Math.sign(x) * (1 - Math.exp(-a * a) / Math.sqrt(Math.PI) / (a + fraction));
-}
-
-const gelu = (x: number) => 0.5 * x * (1 + erf(x / Math.SQRT2));
 
 /** Rows [n, d] of one image. */
 type Rows = Float64Array[];
