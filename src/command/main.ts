@@ -8,6 +8,7 @@ import { addModels } from "./models.js";
 import { stopProgress } from "./progress.js";
 import { EXIT, errorDocument, exitCode, note, printJson } from "./shared.js";
 import { addStylize } from "./stylize.js";
+import { addTune } from "./tune.js";
 
 const program = new Command("stylizing-vit")
   .description("Repaint a medical image in another image's style and keep its anatomy, on any GPU that WebGPU reaches.")
@@ -19,6 +20,7 @@ const program = new Command("stylizing-vit")
 addStylize(program);
 addForward(program);
 addDoctor(program);
+addTune(program);
 addModels(program);
 addDemo(program);
 

@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type ErrorCode, messageOf, StylizingError } from "../errors.js";
 import type { Precision } from "../gpu/profile.js";
+import type { TuneMode } from "../gpu/tuner.js";
 import type { LoadOptions, LoadProgress } from "../model/stylizing-vit.js";
 import { Progress } from "./progress.js";
 
@@ -62,11 +63,12 @@ export interface ModelFlags {
   preset?: string;
   precision: Precision;
   adapter?: "auto" | "hardware" | "software";
+  tune?: TuneMode;
   json?: boolean;
 }
 
-export function addModelFlags(command: Command): Command {
-  return command
+export function addModelFlags(command: Command, { tune = true } = {}): Command {
+  command
     .option("--config <file>", "the model's configuration, as JSON")
     .option("--preset <name>", "a published size instead of a configuration: tiny, small or base")
     .addOption(new Option("--precision <tier>", "arithmetic").choices(["auto", "f32", "f16", "matrix"]).default("auto"))
@@ -76,8 +78,12 @@ export function addModelFlags(command: Command): Command {
         "hardware",
         "software",
       ]),
-    )
-    .option("--json", "print one JSON document on stdout");
+    );
+  if (tune) {
+    const text = "choose kernels' tiles by measuring (default: auto); off gives the same bits on every run";
+    command.addOption(new Option("--tune <mode>", text).choices(["auto", "off"]));
+  }
+  return command.option("--json", "print one JSON document on stdout");
 }
 
 /** The library's options for a verb's flags, with the loading shown on stderr. */
@@ -88,6 +94,7 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     ...(flags.config === undefined ? {} : { config: flags.config }),
     ...(flags.preset === undefined ? {} : { preset: flags.preset }),
     ...(flags.adapter === undefined ? {} : { adapter: flags.adapter }),
+    ...(flags.tune === undefined ? {} : { tune: flags.tune }),
     precision: flags.precision,
     onNote: note,
     onProgress: (progress: LoadProgress) => {
