@@ -13,6 +13,7 @@ import { type ModelName, type Options, parseOptions, USAGE, UsageError } from ".
 import { measurePeak, measureRegisters } from "./peak.js";
 import { drawPicture } from "./picture.js";
 import { mebibytes, number, percent, Report } from "./report.js";
+import { benchRivals } from "./rivals/rivals.js";
 
 /** By how much the peak may change during the kernels before it is said. */
 const DRIFT = 0.15;
@@ -25,6 +26,8 @@ function defaults(software: boolean, quick: boolean) {
       opBatches: [1],
       models: (quick ? ["demo"] : ["demo", "tiny"]) as ModelName[],
       batches: (model: ModelName) => (model === "demo" && !quick ? [1, 4] : [1]),
+      rivals: (quick ? ["demo"] : ["demo", "tiny"]) as ModelName[],
+      rivalBatches: [1],
       coldModels: ["demo"] as ModelName[],
       effort: { budget: quick ? 150 : 500, fewest: quick ? 3 : 7, most: 200 },
       peakEffort: { budget: quick ? 400 : 1200, fewest: 5, most: 50 },
@@ -35,6 +38,8 @@ function defaults(software: boolean, quick: boolean) {
     opBatches: quick ? [8] : [1, 64],
     models: (quick ? ["demo", "base"] : ["demo", "tiny", "small", "base"]) as ModelName[],
     batches: () => (quick ? [16] : [1, 8, 64]),
+    rivals: (quick ? ["base"] : ["tiny", "base"]) as ModelName[],
+    rivalBatches: quick ? [64] : [1, 64],
     coldModels: ["demo", "base"] as ModelName[],
     effort: { budget: quick ? 20 : 100, fewest: quick ? 10 : 20, most: 500 },
     peakEffort: { budget: quick ? 50 : 200, fewest: 20, most: 200 },
@@ -92,6 +97,11 @@ async function benchTier(gpu: Gpu, first: boolean, options: Options, report: Rep
     for (const name of options.models ?? set.models) {
       await benchModel(gpu, { name, batches: options.batches ?? set.batches(name), quick: options.quick }, report);
     }
+  }
+  if (has("rivals") && (has("model") || (await checkNano(gpu, report, root)))) {
+    const models = options.rivals ?? options.models ?? set.rivals;
+    const { adapter, quick } = options;
+    await benchRivals(gpu, { models, batches: options.batches ?? set.rivalBatches, adapter, clock, quick, root }, report);
   }
 }
 
