@@ -204,11 +204,16 @@ class Rival:
         return {}
 
     def check(self, variant, output, images):
-        """The whole batch from planes; `stylized` of some images goes to a file, in F32."""
+        """The whole batch from planes; `stylized` of some images goes to a file, in F32.
+
+        Also by how many levels the pictures of `run` are off from those planes."""
         run, kind = self.variants[variant]
         content, style = (x.to(DEVICE).to(kind) for x in self.planes)
-        save_tensor(output, "stylized", run(content, style)[images].float().cpu().numpy())
-        return {}
+        stylized = run(content, style)
+        save_tensor(output, "stylized", stylized[images].float().cpu().numpy())
+        self.run(variant)
+        wanted = ((stylized.float() * self.std + self.mean).clamp(0, 1) * 255).permute(0, 2, 3, 1).cpu()
+        return {"levels": round((self.painted.float() - wanted).abs().max().item() - 0.5)}
 
     def run(self, variant):
         """From 8-bit pictures in host memory to 8-bit pictures in host memory, as anyone would do it on the device."""
