@@ -19,7 +19,7 @@ try {
   process.exit();
 }
 
-let session;
+let graph;
 let feeds;
 let shape;
 
@@ -32,12 +32,12 @@ const requests = {
     for (const name of ["content", "style"]) feeds[name] = new ort.Tensor("float32", await file.read(name), shape);
     await file.close();
     // Its remarks about where it puts which node are warnings to it, and nothing to do about.
-    session = await ort.InferenceSession.create(model, { executionProviders: [provider], logSeverityLevel: 3 });
+    graph = await ort.InferenceSession.create(model, { executionProviders: [provider], logSeverityLevel: 3 });
     return {};
   },
   /** Runs once and writes `stylized` of some of the images; without `images`, of all. */
   async check({ output, images }) {
-    const { stylized } = await session.run(feeds);
+    const { stylized } = await graph.run(feeds);
     const each = stylized.data.length / shape[0];
     const wanted = images ?? Array.from({ length: shape[0] }, (_, image) => image);
     const data = new Float32Array(wanted.length * each);
@@ -48,7 +48,7 @@ const requests = {
   /** From planes in host memory to planes in host memory. */
   async run() {
     const start = performance.now();
-    const { stylized } = await session.run(feeds);
+    const { stylized } = await graph.run(feeds);
     if (stylized.data.length === 0) throw new Error("nothing came back");
     return { milliseconds: performance.now() - start };
   },
