@@ -23,9 +23,15 @@ export async function installRivals(root: string): Promise<string | undefined> {
   );
   const npm = process.platform === "win32" ? "npm.cmd" : "npm";
   return new Promise((resolve) => {
-    execFile(npm, ["ci"], { cwd: folder, env, timeout: LONGEST, shell: process.platform === "win32" }, (error, _, stderr) => {
-      const reason = error?.killed ? `no end after ${LONGEST / 1000} s` : /npm error (?!code)(.*)/.exec(stderr)?.[1];
-      resolve(error ? `npm ci in bench/rivals failed: ${reason ?? error.message.split("\n")[0]}` : undefined);
-    });
+    execFile(
+      npm,
+      ["ci", "--prefer-offline", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"],
+      { cwd: folder, env, timeout: LONGEST, shell: process.platform === "win32" },
+      (error, _, stderr) => {
+        const said = [...stderr.matchAll(/^npm error (.*)/gm)].slice(0, 3).map(([, line]) => line);
+        const reason = error?.killed ? `ETIMEDOUT after ${LONGEST / 1000} s` : said.join(", ") || error?.message;
+        resolve(error ? `npm ci in bench/rivals failed: ${reason}` : undefined);
+      },
+    );
   });
 }
