@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, open, realpath, rename, rm, stat, unlink, writeFile } from "node:fs/promises";
+import { mkdir, open, realpath, rename, rm, stat, unlink } from "node:fs/promises";
 import path from "node:path";
 import { messageOf, StylizingError } from "../errors.js";
 
@@ -17,7 +17,8 @@ export async function writeFileAtomic(file: string, bytes: Uint8Array | string |
     partial = path.join(path.dirname(target), partialName(path.basename(target).slice(0, 40)));
     const handle = await open(partial, "wx");
     try {
-      await writeFile(handle, bytes);
+      // Node takes iterables here since 14.18; its types do not say so.
+      await handle.writeFile(bytes as Uint8Array);
       await handle.sync();
     } finally {
       await handle.close();
