@@ -1,19 +1,28 @@
 import { execFile } from "node:child_process";
-import { existsSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 const LONGEST = 300_000;
 
+/** By versions and not by times: where the folder came in an archive, nothing may be installed that is there. */
+function isInstalled(folder: string): boolean {
+  const read = (...path: string[]) => JSON.parse(readFileSync(join(folder, ...path, "package.json"), "utf8"));
+  try {
+    const { dependencies } = read() as { dependencies: Record<string, string> };
+    return Object.entries(dependencies).every(([name, version]) => read("node_modules", name).version === version);
+  } catch {
+    return false;
+  }
+}
+
 /**
- * Installs what bench/rivals/package.json names, where it is missing or older than its lock: some 290 MB, which is why it is
+ * Installs what bench/rivals/package.json names, where it is missing or another version: some 290 MB, which is why it is
  * no dependency of the project itself.
  * @returns why it could not be had, or undefined.
  */
 export async function installRivals(root: string): Promise<string | undefined> {
   const folder = join(root, "bench", "rivals");
-  const installed = join(folder, "node_modules", ".package-lock.json");
-  const locked = join(folder, "package-lock.json");
-  if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(locked).mtimeMs) return undefined;
+  if (isInstalled(folder)) return undefined;
   process.stderr.write("Installing onnxruntime-node into bench/rivals (npm ci) ...\n");
   // What `npm run` tells its children about this project is not about that one.
   const env = Object.fromEntries(

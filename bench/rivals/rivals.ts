@@ -13,6 +13,7 @@ import { exportOnnx } from "../../src/onnx/export.js";
 import { bind, type Clock, timeDispatch } from "../device-clock.js";
 import { benchModelSource, LEVELS, levelsOff, openModel, tiles, toPlanes } from "../model.js";
 import { setUpAttention, setUpLinear } from "../op-setups.js";
+import { check, BOUNDS as OP_BOUNDS } from "../ops.js";
 import type { ModelName } from "../options.js";
 import { duration, number, type Report } from "../report.js";
 import { median, relativeError, type Summary, summarize } from "../statistics.js";
@@ -405,6 +406,11 @@ async function benchRivalOps(gpu: Gpu, torch: Rival, clock: Clock, report: Repor
       setup.parameters,
     );
     try {
+      const error = await check(bound, setup);
+      if (!(error <= OP_BOUNDS[setup.resultType])) {
+        report.fail(`${op} ${setup.shape}`, `off by ${error.toExponential(1)} of the largest value`);
+        continue;
+      }
       const [theirs, ours]: [number[], number[]] = [[], []];
       for (let round = 0; round < 5; round++) {
         ours.push(median(await timeDispatch(bound, clock, { budget: 20, fewest: 10, most: 50 })));
