@@ -5,7 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import type { ExportReport } from "../../src/index.js";
 import { readOnnx } from "../onnx/read.js";
-import { build, type Failure, fresh, listFiles, micro, run, runJson, spoiledModel, start } from "./command.js";
+import { build, DEMO_MODEL, type Failure, fresh, listFiles, micro, run, runJson, spoiledModel, start } from "./command.js";
 
 beforeAll(build);
 
@@ -19,7 +19,7 @@ describe("export", () => {
     expect(stderr).toContain(`demo as ONNX (opset 17, f32), 2.7 MB: ${file}`);
     const model = readOnnx(readFileSync(file));
     expect(model.outputs).toEqual([{ name: "stylized", type: 1, shape: ["batch", 3, 96, 96] }]);
-    const { mean, std } = JSON.parse(readFileSync("weights/demo/config.json", "utf8")) as Record<string, number[]>;
+    const { mean, std } = JSON.parse(readFileSync(join(DEMO_MODEL, "config.json"), "utf8")) as Record<string, number[]>;
     expect(model.properties).toMatchObject({ model: "demo", mean: JSON.stringify(mean), std: JSON.stringify(std) });
     expect(listFiles(dirname(file))).toEqual(["demo.onnx"]);
   });
