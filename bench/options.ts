@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import type { AdapterChoice } from "../src/gpu/gpu.js";
 import type { Tier } from "../src/gpu/profile.js";
 
-export const SECTIONS = ["op", "host", "model", "cold"] as const;
+export const SECTIONS = ["op", "host", "model", "cold", "rivals"] as const;
 export type Section = (typeof SECTIONS)[number];
 export const OPS = ["linear", "layer_norm", "attention", "patchify", "patch_product", "convolution", "quantize"] as const;
 export type OpName = (typeof OPS)[number];
@@ -14,6 +14,8 @@ export interface Options {
   ops: readonly OpName[];
   /** Undefined: what suits the adapter. */
   models: readonly ModelName[] | undefined;
+  /** Models to hold beside rivals; undefined: those of `models`. */
+  rivals: readonly ModelName[] | undefined;
   batches: readonly number[] | undefined;
   precisions: readonly Tier[] | undefined;
   adapter: AdapterChoice;
@@ -24,15 +26,17 @@ export interface Options {
 
 export const USAGE = `Usage: npm run bench -- [options]
 
-What to measure (without any of these: everything)
+What to measure (without any of these: everything but rivals)
   --op [NAME,...]      kernels alone: ${OPS.join(", ")}
   --host               JavaScript on the host: checkpoints, images, encoding a pass
   --model [NAME,...]   whole models: ${MODELS.join(", ")}
   --cold               cold start: a new process up to its first image
+  --rivals [NAME,...]  whole models beside PyTorch, onnxruntime and the closed-form colour match
 
 Where and how much
   --batch N,...        batch sizes (kernels are tabled for 1, 8 and 64)
-  --precision f32,f16  f16 where the adapter has it
+  --precision f32,f16,matrix
+                       matrix where the adapter has matrix units (default: f32 on a CPU, all of them on a GPU)
   --adapter auto|hardware|software
   --quick              fewer repeats, the smallest shapes
 
@@ -53,9 +57,9 @@ function names<T extends string>(flag: string, given: string | undefined, known:
   return list as T[];
 }
 
-/** `--op` and `--model` also stand alone, for all of them; parseArgs has no optional values. */
+/** `--op`, `--model` and `--rivals` also stand alone, for all of them; parseArgs has no optional values. */
 function withValues(args: readonly string[]): string[] {
-  const all: Record<string, string> = { "--op": OPS.join(), "--model": "auto" };
+  const all: Record<string, string> = { "--op": OPS.join(), "--model": "auto", "--rivals": "auto" };
   return args.flatMap((arg, index) => {
     const bare = all[arg] !== undefined && (args[index + 1] === undefined || args[index + 1]!.startsWith("--"));
     return bare ? [arg, all[arg]!] : [arg];
@@ -69,7 +73,10 @@ export function parseOptions(args: readonly string[]): Options | "help" {
       args: withValues(args),
       options: {
         ...Object.fromEntries(
-          ["op", "model", "batch", "precision", "adapter", "json", "svg"].map((name) => [name, { type: "string" } as const]),
+          ["op", "model", "rivals", "batch", "precision", "adapter", "json", "svg"].map((name) => [
+            name,
+            { type: "string" } as const,
+          ]),
         ),
         ...Object.fromEntries(["host", "cold", "quick", "help"].map((name) => [name, { type: "boolean" } as const])),
       },
@@ -83,13 +90,15 @@ export function parseOptions(args: readonly string[]): Options | "help" {
   const batches = text("batch")?.split(",").map(Number);
   if (batches?.some((batch) => !Number.isSafeInteger(batch) || batch < 1))
     throw new UsageError(`--batch ${text("batch")}: give positive whole numbers.`);
-  const model = text("model");
+  const models = (flag: "model" | "rivals") => names(flag, text(flag) === "auto" ? undefined : text(flag), MODELS);
   return {
-    sections: chosen.length > 0 ? chosen : SECTIONS,
+    // What rivals need is large and fetched when it is first asked for.
+    sections: chosen.length > 0 ? chosen : SECTIONS.filter((section) => section !== "rivals"),
     ops: names("op", text("op"), OPS) ?? OPS,
-    models: names("model", model === "auto" ? undefined : model, MODELS),
+    models: models("model"),
+    rivals: models("rivals"),
     batches,
-    precisions: names("precision", text("precision"), ["f32", "f16"] as const),
+    precisions: names("precision", text("precision"), ["f32", "f16", "matrix"] as const),
     adapter: names("adapter", text("adapter"), ["auto", "hardware", "software"] as const)?.[0] ?? "auto",
     json: text("json"),
     svg: text("svg"),

@@ -20,5 +20,6 @@ export {
   StylizingViT,
   type TuneReport,
 } from "./model/stylizing-vit.js";
+export { type ExportOptions, type ExportProgress, type ExportReport, exportOnnx } from "./onnx/export.js";
 export { HOSPITALS, type Hospital, paintTissue, randomHospital, type TissueOptions, type TissueTile } from "./tissue/painter.js";
 export { VERSION } from "./version.js";

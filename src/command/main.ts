@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { VERSION } from "../version.js";
 import { addDemo } from "./demo.js";
 import { addDoctor } from "./doctor.js";
+import { addExport } from "./export.js";
 import { addForward } from "./forward.js";
 import { addModels } from "./models.js";
 import { stopProgress } from "./progress.js";
@@ -19,6 +20,7 @@ const program = new Command("stylizing-vit")
 // After the settings above: a verb copies them when it is made, so that its errors come here too.
 addStylize(program);
 addForward(program);
+addExport(program);
 addDoctor(program);
 addTune(program);
 addModels(program);
