@@ -1,5 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { adapterKey, cacheFile, readEntries, writeEntry } from "./adapter-cache.js";
 import { type Candidate, DispatchBuilder, type Plan, type Schedule, type Word } from "./dispatch.js";
 import type { Gpu } from "./gpu.js";
@@ -40,9 +42,9 @@ let kernelsHash: string | undefined;
 function hashOfKernels(): string {
   if (!kernelsHash) {
     const hash = createHash("sha256");
-    const folder = new URL("../../kernels/", import.meta.url);
+    const folder = fileURLToPath(new URL("../../kernels/", import.meta.url));
     for (const name of readdirSync(folder, { recursive: true }).map(String).sort()) {
-      if (name.endsWith(".wgsl")) hash.update(readFileSync(new URL(name.replaceAll("\\", "/"), folder)));
+      if (name.endsWith(".wgsl")) hash.update(readFileSync(join(folder, name)));
     }
     kernelsHash = hash.digest("hex").slice(0, 16);
   }
@@ -168,8 +170,7 @@ async function measure(
 /** Milliseconds of every dispatch: the device's where it tells, else by the host's clock, one submission each. */
 async function timeEach(gpu: Gpu, schedule: Schedule): Promise<number[]> {
   const times = await timeDispatches(gpu, schedule);
-  if (times && times.every(({ milliseconds }) => Number.isFinite(milliseconds)))
-    return times.map(({ milliseconds }) => milliseconds);
+  if (times?.every(({ milliseconds }) => Number.isFinite(milliseconds))) return times.map(({ milliseconds }) => milliseconds);
   const took: number[] = [];
   for (let index = 0; index < schedule.dispatches.length; index++) {
     const start = performance.now();

@@ -37,8 +37,8 @@ export class Oracle {
   }
 
   #linear(rows: Rows, name: string): Rows {
-    let weight = this.#matrices.get(name);
-    if (!weight) this.#matrices.set(name, (weight = this.#operand(this.#get(`${name}.weight`))));
+    const weight = this.#matrices.get(name) ?? this.#operand(this.#get(`${name}.weight`));
+    this.#matrices.set(name, weight);
     const bias = this.#w.get(`${name}.bias`);
     const inputs = rows[0]!.length;
     const outputs = weight.length / inputs;
