@@ -3,17 +3,10 @@ import type { ModelRow } from "./model.js";
 import type { OpRow } from "./ops.js";
 import { type Peak, peakFlops } from "./peak.js";
 import { number } from "./report.js";
+import { scaling } from "./scaling.js";
+import { COLOURS, quoted, text, WIDTH } from "./svg.js";
 
-/** Share of time by kernel, a bar a model and batch, and one roofline a tier, as SVG. */
-
-const COLOURS = ["#3b6fb6", "#d98032", "#5a9e5a", "#b8475a", "#8468ae", "#8d6e57", "#c77fb4", "#777777", "#a5a53a"];
-const WIDTH = 960;
-
-const quoted = (text: string) => text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
-
-function text(x: number, y: number, content: string, more = ""): string {
-  return `<text x="${x}" y="${y}" ${more}>${quoted(content)}</text>`;
-}
+/** Images a second by batch, share of time by kernel, a bar a model and batch, and one roofline a tier, as SVG. */
 
 /** A colour for each kernel or op, the same in both halves: `linear_quad` is `linear`. */
 function palette() {
@@ -140,6 +133,7 @@ export function drawPicture(document: Record<string, unknown>): string {
     parts.push(text(20, 28, `${adapter.name}, ${adapter.driver} · ${date.slice(0, 10)} · ${commit ?? "no commit"}`));
   }
   const halves = [
+    (at: number) => scaling(models, at),
     (at: number) => (models.some((row) => row.kernels) ? bars(models, at, colour) : { svg: "", height: 0 }),
     ...Object.entries(tiers).map(
       ([tier, { peak }]) =>
