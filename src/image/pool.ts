@@ -71,33 +71,33 @@ export class ImagePool implements AsyncDisposable {
    * @throws StylizingError `IMAGE`, as `loadSquare` does, or `DISPOSED`; the signal's reason where it was aborted before
    *   its turn came. What has begun is finished: sharp cannot be stopped.
    */
-  load(task: Omit<LoadTask, "kind">, signal?: AbortSignal): Promise<LoadedImage> {
-    return this.#run({ kind: "load", ...task }, signal) as Promise<LoadedImage>;
+  async load(task: Omit<LoadTask, "kind">, signal?: AbortSignal): Promise<LoadedImage> {
+    return (await this.#run({ kind: "load", ...task }, signal)) as LoadedImage;
   }
 
   /**
-   * Writes a result, whole or not at all. Pixels in a `SharedArrayBuffer` are not copied.
+   * Writes a result, whole or not at all. Pixels in a `SharedArrayBuffer` are not copied on their way to the thread.
+   * @returns how long it took, in milliseconds.
    * @throws StylizingError `OUTPUT` or `DISPOSED`.
    */
-  async save(task: Omit<SaveTask, "kind">): Promise<void> {
-    await this.#run({ kind: "save", ...task });
+  async save(task: Omit<SaveTask, "kind">): Promise<number> {
+    return (await this.#run({ kind: "save", ...task })) as number;
   }
 
-  async #run(task: ImageTask, signal?: AbortSignal): Promise<LoadedImage | undefined> {
+  async #run(task: ImageTask, signal?: AbortSignal): Promise<LoadedImage | number> {
     if (this.#free === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else this.#free--;
     try {
       signal?.throwIfAborted();
       if (this.#ended) throw new StylizingError("DISPOSED", "The workers were ended.", "Load the model again.");
       if (this.workers === 0 || this.#before-- > 0) {
-        if (task.kind === "load") return await load(task);
-        return void (await save(task));
+        return task.kind === "load" ? await load(task) : await save(task);
       }
       const running = this.#start().then((threads) => threads.run(task) as Promise<Answer>);
       this.#running.add(running);
       const answer = await running.finally(() => this.#running.delete(running));
       if ("error" in answer) throw asError(answer.error);
-      return answer.image;
+      return "image" in answer ? answer.image : answer.milliseconds;
     } finally {
       const next = this.#waiting.shift();
       if (next) next();

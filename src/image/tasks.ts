@@ -34,8 +34,12 @@ export async function load({ file, size, channels }: LoadTask): Promise<LoadedIm
   return { ...image, milliseconds: performance.now() - start };
 }
 
-/** Writes a result, whole or not at all. Throws as {@link saveImage} does. */
-export async function save({ file, image, format, fit }: SaveTask): Promise<void> {
+/** Writes a result, whole or not at all, and says how long that took, in milliseconds. Throws as {@link saveImage} does. */
+export async function save({ file, image, format, fit }: SaveTask): Promise<number> {
+  const start = performance.now();
+  // sharp is not known to take memory that other threads may write to.
+  const own = image.data.buffer instanceof SharedArrayBuffer ? { ...image, data: new Uint8Array(image.data) } : image;
   const { placement, originalWidth, originalHeight } = fit ?? {};
-  await saveImage(file, placement ? await unfit(image, placement, originalWidth!, originalHeight!) : image, { format });
+  await saveImage(file, placement ? await unfit(own, placement, originalWidth!, originalHeight!) : own, { format });
+  return performance.now() - start;
 }

@@ -10,9 +10,10 @@ import { type ImageTask, type LoadedImage, load, save } from "./tasks.js";
 sharp.concurrency(1);
 sharp.cache(false);
 
-/** What comes back from a worker: an error loses its class and its fields on the way, so it is taken apart. */
+/** What comes back from a worker; an error loses its class and its fields on the way, so it is taken apart. */
 export type Answer =
-  | { image?: LoadedImage }
+  | { image: LoadedImage }
+  | { milliseconds: number }
   | { error: { code: StylizingError["code"] | undefined; message: string; fix: string } };
 
 /** Hands the pixels over instead of copying them. */
@@ -33,8 +34,7 @@ function handOver(image: LoadedImage): unknown {
 export default async function work(task: ImageTask): Promise<unknown> {
   try {
     if (task.kind === "load") return handOver(await load(task));
-    await save(task);
-    return {};
+    return { milliseconds: await save(task) };
   } catch (error) {
     if (!(error instanceof StylizingError)) return { error: { code: undefined, message: messageOf(error), fix: "" } };
     return { error: { code: error.code, message: error.message, fix: error.fix } };

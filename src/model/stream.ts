@@ -143,19 +143,20 @@ async function read<P extends StreamPair>(
     }
     return image;
   };
-  const results = await Promise.allSettled(pairs.map(({ content, style }) => Promise.all([open(content), open(style)])));
+  const results = await Promise.all(pairs.map(({ content, style }) => Promise.allSettled([open(content), open(style)] as const)));
   signal.throwIfAborted();
   const ready: Ready<P> = { pairs: [], contents: [], styles: [], decode };
-  for (const [index, result] of results.entries()) {
+  for (const [index, [content, style]] of results.entries()) {
     const pair = pairs[index]!;
-    if (result.status === "rejected") {
-      if (!options.onUnreadable) throw result.reason;
-      options.onUnreadable(pair, result.reason);
-      continue;
+    if (content.status === "fulfilled" && style.status === "fulfilled") {
+      ready.pairs.push(pair);
+      ready.contents.push(content.value);
+      ready.styles.push(style.value);
+    } else {
+      const reason: unknown = content.status === "rejected" ? content.reason : (style as PromiseRejectedResult).reason;
+      if (!options.onUnreadable) throw reason;
+      options.onUnreadable(pair, reason);
     }
-    ready.pairs.push(pair);
-    ready.contents.push(result.value[0]);
-    ready.styles.push(result.value[1]);
   }
   return ready;
 }
