@@ -5,7 +5,7 @@ import { SafetensorsFile } from "../src/hub/safetensors.js";
 import { paintTissue } from "../src/index.js";
 import type { ModelConfig } from "../src/model/config.js";
 import { asFloats, Engine, type Job } from "../src/model/engine.js";
-import { findModel } from "../src/model/open.js";
+import { findModel, type OpenOptions } from "../src/model/open.js";
 import { blockPasses, type Mode } from "../src/model/schedule.js";
 import type { ModelName } from "./options.js";
 import { duration, mebibytes, number, percent, type Report } from "./report.js";
@@ -18,8 +18,13 @@ const LEVELS = { f32: 1, f16: 6 } as const;
 
 const STATISTICS = { mean: [0.6, 0.45, 0.6], std: [0.2, 0.2, 0.18] };
 
-async function openModel(gpu: Gpu, name: ModelName): Promise<Engine> {
-  const found = await (name === "demo" ? findModel("demo") : findModel("hashed:5", { preset: name, ...STATISTICS }));
+/** What `findModel` and `load` take for a model of the benches: the shape is published, the weights need not be. */
+export function modelArguments(name: ModelName): [string, Pick<OpenOptions, "preset" | "mean" | "std">] {
+  return name === "demo" ? ["demo", {}] : ["hashed:5", { preset: name, ...STATISTICS }];
+}
+
+export async function openModel(gpu: Gpu, name: ModelName): Promise<Engine> {
+  const found = await findModel(...modelArguments(name));
   await using source = await found.open();
   return await Engine.create(gpu, found.config, source);
 }

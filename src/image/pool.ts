@@ -13,6 +13,8 @@ const IN_THIS_THREAD = 4;
 
 /** Pictures that are done in the caller's thread before any is started: a thread costs as much as a dozen of them. */
 const BEFORE_THREADS = 16;
+/** Pictures that a thread is sent at a time where many wait: a message costs the main thread some 0.2 ms, whatever is in it. */
+const MOST_AT_ONCE = 8;
 
 /** The compiled worker: beside this module, or in `dist/` where this is the TypeScript source of a checkout. */
 function workerFile(): string | undefined {
@@ -25,6 +27,14 @@ function workerFile(): string | undefined {
 export function checkWorkers(workers: number | undefined): void {
   if (workers === undefined || (Number.isSafeInteger(workers) && workers >= 0)) return;
   throw new StylizingError("ARGUMENT", `workers is ${workers}.`, "Give a whole number; 0 decodes in this thread.");
+}
+
+/** A task that waits for its turn. */
+interface Waiting {
+  task: ImageTask;
+  signal: AbortSignal | undefined;
+  resolve: (result: LoadedImage | number) => void;
+  reject: (reason: unknown) => void;
 }
 
 function asError({ code, message, fix }: Extract<Answer, { error: unknown }>["error"]): Error {
@@ -44,11 +54,12 @@ export class ImagePool implements AsyncDisposable {
   readonly #file: string | undefined;
   #threads: Promise<Piscina> | undefined;
   #ended: Promise<void> | undefined;
-  /** Tasks that may still be begun at once. Others wait here and not in the threads' queue, where they could not be given up. */
+  /** Threads, or turns of the caller's, that have nothing to do. */
   #free: number;
-  readonly #running = new Set<Promise<Answer>>();
-  readonly #waiting: (() => void)[] = [];
-
+  readonly #running = new Set<Promise<unknown>>();
+  /** Here and not in the threads' own queue, where nothing could be given up. */
+  readonly #waiting: Waiting[] = [];
+  #scheduled = false;
   /** Tasks still to be done in the caller's thread. */
   #before: number;
 
@@ -84,24 +95,60 @@ export class ImagePool implements AsyncDisposable {
     return (await this.#run({ kind: "save", ...task })) as number;
   }
 
-  async #run(task: ImageTask, signal?: AbortSignal): Promise<LoadedImage | number> {
-    if (this.#free === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#free--;
+  #run(task: ImageTask, signal?: AbortSignal): Promise<LoadedImage | number> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ task, signal, resolve, reject });
+      if (this.#scheduled) return;
+      this.#scheduled = true;
+      // When all that are asked for at once are here: how many there are decides how many a thread gets.
+      queueMicrotask(() => {
+        this.#scheduled = false;
+        this.#next();
+      });
+    });
+  }
+
+  /** Gives those that have nothing to do what waits. */
+  #next(): void {
+    while (this.#free > 0 && this.#waiting.length > 0) {
+      const threads = this.workers > 0 && this.#before <= 0;
+      const share = threads ? Math.floor(this.#waiting.length / (2 * this.workers)) : 1;
+      const chunk = this.#waiting.splice(0, Math.max(1, Math.min(MOST_AT_ONCE, share))).filter((one) => this.#wanted(one));
+      if (chunk.length === 0) continue;
+      this.#free--;
+      this.#before--;
+      const work = (threads ? this.#send(chunk) : this.#perform(chunk[0]!)).finally(() => {
+        this.#running.delete(work);
+        this.#free++;
+        this.#next();
+      });
+      this.#running.add(work);
+    }
+  }
+
+  #wanted({ signal, reject }: Waiting): boolean {
+    if (signal?.aborted) reject(signal.reason);
+    else if (this.#ended) reject(new StylizingError("DISPOSED", "The workers were ended.", "Load the model again."));
+    else return true;
+    return false;
+  }
+
+  async #perform({ task, resolve, reject }: Waiting): Promise<void> {
+    await (task.kind === "load" ? load(task) : save(task)).then(resolve, reject);
+  }
+
+  async #send(chunk: readonly Waiting[]): Promise<void> {
     try {
-      signal?.throwIfAborted();
-      if (this.#ended) throw new StylizingError("DISPOSED", "The workers were ended.", "Load the model again.");
-      if (this.workers === 0 || this.#before-- > 0) {
-        return task.kind === "load" ? await load(task) : await save(task);
+      const threads = await this.#start();
+      const answers = (await threads.run(chunk.map(({ task }) => task))) as Answer[];
+      for (const [index, answer] of answers.entries()) {
+        const { resolve, reject } = chunk[index]!;
+        if ("error" in answer) reject(asError(answer.error));
+        else resolve("image" in answer ? answer.image : answer.milliseconds);
       }
-      const running = this.#start().then((threads) => threads.run(task) as Promise<Answer>);
-      this.#running.add(running);
-      const answer = await running.finally(() => this.#running.delete(running));
-      if ("error" in answer) throw asError(answer.error);
-      return "image" in answer ? answer.image : answer.milliseconds;
-    } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#free++;
+    } catch (error) {
+      // The thread itself came to an end.
+      for (const { reject } of chunk) reject(error);
     }
   }
 
@@ -129,6 +176,9 @@ export class ImagePool implements AsyncDisposable {
   }
 
   async #end(): Promise<void> {
+    // `#ended` is set when this returns for the first time; what waits is refused in its turn.
+    await Promise.resolve();
+    this.#next();
     // A thread that is ended under sharp may take the process with it, and Piscina's own close() does not wait for all.
     await Promise.allSettled(this.#running);
     await this.#threads?.then(

@@ -16,27 +16,32 @@ export type Answer =
   | { milliseconds: number }
   | { error: { code: StylizingError["code"] | undefined; message: string; fix: string } };
 
-/** Hands the pixels over instead of copying them. */
-function handOver(image: LoadedImage): unknown {
+/** An answer whose pixels can be handed over. */
+function withOwnPixels(image: LoadedImage): LoadedImage {
   const { originalWidth, originalHeight, width, height } = image;
-  // A picture that was not scaled still lies in sharp's own memory, which cannot be handed over.
-  const data = originalWidth === width && originalHeight === height ? new Uint8Array(image.data) : image.data;
-  return move({
-    get [transferableSymbol]() {
-      return [data.buffer as ArrayBuffer];
-    },
-    get [valueSymbol]() {
-      return { image: { ...image, data } };
-    },
-  });
+  // A picture that was not scaled still lies in sharp's own memory, which cannot.
+  return originalWidth === width && originalHeight === height ? { ...image, data: new Uint8Array(image.data) } : image;
 }
 
-export default async function work(task: ImageTask): Promise<unknown> {
+async function answer(task: ImageTask): Promise<Answer> {
   try {
-    if (task.kind === "load") return handOver(await load(task));
-    return { milliseconds: await save(task) };
+    return task.kind === "load" ? { image: withOwnPixels(await load(task)) } : { milliseconds: await save(task) };
   } catch (error) {
     if (!(error instanceof StylizingError)) return { error: { code: undefined, message: messageOf(error), fix: "" } };
     return { error: { code: error.code, message: error.message, fix: error.fix } };
   }
+}
+
+export default async function work(tasks: readonly ImageTask[]): Promise<unknown> {
+  const answers: Answer[] = [];
+  for (const task of tasks) answers.push(await answer(task));
+  // Pixels change hands instead of being copied.
+  return move({
+    get [transferableSymbol]() {
+      return answers.flatMap((one) => ("image" in one ? [one.image.data.buffer as ArrayBuffer] : []));
+    },
+    get [valueSymbol]() {
+      return answers;
+    },
+  });
 }

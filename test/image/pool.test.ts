@@ -98,10 +98,11 @@ describe.each([
     const controller = new AbortController();
     const task = { file: at("large.jpg"), size: SIZE, channels: 3 } as const;
     const many = Array.from({ length: 40 }, () => pool.load(task, controller.signal));
+    await Promise.resolve();
     controller.abort(new Error("enough"));
     const outcomes = await Promise.allSettled(many);
     const refused = outcomes.filter((outcome) => outcome.status === "rejected");
-    expect(refused.length).toBeGreaterThanOrEqual(36);
+    expect(refused.length).toBeGreaterThanOrEqual(20);
     expect(new Set(refused.map(({ reason }) => (reason as Error).message))).toEqual(new Set(["enough"]));
     expect((await pool.load(task)).width).toBe(SIZE);
   });
@@ -111,6 +112,8 @@ describe.each([
     const task = { file: at("large.jpg"), size: SIZE, channels: 3 } as const;
     await pool.load(task);
     const many = Promise.allSettled(Array.from({ length: 12 }, () => pool.load(task)));
+    // So that some have begun.
+    await Promise.resolve();
     await Promise.all([pool.dispose(), pool.dispose()]);
     const outcomes = await many;
     const refused = outcomes.filter((outcome) => outcome.status === "rejected");

@@ -209,8 +209,8 @@ describe("where the time went", () => {
 
   it("shows a source that is too slow as waiting, and the device as idle", async () => {
     async function* slow() {
-      for (const pair of inMemory(12)) {
-        await delay(30);
+      for (const pair of inMemory(8)) {
+        await delay(100);
         yield pair;
       }
     }
@@ -221,9 +221,9 @@ describe("where the time went", () => {
         total = timing;
       },
     });
-    expect(await drain(stream)).toHaveLength(6);
+    expect(await drain(stream)).toHaveLength(4);
     expect(total!.decode).toBe(0);
-    expect(total!.wait).toBeGreaterThan(200);
+    expect(total!.wait).toBeGreaterThan(total!.milliseconds / 2);
     expect(total!.busy).toBeLessThan(0.6);
   });
 
