@@ -115,11 +115,13 @@ describe("what is installed from it", () => {
     const args = ["stylize", "--content", content!, "--style", style!, "--out", "out"];
     const command = await exec(
       process.platform === "win32" ? "npx.cmd" : "npx",
-      ["--no-install", "stylizing-vit", ...args, "--json"],
+      ["--no-install", "stylizing-vit", ...args, "--workers", "1", "--json"],
       user,
     );
     expect(command.code, command.stderr).toBe(0);
-    expect(JSON.parse(command.stdout)).toMatchObject({ model: "demo", done: 1, failed: 0 });
+    expect(JSON.parse(command.stdout)).toMatchObject({ model: "demo", done: 1, failed: 0, timing: { workers: 1 } });
+    // The worker is in the package.
+    expect(command.stderr).not.toContain("main thread");
 
     const script = join(user, "paint.js");
     writeFileSync(
