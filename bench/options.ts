@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import type { AdapterChoice } from "../src/gpu/gpu.js";
 import type { Tier } from "../src/gpu/profile.js";
 
-export const SECTIONS = ["op", "host", "model", "cold", "rivals"] as const;
+export const SECTIONS = ["op", "host", "model", "files", "cold", "rivals"] as const;
 export type Section = (typeof SECTIONS)[number];
 export const OPS = ["linear", "layer_norm", "attention", "patchify", "patch_product", "convolution", "quantize"] as const;
 export type OpName = (typeof OPS)[number];
@@ -30,6 +30,7 @@ What to measure (without any of these: everything but rivals)
   --op [NAME,...]      kernels alone: ${OPS.join(", ")}
   --host               JavaScript on the host: checkpoints, images, encoding a pass
   --model [NAME,...]   whole models: ${MODELS.join(", ")}
+  --files              from JPEG files to pixels through stream(), against the model alone and decoding alone
   --cold               cold start: a new process up to its first image
   --rivals [NAME,...]  whole models beside PyTorch, onnxruntime and the closed-form colour match
 
@@ -78,7 +79,7 @@ export function parseOptions(args: readonly string[]): Options | "help" {
             { type: "string" } as const,
           ]),
         ),
-        ...Object.fromEntries(["host", "cold", "quick", "help"].map((name) => [name, { type: "boolean" } as const])),
+        ...Object.fromEntries(["host", "files", "cold", "quick", "help"].map((name) => [name, { type: "boolean" } as const])),
       },
     }));
   } catch (error) {

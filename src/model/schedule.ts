@@ -4,8 +4,8 @@ import {
   type AttentionPlacement,
   attentionCandidates,
   attentionFlops,
-  attentionKey,
   isAligned8 as attentionIsAligned8,
+  attentionKey,
   attentionParameters,
 } from "../ops/attention.js";
 import {
