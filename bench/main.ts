@@ -11,6 +11,7 @@ import { benchHost } from "./host.js";
 import { benchModel, checkNano } from "./model.js";
 import { benchOps } from "./ops.js";
 import { type ModelName, type Options, parseOptions, USAGE, UsageError } from "./options.js";
+import { benchParity } from "./parity.js";
 import { measurePeak, measureRegisters } from "./peak.js";
 import { drawPicture } from "./picture.js";
 import { mebibytes, number, percent, Report } from "./report.js";
@@ -75,6 +76,7 @@ async function benchTier(gpu: Gpu, first: boolean, options: Options, report: Rep
     `\npeak, ${tier}: ${number(Math.max(peak.registers, peak.product))} GFLOP/s and ${number(peak.copy)} GB/s (multiply-adds in registers ${number(peak.registers)}, ` +
       `a product of ${peak.productShape} ${number(peak.product)}; a copy of ${mebibytes(peak.copyBytes)})`,
   );
+  if (has("parity")) await benchParity(gpu, report, root);
   if (has("op")) {
     const models = options.models ?? set.opModels;
     await benchOps(

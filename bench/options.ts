@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import type { AdapterChoice } from "../src/gpu/gpu.js";
 import type { Tier } from "../src/gpu/profile.js";
 
-export const SECTIONS = ["op", "host", "model", "files", "cold", "rivals"] as const;
+export const SECTIONS = ["parity", "op", "host", "model", "files", "cold", "rivals"] as const;
 export type Section = (typeof SECTIONS)[number];
 export const OPS = ["linear", "layer_norm", "attention", "patchify", "patch_product", "convolution", "quantize"] as const;
 export type OpName = (typeof OPS)[number];
@@ -27,6 +27,7 @@ export interface Options {
 export const USAGE = `Usage: npm run bench -- [options]
 
 What to measure (without any of these: everything but rivals)
+  --parity             golden cases against PyTorch, in every tier
   --op [NAME,...]      kernels alone: ${OPS.join(", ")}
   --host               JavaScript on the host: checkpoints, images, encoding a pass
   --model [NAME,...]   whole models: ${MODELS.join(", ")}
@@ -79,7 +80,9 @@ export function parseOptions(args: readonly string[]): Options | "help" {
             { type: "string" } as const,
           ]),
         ),
-        ...Object.fromEntries(["host", "files", "cold", "quick", "help"].map((name) => [name, { type: "boolean" } as const])),
+        ...Object.fromEntries(
+          ["parity", "host", "files", "cold", "quick", "help"].map((name) => [name, { type: "boolean" } as const]),
+        ),
       },
     }));
   } catch (error) {

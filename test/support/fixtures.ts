@@ -20,13 +20,14 @@ export interface Golden {
   tensors: Map<string, Float32Array>;
 }
 
-/** Folder of a golden case: the nano one comes with the project. */
-export function goldenFolder(name: string): string | undefined {
-  return [join(root, "test/fixtures", name), join(shared, "golden", name)].find((folder) => existsSync(folder));
+/** Folder of a golden case: the nano one comes with the project. `checkout` is the project's folder. */
+export function goldenFolder(name: string, checkout = root): string | undefined {
+  const folders = [join(checkout, "test/fixtures", name), join(checkout, "..", "shared", "golden", name)];
+  return folders.find((folder) => existsSync(folder));
 }
 
-export async function loadGolden(name: string): Promise<Golden> {
-  const folder = goldenFolder(name);
+export async function loadGolden(name: string, checkout = root): Promise<Golden> {
+  const folder = goldenFolder(name, checkout);
   if (!folder) throw new Error(`no golden case ${name}`);
   const info = JSON.parse(readFileSync(join(folder, "case.json"), "utf8")) as {
     config: unknown;
