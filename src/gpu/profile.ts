@@ -96,7 +96,7 @@ export function makeProfile(
   if (precision === "f32" || precision === "f16") {
     tier = precision;
     notes.push(`${precision} was asked for`);
-  } else if (precision === "matrix" && standIn) {
+  } else if (precision === "matrix" && standIn && (software || matrixObstacle(facts) !== undefined)) {
     [tier, matrix] = ["matrix", "stand-in"];
     notes.push("plain WGSL stands in for matrix units: for tests, not for speed");
   } else if (software) {

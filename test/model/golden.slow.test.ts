@@ -25,6 +25,28 @@ describe.each(["small", "base"])("%s", (name) => {
   );
 });
 
+// On matrix units as well: their stand-in takes the path that they take, 12 layers of it at the published length.
+describe.each(["f16", "matrix"] as const)("tiny in %s", (precision) => {
+  it.skipIf(!goldenFolder("tiny"))(
+    "meets PyTorch within what 16 bits leave",
+    async () => {
+      process.env.STYLIZING_VIT_MATRIX = "stand-in";
+      const golden = await loadGolden("tiny");
+      await using model = await StylizingViT.load(golden.model, { config: golden.config, adapter: "software", precision });
+      expect(model.report.tier).toBe(precision);
+      const each = golden.tensors.get("content")!.length / golden.batch;
+      const [content, style, expected] = ["content", "style", "stylized"].map((key) =>
+        golden.tensors.get(key)!.subarray(0, each),
+      );
+      const error = relativeError(await model.forward(content!, style!), expected!);
+      expect(error).toBeLessThanOrEqual(1e-2);
+      expect(error).toBeGreaterThan(1e-5);
+      process.stdout.write(`tiny in ${precision}: off by ${error.toExponential(1)} of the largest value\n`);
+    },
+    20 * MINUTES,
+  );
+});
+
 describe("loading base from its file", () => {
   /** Peak memory of a process that loads a model and does nothing else, in bytes. On a software adapter the device's copy is in it. */
   function peak(model: string, config: unknown): number {

@@ -13,10 +13,10 @@ export function gpuOfThisFile(): () => Gpu {
   let missing = "";
   beforeAll(async () => {
     try {
-      gpu = await openGpu({
-        adapter: (process.env.STYLIZING_VIT_ADAPTER as AdapterChoice | undefined) ?? "software",
-        precision: "f32",
-      });
+      const adapter = (process.env.STYLIZING_VIT_ADAPTER as AdapterChoice | undefined) ?? "software";
+      // A device with everything that any tier needs, of which each test takes its own.
+      const widest = await openGpu({ adapter, precision: adapter === "hardware" ? "auto" : "f32", tune: "off" });
+      gpu = new Gpu(widest.device, widest.facts, makeProfile(widest.facts, "f32"), true);
     } catch (error) {
       if (!(error instanceof StylizingError) || error.code !== "NO_ADAPTER") throw error;
       missing = error.message;

@@ -1,0 +1,74 @@
+// Makes the tables of measured speed in README.md from bench/results/*.json, between the markers there.
+//   node scripts/readme-tables.mjs            # rewrites README.md
+//   node scripts/readme-tables.mjs --check    # exit code 1 where README.md is not what the files say
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const folder = join(root, "bench", "results");
+const [BEGIN, END] = ["<!-- measured: npm run results -->", "<!-- end of measured -->"];
+
+const runs = readdirSync(folder)
+  .filter((name) => name.endsWith(".json"))
+  .sort()
+  .map((name) => ({ name, ...JSON.parse(readFileSync(join(folder, name), "utf8")) }));
+
+/** Three significant digits. */
+const number = (value) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
+const rate = (row, mode) => (row.milliseconds[mode] ? number((1000 * row.batch) / row.milliseconds[mode].median) : "");
+
+function models(run) {
+  const { adapter, host, date, commit } = run.environment;
+  const title = adapter.software
+    ? `${adapter.name} on ${host.cores} cores of ${host.cpu}`
+    : `${adapter.name}, driver ${adapter.driver}`;
+  const rows = run.models.map(
+    (row) =>
+      `| ${row.model}, ${row.imageSize} px | ${row.tier} | ${row.batch} | ${["plain", "pair", "banked", "restyle"].map((mode) => rate(row, mode)).join(" | ")} |`,
+  );
+  return [
+    `${title}; ${date.slice(0, 10)}, ${commit ?? "no commit"} ([all of it](bench/results/${run.name})). Pictures a second, medians:`,
+    "",
+    "| model | tier | batch | as published | pair | with a style bank | many styles, one content |",
+    "|---|---|---|---|---|---|---|",
+    ...rows,
+  ];
+}
+
+function rivals(run) {
+  const rows = run.rivals
+    .filter((row) => row.ratio !== undefined)
+    .map(
+      (row) =>
+        `| ${row.model} ×${row.batch} | ${row.rival} | ${number(row.ratio)} | ${row.error === undefined ? "" : row.error.toExponential(0)} |`,
+    );
+  if (rows.length === 0) return [];
+  return [
+    "",
+    "Beside rivals in the same run, their time over ours (above 1: ours is faster):",
+    "",
+    "| model | rival | its time ÷ ours | its error |",
+    "|---|---|---|---|",
+    ...rows,
+  ];
+}
+
+const withModels = runs.filter((run) => run.models?.length > 0);
+const lines = withModels.flatMap((run) => [...models(run), ...(run.rivals ? rivals(run) : []), ""]);
+if (!runs.some((run) => run.environment && !run.environment.adapter.software))
+  lines.push("On GPU hardware: **not yet measured**.", "");
+
+const path = join(root, "README.md");
+const readme = readFileSync(path, "utf8");
+const [from, to] = [readme.indexOf(BEGIN), readme.indexOf(END)];
+if (from < 0 || to < from) {
+  process.stderr.write(`README.md has no ${BEGIN} ... ${END}\n`);
+  process.exit(1);
+}
+const made = `${readme.slice(0, from)}${BEGIN}\n\n${lines.join("\n")}\n${readme.slice(to)}`;
+if (made === readme) process.stderr.write("README.md says what bench/results says\n");
+else if (process.argv.includes("--check")) {
+  process.stderr.write("README.md does not say what bench/results says: npm run results\n");
+  process.exit(1);
+} else writeFileSync(path, made);
