@@ -7,6 +7,7 @@ import { benchCold } from "./cold-start.js";
 import type { Clock } from "./device-clock.js";
 import { describe, printEnvironment } from "./environment.js";
 import { benchHost } from "./host.js";
+import { benchLadder } from "./ladder/bench.js";
 import { benchModel, checkNano } from "./model.js";
 import { benchOps } from "./ops.js";
 import { type ModelName, type Options, parseOptions, USAGE, UsageError } from "./options.js";
@@ -113,6 +114,10 @@ async function measure(options: Options, report: Report, root: string): Promise<
     if (!gpu) continue;
     await benchTier(gpu, usable.length === 0, options, report, root);
     usable.push(precision);
+  }
+  if (options.sections.includes("ladder")) {
+    using gpu = await openGpu({ adapter: options.adapter, precision: "auto" });
+    await benchLadder(gpu, { ...defaults(software, options.quick), ...options, ops: options.ladders }, report, root);
   }
   if (usable.length === 0) report.failures.push("none of the precisions asked for is to be had");
   if (options.sections.includes("cold") && usable.length > 0) {

@@ -2,16 +2,19 @@ import { parseArgs } from "node:util";
 import type { AdapterChoice } from "../src/gpu/gpu.js";
 import type { Tier } from "../src/gpu/profile.js";
 
-export const SECTIONS = ["op", "host", "model", "cold"] as const;
+export const SECTIONS = ["op", "ladder", "host", "model", "cold"] as const;
 export type Section = (typeof SECTIONS)[number];
 export const OPS = ["linear", "layer_norm", "attention", "patchify", "patch_product", "convolution", "quantize"] as const;
 export type OpName = (typeof OPS)[number];
+export const LADDERS = ["linear", "attention"] as const;
+export type LadderName = (typeof LADDERS)[number];
 export const MODELS = ["demo", "tiny", "small", "base"] as const;
 export type ModelName = (typeof MODELS)[number];
 
 export interface Options {
   sections: readonly Section[];
   ops: readonly OpName[];
+  ladders: readonly LadderName[];
   /** Undefined: what suits the adapter. */
   models: readonly ModelName[] | undefined;
   batches: readonly number[] | undefined;
@@ -24,8 +27,9 @@ export interface Options {
 
 export const USAGE = `Usage: npm run bench -- [options]
 
-What to measure (without any of these: everything)
+What to measure (without any of these: everything but the ladder)
   --op [NAME,...]      kernels alone: ${OPS.join(", ")}
+  --ladder [NAME,...]  kernels from naive to best, step by step: ${LADDERS.join(", ")}
   --host               JavaScript on the host: checkpoints, images, encoding a pass
   --model [NAME,...]   whole models: ${MODELS.join(", ")}
   --cold               cold start: a new process up to its first image
@@ -38,7 +42,7 @@ Where and how much
 
 Results
   --json FILE|-        the same as JSON; with - the table goes to stderr
-  --svg FILE           the rooflines and the share of time by kernel, as a picture
+  --svg FILE           the rooflines, the ladder and the share of time by kernel, as a picture
 `;
 
 /** Wrong usage: exit 2. */
@@ -53,9 +57,9 @@ function names<T extends string>(flag: string, given: string | undefined, known:
   return list as T[];
 }
 
-/** `--op` and `--model` also stand alone, for all of them; parseArgs has no optional values. */
+/** `--op`, `--ladder` and `--model` also stand alone, for all of them; parseArgs has no optional values. */
 function withValues(args: readonly string[]): string[] {
-  const all: Record<string, string> = { "--op": OPS.join(), "--model": "auto" };
+  const all: Record<string, string> = { "--op": OPS.join(), "--ladder": LADDERS.join(), "--model": "auto" };
   return args.flatMap((arg, index) => {
     const bare = all[arg] !== undefined && (args[index + 1] === undefined || args[index + 1]!.startsWith("--"));
     return bare ? [arg, all[arg]!] : [arg];
@@ -69,7 +73,10 @@ export function parseOptions(args: readonly string[]): Options | "help" {
       args: withValues(args),
       options: {
         ...Object.fromEntries(
-          ["op", "model", "batch", "precision", "adapter", "json", "svg"].map((name) => [name, { type: "string" } as const]),
+          ["op", "ladder", "model", "batch", "precision", "adapter", "json", "svg"].map((name) => [
+            name,
+            { type: "string" } as const,
+          ]),
         ),
         ...Object.fromEntries(["host", "cold", "quick", "help"].map((name) => [name, { type: "boolean" } as const])),
       },
@@ -85,8 +92,9 @@ export function parseOptions(args: readonly string[]): Options | "help" {
     throw new UsageError(`--batch ${text("batch")}: give positive whole numbers.`);
   const model = text("model");
   return {
-    sections: chosen.length > 0 ? chosen : SECTIONS,
+    sections: chosen.length > 0 ? chosen : SECTIONS.filter((section) => section !== "ladder"),
     ops: names("op", text("op"), OPS) ?? OPS,
+    ladders: names("ladder", text("ladder"), LADDERS) ?? LADDERS,
     models: names("model", model === "auto" ? undefined : model, MODELS),
     batches,
     precisions: names("precision", text("precision"), ["f32", "f16"] as const),
