@@ -12,9 +12,9 @@ import { duration, mebibytes, number, percent, type Report } from "./report.js";
 import { median, relativeError, type Summary, summarize } from "./statistics.js";
 
 /** Of the largest value, against another schedule on the same device or against PyTorch. */
-const BOUNDS = { f32: 5e-5, f16: 1e-2 } as const;
+const BOUNDS = { f32: 5e-5, f16: 1e-2, matrix: 1e-2 } as const;
 /** Levels of 8 bits by which a rounded result may differ from the rounded reference. */
-const LEVELS = { f32: 1, f16: 6 } as const;
+const LEVELS = { f32: 1, f16: 6, matrix: 6 } as const;
 
 const STATISTICS = { mean: [0.6, 0.45, 0.6], std: [0.2, 0.2, 0.18] };
 

@@ -114,7 +114,7 @@ export function setUpLayerNorm({ rows, width }: LayerNormCase, profile: Profile)
     parameters: layerNormParameters(shape, { inputStride: width, outputStride: width }),
     inputs: [input, input, input],
     output: rows * width * profile.elementBytes,
-    resultType: profile.tier,
+    resultType: profile.elementBytes === 4 ? "f32" : "f16",
     size: rows * width,
     expected(at) {
       const row = input.subarray(at - (at % width), at - (at % width) + width);
@@ -148,7 +148,7 @@ export function setUpAttention({ sequences, tokens, heads, headSize }: Attention
     }),
     inputs: [all.device, all.device, index],
     output: sequences * tokens * width * profile.elementBytes,
-    resultType: profile.tier,
+    resultType: profile.elementBytes === 4 ? "f32" : "f16",
     size: sequences * tokens * width,
     expected(place) {
       const column = place % width;
@@ -187,7 +187,7 @@ export function setUpPatchify(one: PatchifyCase, profile: Profile): OpSetup {
     parameters: patchifyParameters(one, 0, STATISTICS),
     inputs: [pixels],
     output: rows * depth * profile.elementBytes,
-    resultType: profile.tier,
+    resultType: profile.elementBytes === 4 ? "f32" : "f16",
     size: rows * depth,
     expected(at) {
       const token = Math.floor(at / depth) % (side * side + 1);

@@ -15,7 +15,7 @@
 //   3. values: an invocation takes 4 queries × 4 columns and runs over the keys; the sum of weights runs with it.
 // Scores are kept as [key][block] vectors over 4 queries, so that both products read and write whole vectors.
 // Workgroup memory: 16 · (16 · HEAD4 + 4 · KEYS + WIDTH + 8) bytes: 18.6 KB at d = 64, KEYS = 208.
-// Generated in front: elem, elem4, result, result4, HEAD4.
+// Generated in front: elem4, result4, HEAD4.
 
 override WIDTH: u32 = 64;
 override KEYS: u32 = 208;
@@ -63,10 +63,10 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
     let t = first + 4 * block;
     let last = p.tokens - 1;
     let turned = transpose(mat4x4f(
-      vec4f(query[(rows.x + min(t, last)) * p.query_stride4 + column]),
-      vec4f(query[(rows.x + min(t + 1, last)) * p.query_stride4 + column]),
-      vec4f(query[(rows.x + min(t + 2, last)) * p.query_stride4 + column]),
-      vec4f(query[(rows.x + min(t + 3, last)) * p.query_stride4 + column]),
+      widen(query[(rows.x + min(t, last)) * p.query_stride4 + column]),
+      widen(query[(rows.x + min(t + 1, last)) * p.query_stride4 + column]),
+      widen(query[(rows.x + min(t + 2, last)) * p.query_stride4 + column]),
+      widen(query[(rows.x + min(t + 3, last)) * p.query_stride4 + column]),
     ));
     let at = 4 * (block * HEAD4 + c);
     queries[at] = turned[0];
@@ -99,7 +99,7 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
       var s2 = vec4f();
       var s3 = vec4f();
       for (var c = 0u; c < HEAD4; c++) {
-        let k = vec4f(context[at + c]);
+        let k = widen(context[at + c]);
         s0 += query_block(4 * c) * k;
         s1 += query_block(4 * (HEAD4 + c)) * k;
         s2 += query_block(4 * (2 * HEAD4 + c)) * k;
@@ -147,7 +147,7 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
       var at = context_row * p.context_stride4 + p.value_offset4 + head + column;
       for (var key = 0u; key < count; key++) {
         let w = scores[4 * key + block];
-        let v = vec4f(context[at]);
+        let v = widen(context[at]);
         at += p.context_stride4;
         total += w;
         o0 += w.x * v;
@@ -163,16 +163,16 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
     let t = first + 4 * block;
     let at = (group.z * p.tokens + t) * p.output_stride4 + head + column;
     if t < p.tokens {
-      output[at] = result4(o0 / total.x);
+      output[at] = to_result(o0 / total.x);
     }
     if t + 1 < p.tokens {
-      output[at + p.output_stride4] = result4(o1 / total.y);
+      output[at + p.output_stride4] = to_result(o1 / total.y);
     }
     if t + 2 < p.tokens {
-      output[at + 2 * p.output_stride4] = result4(o2 / total.z);
+      output[at + 2 * p.output_stride4] = to_result(o2 / total.z);
     }
     if t + 3 < p.tokens {
-      output[at + 3 * p.output_stride4] = result4(o3 / total.w);
+      output[at + 3 * p.output_stride4] = to_result(o3 / total.w);
     }
   }
 }

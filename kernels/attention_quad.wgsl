@@ -10,7 +10,7 @@
 //   values: a lane holds up to 4 vec4 columns of the result (a matrix a query) and the weights go round the
 //           quad. Per 4 keys: 16 loads for 32 matrix-vector products.
 // Measured on SwiftShader with two cores at T = 197, d = 64: 4 to 5 times as fast as attention.wgsl.
-// Workgroup memory: none. Generated in front: elem, elem4, result, result4, HEAD4 (vec4s of a head).
+// Workgroup memory: none. Generated in front: elem4, result4, HEAD4 (vec4s of a head).
 
 struct Parameters {
   tokens: u32,
@@ -53,7 +53,7 @@ fn quad_sum(v: vec4f) -> vec4f {
 /// Column `column` of four keys' values; `rows` are their places in the context.
 fn value_block(rows: vec4u, column: u32) -> mat4x4f {
   let at = rows + p.value_offset4 + min(column, p.output_stride4 - 1);
-  return mat4x4f(vec4f(context[at.x]), vec4f(context[at.y]), vec4f(context[at.z]), vec4f(context[at.w]));
+  return mat4x4f(widen(context[at.x]), widen(context[at.y]), widen(context[at.z]), widen(context[at.w]));
 }
 
 /// Up to four columns of four keys' values.
@@ -114,9 +114,9 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) 
     var s0 = vec4f(); var s1 = vec4f(); var s2 = vec4f(); var s3 = vec4f();
     var s4 = vec4f(); var s5 = vec4f(); var s6 = vec4f(); var s7 = vec4f();
     for (var c = 0u; c < HEAD4; c++) {
-      let k = mat4x4f(vec4f(context[at.x + c]), vec4f(context[at.y + c]), vec4f(context[at.z + c]), vec4f(context[at.w + c]));
-      let a = vec4f(query[query_a + c]);
-      let b = vec4f(query[query_b + c]);
+      let k = mat4x4f(widen(context[at.x + c]), widen(context[at.y + c]), widen(context[at.z + c]), widen(context[at.w + c]));
+      let a = widen(query[query_a + c]);
+      let b = widen(query[query_b + c]);
       s0 += quadBroadcast(a, 0u) * k;
       s1 += quadBroadcast(a, 1u) * k;
       s2 += quadBroadcast(a, 2u) * k;
@@ -172,7 +172,7 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) 
       let at = (group.z * p.tokens + t) * p.output_stride4 + head;
       for (var c = 0u; c < 4; c++) {
         if column + 4 * c < HEAD4 {
-          output[at + column + 4 * c] = result4(columns[i][c] / total);
+          output[at + column + 4 * c] = to_result(columns[i][c] / total);
         }
       }
     }

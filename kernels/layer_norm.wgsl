@@ -9,7 +9,7 @@
 // One workgroup: LANES × ROWS invocations, LANES of them to a row; sums meet in workgroup memory.
 // Workgroup memory: 4 · LANES · ROWS bytes. Three sweeps over a row, the last two from cache.
 // One-pass variance (E[x²] - mean²) was refused: it cancels where the mean is large.
-// Generated in front: elem, elem4, result, result4.
+// Generated in front: elem4, result4.
 
 override LANES: u32 = 32;
 override ROWS: u32 = 4;
@@ -84,7 +84,7 @@ fn normalize_rows(
         }
         value = select(vec4f(), value, vec4u(4 * i) + vec4u(0, 1, 2, 3) < vec4u(p.width));
       }
-      output[target_row + i] = result4(value);
+      output[target_row + i] = to_result(value);
     }
   }
 }

@@ -14,58 +14,24 @@
 // DEPTH4 vec4s of depth: input HEIGHT·ROWS × DEPTH4 and weight 4·DEPTH4 × WIDTH vec4s.
 // Workgroup memory: 16 · DEPTH4 · (HEIGHT·ROWS + 4·WIDTH) bytes in f32, 12 KB at 16 × 16 × 8 rows × DEPTH4 4.
 // Invocations along x share an input row (a broadcast) and read neighbouring weight vectors (no bank conflict).
-// Generated in front: elem, elem4, result, result4, ROWS, DEPTH4.
+// Generated in front: elem4, result4, ROWS, DEPTH4; parts/linear_epilogue.wgsl.
 
 override WIDTH: u32 = 16;
 override HEIGHT: u32 = 16;
 
-struct Parameters {
-  rows: u32,
-  cols4: u32,
-  depth4: u32,
-  input_offset4: u32,
-  input_stride4: u32,
-  weight_offset4: u32,
-  weight_stride4: u32,
-  output_offset4: u32,
-  output_stride4: u32,
-  residual_offset4: u32,
-  period: u32,
-  /// 1: GELU behind the bias.
-  gelu: u32,
-  /// 1: the residual row is read from the output buffer. 2: from `table`, at row modulo `period`.
-  residual: u32,
-}
-
 @group(0) @binding(0) var<storage, read> input: array<elem4>;
 @group(0) @binding(1) var<storage, read> weight: array<elem4>;
-@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(3) var<storage, read> table: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> output: array<result4>;
-@group(1) @binding(0) var<uniform> p: Parameters;
 
 var<workgroup> input_tile: array<elem4, HEIGHT * ROWS * DEPTH4>;
 var<workgroup> weight_tile: array<elem4, 4 * DEPTH4 * WIDTH>;
 
-/// erf by Abramowitz and Stegun 7.1.26: absolute error ≤ 1.5e-7, the resolution of f32 around 1.
-fn erf(x: vec4f) -> vec4f {
-  let t = 1.0 / (1.0 + 0.3275911 * abs(x));
-  let series = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
-  return sign(x) * (1.0 - series * exp(-x * x));
-}
-
-fn epilogue(sum: vec4f, row: u32, col4: u32) {
-  let at = p.output_offset4 + row * p.output_stride4 + col4;
-  var value = sum + bias[p.weight_offset4 + col4];
-  if p.gelu == 1 {
-    value = 0.5 * value * (1.0 + erf(value * 0.70710678118654752));
-  }
+fn store(sum: vec4f, row: u32, col4: u32) {
+  var value = epilogue(sum, row, col4);
   if p.residual == 1 {
-    value += vec4f(output[p.residual_offset4 + row * p.output_stride4 + col4]);
-  } else if p.residual == 2 {
-    value += table[(row % p.period) * p.cols4 + col4];
+    value += of_result(output[residual_at(row, col4)]);
   }
-  output[at] = result4(value);
+  output[output_at(row, col4)] = to_result(value);
 }
 
 @compute @workgroup_size(WIDTH, HEIGHT)
@@ -103,13 +69,13 @@ fn tiled(
 
     for (var k4 = 0u; k4 < DEPTH4; k4++) {
       let w = mat4x4f(
-        vec4f(weight_tile[(4 * k4 + 0) * WIDTH + local.x]),
-        vec4f(weight_tile[(4 * k4 + 1) * WIDTH + local.x]),
-        vec4f(weight_tile[(4 * k4 + 2) * WIDTH + local.x]),
-        vec4f(weight_tile[(4 * k4 + 3) * WIDTH + local.x]),
+        widen(weight_tile[(4 * k4 + 0) * WIDTH + local.x]),
+        widen(weight_tile[(4 * k4 + 1) * WIDTH + local.x]),
+        widen(weight_tile[(4 * k4 + 2) * WIDTH + local.x]),
+        widen(weight_tile[(4 * k4 + 3) * WIDTH + local.x]),
       );
       for (var r = 0u; r < ROWS; r++) {
-        sums[r] += w * vec4f(input_tile[(local.y * ROWS + r) * DEPTH4 + k4]);
+        sums[r] += w * widen(input_tile[(local.y * ROWS + r) * DEPTH4 + k4]);
       }
     }
     workgroupBarrier();
@@ -119,7 +85,7 @@ fn tiled(
   for (var r = 0u; r < ROWS; r++) {
     let row = first_row + local.y * ROWS + r;
     if row < p.rows && col4 < p.cols4 {
-      epilogue(sums[r], row, col4);
+      store(sums[r], row, col4);
     }
   }
 }

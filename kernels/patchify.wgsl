@@ -9,7 +9,7 @@
 // bytes   : 8-bit pixels, [B, S, S, C], packed four to a word, value / 255
 // floats  : f32 pixels at any strides: [B, C, S, S] normalised (mean 0, deviation 1), or [B, S, S, C] in [0, 1]
 // patches : [B·tokens, 4·depth4] elem, zero behind C·P·P
-// One invocation writes one vec4. Workgroup memory: none. Generated in front: elem, elem4, result, result4.
+// One invocation writes one vec4. Workgroup memory: none. Generated in front: elem4, result4.
 
 struct Parameters {
   images: u32,
@@ -70,5 +70,5 @@ fn patchify(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
       }
     }
   }
-  patches[(p.first_row + row) * p.depth4 + i % p.depth4] = result4(value);
+  patches[(p.first_row + row) * p.depth4 + i % p.depth4] = to_result(value);
 }

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type ErrorCode, messageOf, StylizingError } from "../errors.js";
+import type { Precision } from "../gpu/profile.js";
 import type { LoadOptions, LoadProgress } from "../model/stylizing-vit.js";
 import { Progress } from "./progress.js";
 
@@ -59,7 +60,7 @@ export interface ModelFlags {
   model: string;
   config?: string;
   preset?: string;
-  precision: "auto" | "f32" | "f16";
+  precision: Precision;
   adapter?: "auto" | "hardware" | "software";
   json?: boolean;
 }
@@ -68,7 +69,7 @@ export function addModelFlags(command: Command): Command {
   return command
     .option("--config <file>", "the model's configuration, as JSON")
     .option("--preset <name>", "a published size instead of a configuration: tiny, small or base")
-    .addOption(new Option("--precision <tier>", "arithmetic").choices(["auto", "f32", "f16"]).default("auto"))
+    .addOption(new Option("--precision <tier>", "arithmetic").choices(["auto", "f32", "f16", "matrix"]).default("auto"))
     .addOption(
       new Option("--adapter <kind>", "where to run (default: auto, or STYLIZING_VIT_ADAPTER)").choices([
         "auto",

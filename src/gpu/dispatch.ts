@@ -11,6 +11,18 @@ export interface Plan {
   workgroupBytes: number;
 }
 
+/** One way to do an op, for a tuner to choose from. */
+export interface Candidate {
+  /** Tells it from the others of its op, on disk as well. */
+  name: string;
+  plan: Plan;
+}
+
+/** The candidate called `choice`, else the first, which is the default: what was chosen once may be gone in a later version. */
+export function pick(candidates: readonly Candidate[], choice?: string): Plan {
+  return (candidates.find(({ name }) => name === choice) ?? candidates[0]!).plan;
+}
+
 /** A kernel bound to its buffers and parameters; encoding it allocates nothing. */
 export interface Dispatch {
   readonly label: string;

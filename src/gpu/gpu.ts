@@ -1,8 +1,18 @@
 import { messageOf, StylizingError } from "../errors.js";
 import { BufferUsage, createInstance } from "./dawn.js";
-import { halfVerdict } from "./half-trial.js";
+import { matrixVerdict } from "./matrix-trial.js";
 import { PipelineCache } from "./pipelines.js";
-import { type AdapterFacts, isSoftware, LIMITS, makeProfile, type Precision, type Profile } from "./profile.js";
+import {
+  type AdapterFacts,
+  isSoftware,
+  LIMITS,
+  MATRIX_FEATURE,
+  MATRIX_SHAPE,
+  makeProfile,
+  matrixObstacle,
+  type Precision,
+  type Profile,
+} from "./profile.js";
 import { openSoftwareDriver, softwareDriverAvailable } from "./swiftshader.js";
 
 export type AdapterChoice = "auto" | "hardware" | "software";
@@ -150,8 +160,20 @@ export class Gpu implements Disposable {
   }
 }
 
+/** Of Dawn's binding; the type package does not know them yet. */
+interface MatrixInfo {
+  subgroupMatrixConfigs?: { componentType: string; resultComponentType: string; M: number; N: number; K: number }[];
+  subgroupMinSize?: number;
+  subgroupMaxSize?: number;
+}
+
 function factsOf(info: GPUAdapterInfo, features: Iterable<string>, limits: GPUSupportedLimits): AdapterFacts {
+  const { subgroupMatrixConfigs = [], subgroupMinSize: min = 0, subgroupMaxSize: max = 0 } = info as MatrixInfo;
   return {
+    subgroupSize: max > 0 ? { min, max } : undefined,
+    matrixShapes: subgroupMatrixConfigs.map(
+      ({ componentType: of, resultComponentType: to, M, N, K }) => `${of}×${of}→${to} ${M}×${N}×${K}`,
+    ),
     vendor: info.vendor,
     architecture: info.architecture,
     device: info.device,
@@ -239,21 +261,32 @@ function noAdapter(choice: AdapterChoice, seen: readonly string[]): StylizingErr
 /** Facts and profile of a device that the caller owns: what it was created with counts, not what its adapter could do. */
 function wrapDevice(device: GPUDevice, precision: Precision): Gpu {
   const facts = factsOf(device.adapterInfo, device.features, device.limits);
-  const verdict = { ok: true, reason: "the caller's device has shader-f16" };
-  return new Gpu(device, facts, requireTier(makeProfile(facts, precision, verdict), precision), false);
+  // A device does not list the shapes of its matrix units. Whoever asks for them knows; elsewhere compiling fails, aloud.
+  if (precision === "matrix" && facts.features.has(MATRIX_FEATURE) && facts.matrixShapes.length === 0)
+    facts.matrixShapes = [MATRIX_SHAPE];
+  const verdict = { ok: true, reason: "the caller's device has matrix units" };
+  return new Gpu(device, facts, requireTier(profileOf(facts, precision, verdict), precision), false);
 }
 
+/** `STYLIZING_VIT_MATRIX=stand-in` runs the matrix tier where there are no matrix units: slow, and meant for tests. */
+const profileOf = (facts: AdapterFacts, precision: Precision, verdict: Parameters<typeof makeProfile>[2]): Profile =>
+  makeProfile(facts, precision, verdict, process.env.STYLIZING_VIT_MATRIX === "stand-in");
+
 function requireTier(profile: Profile, precision: Precision): Profile {
-  if (precision === "f16" && profile.tier !== "f16") {
-    throw new StylizingError("GPU", `f16 is not to be had here: ${profile.notes.join("; ")}.`, "Use precision auto or f32.");
+  if (precision === "matrix" && profile.tier !== "matrix") {
+    throw new StylizingError(
+      "GPU",
+      `Matrix units are not to be had here: ${profile.notes.join("; ")}.`,
+      "Use precision auto, f16 or f32.",
+    );
   }
   return profile;
 }
 
 /**
  * Opens a device.
- * @throws StylizingError `NO_ADAPTER` where no adapter fits, `GPU` where the device cannot be created or f16 was asked
- *   for and is not to be had.
+ * @throws StylizingError `NO_ADAPTER` where no adapter fits, `GPU` where the device cannot be created, or matrix units
+ *   were asked for and are not to be had.
  */
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
   const precision = options.precision ?? "auto";
@@ -268,8 +301,9 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
   const adapter = await findAdapter(choice, seen);
   if (!adapter) throw noAdapter(choice, seen);
   const facts = factsOf(adapter.info, adapter.features, adapter.limits);
-  const verdict = precision !== "f32" && facts.features.has("shader-f16") ? await halfVerdict(facts, choice) : undefined;
-  const profile = requireTier(makeProfile(facts, precision, verdict), precision);
+  const candidate = (precision === "auto" || precision === "matrix") && !isSoftware(facts) && !matrixObstacle(facts);
+  const verdict = candidate ? await matrixVerdict(facts, choice) : undefined;
+  const profile = requireTier(profileOf(facts, precision, verdict), precision);
   try {
     const device = await adapter.requestDevice({
       label: "stylizing-vit",

@@ -17,7 +17,14 @@ export interface Variant {
   bindings: readonly ("read" | "write")[];
   /** Needs `enable subgroups`. */
   subgroups?: boolean;
+  /** Files of `kernels/parts/` that belong in front of the kernel. */
+  parts?: readonly string[];
+  /** Calls the matrix functions: the profile says whether units or their stand-in go in front. */
+  matrix?: boolean;
 }
+
+/** What of a profile decides a kernel's text. */
+export type TextProfile = Pick<Profile, "elementBytes" | "matrix">;
 
 export interface Pipeline {
   readonly label: string;
@@ -40,40 +47,58 @@ export function kernelSource(name: string): string {
   return source;
 }
 
-/** The generated lines in front of a kernel: the element types of the tier and the sizes of private arrays. */
-export function prologue(variant: Variant, elementBytes: 2 | 4): string {
-  const elem = elementBytes === 2 ? "f16" : "f32";
-  const result = variant.result === "f32" ? "f32" : elem;
+/** The generated lines in front of a kernel: the element types of the tier, the sizes of private arrays, and what belongs to it. */
+export function prologue(variant: Variant, profile: TextProfile): string {
+  const units = variant.matrix === true && profile.matrix === "units";
+  const halves = profile.elementBytes === 2;
+  const halfResult = halves && variant.result === "elem";
   const constants = Object.entries(variant.constants).map(([name, value]) => `const ${name} = ${value}u;`);
+  if (variant.matrix) constants.push(`const HALF_RESULT = ${halfResult};`);
+  const parts = [...(variant.parts ?? []), ...(variant.matrix ? [units ? "matrix_units" : "matrix_stand_in"] : [])];
   return [
-    elementBytes === 2 ? "enable f16;" : "",
+    units ? "enable f16; enable subgroups; enable chromium_experimental_subgroup_matrix;" : "",
+    // Whether control flow is uniform over a subgroup cannot be proved from an invocation's index, which is where it comes from.
+    units ? "diagnostic(off, chromium.subgroup_matrix_uniformity);" : "",
     variant.subgroups ? "enable subgroups;" : "",
-    `alias elem = ${elem}; alias elem4 = vec4<${elem}>; alias result = ${result}; alias result4 = vec4<${result}>;`,
+    halves ? HALF_ELEMENTS : FLOAT_ELEMENTS,
+    halfResult ? HALF_RESULTS : FLOAT_RESULTS,
     constants.join(" "),
+    ...parts.map((name) => kernelSource(`parts/${name}`)),
   ]
     .filter((line) => line !== "")
     .join("\n");
 }
 
+// Halves are kept two to a word and widened by WGSL's own unpacking, which every adapter has: the 16-bit tier needs no
+// `shader-f16`, and a software adapter can be tested in it.
+const HALF_ELEMENTS =
+  "alias elem4 = vec2u; fn widen(x: elem4) -> vec4f { return vec4f(unpack2x16float(x.x), unpack2x16float(x.y)); }";
+const FLOAT_ELEMENTS = "alias elem4 = vec4f; fn widen(x: elem4) -> vec4f { return x; }";
+const HALF_RESULTS =
+  "alias result4 = vec2u; fn to_result(x: vec4f) -> result4 { return vec2u(pack2x16float(x.xy), pack2x16float(x.zw)); } " +
+  "fn of_result(x: result4) -> vec4f { return vec4f(unpack2x16float(x.x), unpack2x16float(x.y)); }";
+const FLOAT_RESULTS =
+  "alias result4 = vec4f; fn to_result(x: vec4f) -> result4 { return x; } fn of_result(x: result4) -> vec4f { return x; }";
+
 /** A readable name that tells variants apart; also the key of the cache and the label in GPU tools. */
-export function variantLabel(variant: Variant, elementBytes: 2 | 4): string {
+export function variantLabel(variant: Variant, profile: TextProfile): string {
   const settings = { ...variant.constants, ...variant.overrides };
   const values = Object.entries(settings).map(([name, value]) => `${name}=${value}`);
-  const elem = elementBytes === 2 ? "f16" : "f32";
+  const elem = profile.elementBytes === 2 ? "f16" : "f32";
   return `${variant.kernel}.${variant.entryPoint}<${elem}, ${variant.result === "f32" ? "f32" : elem}>(${values.join(", ")})`;
 }
 
 /** Compiles each variant once, also when several callers ask for it at the same time. */
 export class PipelineCache {
   readonly #device: GPUDevice;
-  readonly #elementBytes: 2 | 4;
+  readonly #profile: TextProfile;
   readonly #pipelines = new Map<string, Promise<Pipeline>>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly uniformLayout: GPUBindGroupLayout;
 
-  constructor(device: GPUDevice, profile: Pick<Profile, "elementBytes">) {
+  constructor(device: GPUDevice, profile: TextProfile) {
     this.#device = device;
-    this.#elementBytes = profile.elementBytes;
+    this.#profile = profile;
     this.uniformLayout = device.createBindGroupLayout({
       label: "uniforms",
       entries: [{ binding: 0, visibility: COMPUTE_STAGE, buffer: { type: "uniform", hasDynamicOffset: true } }],
@@ -81,7 +106,7 @@ export class PipelineCache {
   }
 
   get(variant: Variant): Promise<Pipeline> {
-    const label = variantLabel(variant, this.#elementBytes);
+    const label = variantLabel(variant, this.#profile);
     let pipeline = this.#pipelines.get(label);
     if (!pipeline) {
       pipeline = this.#compile(variant, label);
@@ -109,7 +134,7 @@ export class PipelineCache {
   }
 
   async #compile(variant: Variant, label: string): Promise<Pipeline> {
-    const front = `${prologue(variant, this.#elementBytes)}\n`;
+    const front = `${prologue(variant, this.#profile)}\n`;
     const code = front + kernelSource(variant.kernel);
     const generated = front.split("\n").length - 1;
     const module = this.#device.createShaderModule({ label, code });

@@ -3,8 +3,11 @@
  * plans can be tested where there is no GPU.
  */
 
-/** Arithmetic tier: `f32` stores everything in 32 bits, `f16` stores activations and matrices in 16 and accumulates in 32. */
-export type Tier = "f32" | "f16";
+/**
+ * Arithmetic tier: `f32` stores everything in 32 bits; `f16` stores activations and matrices in 16 and computes in 32; `matrix`
+ * stores as `f16` does and has matrix units multiply halves and add in 32.
+ */
+export type Tier = "f32" | "f16" | "matrix";
 export type Precision = "auto" | Tier;
 
 /** The facts of an adapter that plans depend on. */
@@ -16,7 +19,15 @@ export interface AdapterFacts {
   isFallbackAdapter: boolean;
   features: ReadonlySet<string>;
   limits: Readonly<Record<LimitName, number>>;
+  /** Lanes of a subgroup, where they are known. */
+  subgroupSize: { min: number; max: number } | undefined;
+  /** Products that the matrix units take, as `f16×f16→f32 16×16×16`. */
+  matrixShapes: readonly string[];
 }
+
+/** The one product that the matrix kernels are written for. */
+export const MATRIX_SHAPE = "f16×f16→f32 16×16×16";
+export const MATRIX_FEATURE = "chromium-experimental-subgroup-matrix";
 
 /** Limits that are asked for as high as the adapter has them. */
 export const LIMITS = [
@@ -37,6 +48,8 @@ export interface Profile {
   /** Runs on the CPU: kernels then use register tiles and quads instead of workgroup memory. */
   readonly software: boolean;
   readonly subgroups: boolean;
+  /** How the kernels of the matrix tier multiply: on units, or by plain WGSL that stands in for them. */
+  readonly matrix: "units" | "stand-in" | undefined;
   readonly timestamps: boolean;
   readonly limits: Readonly<Record<LimitName, number>>;
   /** Features to ask the adapter for. */
@@ -52,24 +65,59 @@ export function isSoftware(facts: Pick<AdapterFacts, "description" | "device" | 
   return facts.isFallbackAdapter || SOFTWARE_NAMES.test(`${facts.architecture} ${facts.device} ${facts.description}`);
 }
 
-/**
- * The profile of an adapter.
- * @param verdict whether 16-bit arithmetic passed its trial on this driver; undefined where it was not tried.
- */
-export function makeProfile(facts: AdapterFacts, precision: Precision, verdict?: { ok: boolean; reason: string }): Profile {
-  const notes: string[] = [];
-  let tier: Tier = "f32";
-  if (precision === "f32") notes.push("f32 was asked for");
-  else if (!facts.features.has("shader-f16")) notes.push("the adapter has no shader-f16");
-  else if (!verdict?.ok) notes.push(`16-bit arithmetic failed its trial on this driver: ${verdict?.reason ?? "not tried"}`);
-  else tier = "f16";
+/** Why the matrix kernels cannot run on an adapter; undefined where they can. */
+export function matrixObstacle(facts: AdapterFacts): string | undefined {
+  for (const feature of [MATRIX_FEATURE, "shader-f16", "subgroups"]) {
+    if (!facts.features.has(feature)) return `the adapter has no ${feature}`;
+  }
+  if (!facts.matrixShapes.includes(MATRIX_SHAPE)) {
+    return `its matrix units do not take ${MATRIX_SHAPE} (they list ${facts.matrixShapes.join(", ") || "nothing"})`;
+  }
+  const { min, max } = facts.subgroupSize ?? { min: 0, max: 0 };
+  if (min !== 32 || max !== 32) return `its subgroups have ${min} to ${max} lanes, and the kernels need 32`;
+  return undefined;
+}
 
-  const wanted = ["subgroups", "timestamp-query", ...(tier === "f16" ? ["shader-f16"] : [])];
+/**
+ * The profile of an adapter. `auto` takes matrix units where there are some, else halves on a GPU and f32 on a CPU.
+ * @param verdict whether the matrix tier passed its trial on this driver; undefined where it was not tried.
+ * @param standIn whether plain WGSL may stand in for matrix units that were asked for: for tests.
+ */
+export function makeProfile(
+  facts: AdapterFacts,
+  precision: Precision,
+  verdict?: { ok: boolean; reason: string },
+  standIn = false,
+): Profile {
+  const notes: string[] = [];
+  const software = isSoftware(facts);
+  let tier: Tier = "f32";
+  let matrix: Profile["matrix"];
+  if (precision === "f32" || precision === "f16") {
+    tier = precision;
+    notes.push(`${precision} was asked for`);
+  } else if (precision === "matrix" && standIn) {
+    [tier, matrix] = ["matrix", "stand-in"];
+    notes.push("plain WGSL stands in for matrix units: for tests, not for speed");
+  } else if (software) {
+    notes.push("a CPU has no matrix units, and 16-bit storage saves it nothing");
+  } else {
+    const obstacle =
+      matrixObstacle(facts) ?? (verdict?.ok ? undefined : `their trial failed on this driver: ${verdict?.reason ?? "not tried"}`);
+    if (obstacle === undefined) [tier, matrix] = ["matrix", "units"];
+    else {
+      tier = "f16";
+      notes.push(`no matrix units: ${obstacle}`);
+    }
+  }
+
+  const wanted = ["subgroups", "timestamp-query", ...(matrix === "units" ? ["shader-f16", MATRIX_FEATURE] : [])];
   return Object.freeze({
     tier,
-    elementBytes: tier === "f16" ? 2 : 4,
-    software: isSoftware(facts),
+    elementBytes: tier === "f32" ? 4 : 2,
+    software,
     subgroups: facts.features.has("subgroups"),
+    matrix,
     timestamps: facts.features.has("timestamp-query"),
     limits: Object.freeze({ ...facts.limits }),
     features: wanted.filter((name) => facts.features.has(name)),

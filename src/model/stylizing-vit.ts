@@ -1,6 +1,7 @@
 import { StylizingError } from "../errors.js";
 import { BufferUsage } from "../gpu/dawn.js";
 import { type AdapterReport, adapterReport, type Gpu, type GpuOptions, openGpu } from "../gpu/gpu.js";
+import type { Tier } from "../gpu/profile.js";
 import type { WeightSource } from "../hub/weight-source.js";
 import { versions } from "../version.js";
 import { type Batch, type GpuImages, type Image, type Images, type ImageTensor, inFloats, toBatch } from "./batch.js";
@@ -38,7 +39,7 @@ export interface StylizeOptions {
 export interface ModelReport {
   model: string;
   adapter: AdapterReport;
-  tier: "f32" | "f16";
+  tier: Tier;
   /** Why the tier is not a higher one. */
   notes: readonly string[];
   versions: { "stylizing-vit": string; webgpu: string; node: string };

@@ -1,5 +1,6 @@
 import { StylizingError } from "../errors.js";
-import { type Plan, u32, type Word } from "../gpu/dispatch.js";
+import { type Candidate, type Plan, pick, u32, type Word } from "../gpu/dispatch.js";
+import type { Variant } from "../gpu/pipelines.js";
 import type { Profile } from "../gpu/profile.js";
 
 export interface AttentionShape {
@@ -9,6 +10,8 @@ export interface AttentionShape {
   heads: number;
   /** Padded size of a head: a multiple of 4. */
   headSize: number;
+  /** Whether every column and stride of the placement is a multiple of 8, as matrix units need; true where it is left out. */
+  aligned8?: boolean;
 }
 
 /** Strides and first columns of the operands, in elements; multiples of 4. */
@@ -20,6 +23,13 @@ export interface AttentionPlacement {
   contextStride: number;
   outputStride: number;
 }
+
+/** Whether a placement suits kernels that move eight elements at a time. */
+export function isAligned8(placement: AttentionPlacement): boolean {
+  return [placement.queryColumn ?? 0, ...Object.values(placement)].every((elements: number) => elements % 8 === 0);
+}
+
+const BINDINGS: Variant["bindings"] = ["read", "read", "read", "write"];
 
 /** Queries of a workgroup; fixed by the kernels' registers. */
 const QUERIES = 16;
@@ -36,30 +46,81 @@ function powerOfTwoAtLeast(value: number): number {
   return 2 ** Math.ceil(Math.log2(value));
 }
 
+/** Subgroups of the matrix kernel's workgroup, 16 queries each; the default first. */
+const MATRIX_SUBGROUPS = [2, 1, 3, 4];
+
 /**
- * Plans attention. Software adapters take the quad kernel (kernels/attention_quad.wgsl), others kernels/attention.wgsl: all
- * keys are resident, and the softmax one pass, where their scores fit the adapter's workgroup memory; beyond that tiles of
- * keys stream through.
- * @throws StylizingError `GPU` where not even the queries of one head fit it.
+ * The matrix kernel, kernels/attention_matrix.wgsl, where it can be had: heads of 16, 32, 48 or 64, offsets in eights, and all
+ * keys' scores in workgroup memory.
  */
-export function planAttention(shape: AttentionShape, profile: Profile): Plan {
-  if (shape.headSize % 4 !== 0) throw new RangeError(`attention: headSize is ${shape.headSize}, not a multiple of 4`);
-  const head4 = shape.headSize / 4;
-  if (profile.software && profile.subgroups) {
-    return {
+function matrixCandidates(shape: AttentionShape, profile: Profile): Candidate[] {
+  const { tokens, headSize, heads, sequences } = shape;
+  if (headSize % 16 !== 0 || headSize > 64 || shape.aligned8 === false) return [];
+  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = profile.limits;
+  const head4 = headSize / 4;
+  const tiles = Math.ceil(tokens / 16);
+  const bytes = (subgroups: number) => subgroups * (256 * Math.max(4 * tiles + 1, head4 + 1) + 128) + 256 * (head4 / 2 + 1);
+  return MATRIX_SUBGROUPS.filter(
+    (subgroups) => bytes(subgroups) <= maxComputeWorkgroupStorageSize && 32 * subgroups <= maxComputeInvocationsPerWorkgroup,
+  ).map((subgroups) => ({
+    name: `matrix ${subgroups}`,
+    plan: {
       variant: {
-        kernel: "attention_quad",
+        kernel: "attention_matrix",
         entryPoint: "attend",
-        constants: { HEAD4: head4 },
+        constants: { HEAD4: head4, SUBGROUPS: subgroups, KEY_TILES: tiles },
         result: "elem",
         overrides: {},
-        bindings: ["read", "read", "read", "write"],
-        subgroups: true,
+        bindings: BINDINGS,
+        matrix: true,
       },
-      workgroups: [Math.ceil(shape.tokens / QUAD_QUERIES) * Math.ceil(head4 / QUAD_SLICE4), shape.heads, shape.sequences],
-      workgroupBytes: 0,
-    };
+      workgroups: [Math.ceil(tiles / subgroups), heads, sequences],
+      workgroupBytes: bytes(subgroups),
+    },
+  }));
+}
+
+/**
+ * The ways to compute attention; the first is the default. Matrix units take it where the profile has them and the shape
+ * suits, software adapters the quad kernel (kernels/attention_quad.wgsl), others kernels/attention.wgsl: all keys are
+ * resident, and the softmax one pass, where their scores fit the adapter's workgroup memory; beyond that tiles of keys
+ * stream through.
+ * @throws StylizingError `GPU` where not even the queries of one head fit it.
+ */
+export function attentionCandidates(shape: AttentionShape, profile: Profile): Candidate[] {
+  if (shape.headSize % 4 !== 0) throw new RangeError(`attention: headSize is ${shape.headSize}, not a multiple of 4`);
+  if (profile.matrix) {
+    const candidates = matrixCandidates(shape, profile);
+    if (candidates.length > 0) return candidates;
   }
+  if (profile.software && profile.subgroups) return [{ name: "quad", plan: planQuad(shape) }];
+  return [{ name: "workgroup", plan: planWorkgroup(shape, profile) }];
+}
+
+/** The candidate called `choice`, or the default. */
+export function planAttention(shape: AttentionShape, profile: Profile, choice?: string): Plan {
+  return pick(attentionCandidates(shape, profile), choice);
+}
+
+function planQuad(shape: AttentionShape): Plan {
+  const head4 = shape.headSize / 4;
+  return {
+    variant: {
+      kernel: "attention_quad",
+      entryPoint: "attend",
+      constants: { HEAD4: head4 },
+      result: "elem",
+      overrides: {},
+      bindings: BINDINGS,
+      subgroups: true,
+    },
+    workgroups: [Math.ceil(shape.tokens / QUAD_QUERIES) * Math.ceil(head4 / QUAD_SLICE4), shape.heads, shape.sequences],
+    workgroupBytes: 0,
+  };
+}
+
+function planWorkgroup(shape: AttentionShape, profile: Profile): Plan {
+  const head4 = shape.headSize / 4;
   const available = profile.limits.maxComputeWorkgroupStorageSize;
   const widest = Math.min(256, profile.limits.maxComputeInvocationsPerWorkgroup, profile.limits.maxComputeWorkgroupSizeX);
   let width = Math.min(widest, Math.max(NARROWEST, powerOfTwoAtLeast(4 * head4)));
@@ -86,7 +147,7 @@ export function planAttention(shape: AttentionShape, profile: Profile): Plan {
       constants: { HEAD4: head4 },
       result: "elem",
       overrides: { WIDTH: width, KEYS: keys, COLS4: cols4 },
-      bindings: ["read", "read", "read", "write"],
+      bindings: BINDINGS,
     },
     workgroups: [Math.ceil(shape.tokens / QUERIES) * Math.ceil(head4 / cols4), shape.heads, shape.sequences],
     workgroupBytes: bytes(keys),

@@ -1,4 +1,4 @@
-import { type Plan, u32, type Word } from "../gpu/dispatch.js";
+import { type Candidate, type Plan, pick, u32, type Word } from "../gpu/dispatch.js";
 import type { Variant } from "../gpu/pipelines.js";
 import type { Profile } from "../gpu/profile.js";
 
@@ -13,6 +13,8 @@ export interface LinearShape {
   epilogue: Epilogue;
   /** `f32` for the residual stream, `elem` for an activation of the tier. */
   result: "f32" | "elem";
+  /** Whether every offset and stride of the placement is a multiple of 8, as matrix units need; true where it is left out. */
+  aligned8?: boolean;
 }
 
 /** Where the operands lie in their buffers, in elements; multiples of 4. */
@@ -29,58 +31,162 @@ export interface LinearPlacement {
   period?: number;
 }
 
+/** Whether a placement suits kernels that move eight elements at a time. */
+export function isAligned8(placement: LinearPlacement): boolean {
+  const { inputOffset = 0, inputStride, weightColumn = 0, weightStride, outputOffset = 0, outputStride } = placement;
+  const { residualOffset = outputOffset } = placement;
+  return [inputOffset, inputStride, weightColumn, weightStride, outputOffset, outputStride, residualOffset].every(
+    (elements) => elements % 8 === 0,
+  );
+}
+
 const BINDINGS: Variant["bindings"] = ["read", "read", "read", "read", "write"];
+const EPILOGUE = ["gelu", "linear_epilogue"];
 
 /** Invocations of the quad kernel's workgroup: whole quads, 8 columns each. 96 divides every width of the published models. */
-const QUAD_WIDTH = 12;
+const QUAD_WIDTHS = [12, 24, 4];
+
+/** Workgroups that give every core of a large GPU something to do. */
+const ENOUGH_WORKGROUPS = 256;
+
+/**
+ * Tiles of the matrix kernel: subgroups down and across, fragments of each, steps of depth a panel, and what share of a large
+ * tile's speed a full grid of them is taken to reach: a guess that orders the candidates until a tuner has measured them.
+ */
+const MATRIX_TILES = [
+  { subM: 2, subN: 2, fm: 4, fn: 4, depth: 32, share: 1 },
+  { subM: 2, subN: 2, fm: 4, fn: 4, depth: 16, share: 0.95 },
+  { subM: 2, subN: 4, fm: 4, fn: 4, depth: 32, share: 0.95 },
+  { subM: 4, subN: 2, fm: 2, fn: 4, depth: 32, share: 0.9 },
+  { subM: 2, subN: 2, fm: 4, fn: 2, depth: 32, share: 0.85 },
+  { subM: 2, subN: 2, fm: 2, fn: 2, depth: 32, share: 0.6 },
+] as const;
+/** Workgroups that a large GPU takes at once, at one or two a core; fewer leave cores idle. */
+const MATRIX_WORKGROUPS = 132;
 
 function multipleOf4(value: number, what: string): number {
   if (value % 4 !== 0) throw new RangeError(`linear: ${what} is ${value}, not a multiple of 4`);
   return value;
 }
 
-/**
- * Plans `output = epilogue(input · weight + bias)`, [rows, depth] × [depth, cols].
- *
- * Software adapters take the quad kernel (see kernels/linear_quad.wgsl). GPUs take the tiled one, with more rows an
- * invocation where that still gives every core of a large GPU (about 256 workgroups) something to do.
- */
-export function planLinear(shape: LinearShape, profile: Profile): Plan {
-  const cols4 = multipleOf4(shape.cols, "cols") / 4;
-  multipleOf4(shape.depth, "depth");
-  if (profile.software && profile.subgroups) {
-    const pairs = Math.ceil(cols4 / 2);
-    return {
+function quadCandidates(shape: LinearShape): Candidate[] {
+  const pairs = Math.ceil(shape.cols / 8);
+  return QUAD_WIDTHS.map((width) => ({
+    name: `quad ${width}`,
+    plan: {
       variant: {
         kernel: "linear_quad",
         entryPoint: "quad",
         constants: {},
         result: shape.result,
-        overrides: { WIDTH: QUAD_WIDTH },
+        overrides: { WIDTH: width },
         bindings: BINDINGS,
         subgroups: true,
+        parts: EPILOGUE,
       },
-      workgroups: [Math.ceil(pairs / QUAD_WIDTH), Math.ceil(shape.rows / 16), 1],
+      workgroups: [Math.ceil(pairs / width), Math.ceil(shape.rows / 16), 1],
       workgroupBytes: 0,
-    };
-  }
+    },
+  }));
+}
+
+function tiledCandidates(shape: LinearShape, profile: Profile): Candidate[] {
   const width = 16;
   const height = 16;
-  const depth4 = 4;
-  const columns = Math.ceil(cols4 / width);
-  const rowsEach = [8, 4, 2].find((rows) => columns * Math.ceil(shape.rows / (height * rows)) >= 256) ?? 2;
-  return {
-    variant: {
-      kernel: "linear",
-      entryPoint: "tiled",
-      constants: { ROWS: rowsEach, DEPTH4: depth4 },
-      result: shape.result,
-      overrides: { WIDTH: width, HEIGHT: height },
-      bindings: BINDINGS,
+  const columns = Math.ceil(shape.cols / 4 / width);
+  const of = (rowsEach: number, depth4: number): Candidate => ({
+    name: `tiled ${rowsEach}x${depth4}`,
+    plan: {
+      variant: {
+        kernel: "linear",
+        entryPoint: "tiled",
+        constants: { ROWS: rowsEach, DEPTH4: depth4 },
+        result: shape.result,
+        overrides: { WIDTH: width, HEIGHT: height },
+        bindings: BINDINGS,
+        parts: EPILOGUE,
+      },
+      workgroups: [columns, Math.ceil(shape.rows / (height * rowsEach)), 1],
+      workgroupBytes: 4 * profile.elementBytes * depth4 * (height * rowsEach + 4 * width),
     },
-    workgroups: [columns, Math.ceil(shape.rows / (height * rowsEach)), 1],
-    workgroupBytes: 4 * profile.elementBytes * depth4 * (height * rowsEach + 4 * width),
+  });
+  const first = [8, 4, 2].find((rows) => columns * Math.ceil(shape.rows / (height * rows)) >= ENOUGH_WORKGROUPS) ?? 2;
+  const sizes = [8, 4, 2].flatMap((rows) => [4, 2, 8].map((depth4) => [rows, depth4] as const));
+  const others = sizes.filter(([rows, depth4]) => rows !== first || depth4 !== 4);
+  return [of(first, 4), ...others.map((size) => of(...size))].filter(
+    ({ plan }) => plan.workgroupBytes <= profile.limits.maxComputeWorkgroupStorageSize,
+  );
+}
+
+/** Bytes of workgroup memory of a matrix tile: panels of both operands, or the sums on their way out. */
+function matrixBytes({ subM, subN, fm, fn, depth }: (typeof MATRIX_TILES)[number]): number {
+  const panels = 16 * fm * subM * (depth / 8 + 1) + depth * (2 * fn * subN + 1);
+  return 16 * Math.max(panels, subM * subN * 16 * (4 * fn + 1));
+}
+
+function matrixCandidates(shape: LinearShape, profile: Profile): Candidate[] {
+  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = profile.limits;
+  const grid = (tile: (typeof MATRIX_TILES)[number]): [number, number, number] => [
+    Math.ceil(shape.cols / (16 * tile.fn * tile.subN)),
+    Math.ceil(shape.rows / (16 * tile.fm * tile.subM)),
+    1,
+  ];
+  /** Time, in arbitrary units: the padded product over the tile's share of speed, in whole rounds of workgroups. */
+  const cost = (tile: (typeof MATRIX_TILES)[number]) => {
+    const [x, y] = grid(tile);
+    const each = tile.fm * tile.subM * tile.fn * tile.subN;
+    return (Math.max(x * y, MATRIX_WORKGROUPS) * each) / tile.share;
   };
+  return MATRIX_TILES.filter(
+    (tile) =>
+      shape.depth % tile.depth === 0 &&
+      matrixBytes(tile) <= maxComputeWorkgroupStorageSize &&
+      32 * tile.subM * tile.subN <= maxComputeInvocationsPerWorkgroup,
+  )
+    .sort((a, b) => cost(a) - cost(b))
+    .map((tile) => {
+      const { subM, subN, fm, fn, depth } = tile;
+      return {
+        name: `matrix ${16 * fm * subM}x${16 * fn * subN}x${depth} by ${subM}x${subN}`,
+        plan: {
+          variant: {
+            kernel: "linear_matrix",
+            entryPoint: "matrix",
+            constants: { SUB_M: subM, SUB_N: subN, FM: fm, FN: fn, DEPTH: depth },
+            result: shape.result,
+            overrides: {},
+            bindings: BINDINGS,
+            parts: EPILOGUE,
+            matrix: true,
+          },
+          workgroups: grid(tile),
+          workgroupBytes: matrixBytes(tile),
+        },
+      };
+    });
+}
+
+/**
+ * The ways to compute `output = epilogue(input · weight + bias)`, [rows, depth] × [depth, cols]; the first is the default.
+ *
+ * Software adapters take the quad kernel (see kernels/linear_quad.wgsl). GPUs take matrix units where the profile has them
+ * and the shape suits (kernels/linear_matrix.wgsl), else the tiled kernel, with more rows an invocation where that still
+ * gives every core of a large GPU something to do.
+ */
+export function linearCandidates(shape: LinearShape, profile: Profile): Candidate[] {
+  multipleOf4(shape.cols, "cols");
+  multipleOf4(shape.depth, "depth");
+  const inEights = shape.aligned8 !== false && shape.cols % 8 === 0;
+  if (profile.matrix && inEights) {
+    const candidates = matrixCandidates(shape, profile);
+    if (candidates.length > 0) return candidates;
+  }
+  return profile.software && profile.subgroups ? quadCandidates(shape) : tiledCandidates(shape, profile);
+}
+
+/** The candidate called `choice`, or the default. */
+export function planLinear(shape: LinearShape, profile: Profile, choice?: string): Plan {
+  return pick(linearCandidates(shape, profile), choice);
 }
 
 /** The kernel's parameter block; buffers bind as input, weight, bias, table (the bias again where there is none), output. */

@@ -301,9 +301,9 @@ describe("configurations of no possible model", () => {
 });
 
 it("precision that the adapter lacks is refused", async () => {
-  const args = [...stylize(await pictures("a"), await pictures("s"), fresh("out")), "--precision", "f16"];
+  const args = [...stylize(await pictures("a"), await pictures("s"), fresh("out")), "--precision", "matrix"];
   const { error } = await runJson<Failure>(args, 1);
-  expect(error).toMatchObject({ code: "GPU", message: expect.stringContaining("f16 is not to be had here") });
+  expect(error).toMatchObject({ code: "GPU", message: expect.stringContaining("Matrix units are not to be had here") });
 });
 
 it("a device or a pipe is never replaced by a result", async (test) => {

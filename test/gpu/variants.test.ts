@@ -3,13 +3,13 @@ import { StylizingError } from "../../src/errors.js";
 import type { Plan } from "../../src/gpu/dispatch.js";
 import type { Gpu } from "../../src/gpu/gpu.js";
 import { kernelSource, prologue, type Variant, variantLabel } from "../../src/gpu/pipelines.js";
-import type { Profile } from "../../src/gpu/profile.js";
+import type { Profile, Tier } from "../../src/gpu/profile.js";
 import { dimensions, type ModelConfig, presetConfig } from "../../src/model/config.js";
 import { layoutOf } from "../../src/model/pack.js";
-import { planAttention } from "../../src/ops/attention.js";
+import { attentionCandidates, planAttention } from "../../src/ops/attention.js";
 import { type PixelFormat, planConvolution, planPatchify, planPatchProduct, planQuantize } from "../../src/ops/images.js";
 import { planLayerNorm } from "../../src/ops/layer-norm.js";
-import { type Epilogue, planLinear } from "../../src/ops/linear.js";
+import { type Epilogue, linearCandidates, planLinear } from "../../src/ops/linear.js";
 import { attentionCases, layerNormCases, linearCases, patchProductCases } from "../ops/cases.js";
 import { setUpLinear } from "../ops/setups.js";
 import { nullGpu } from "../support/gpu.js";
@@ -17,10 +17,11 @@ import { runOp } from "../support/run-op.js";
 import { kernelNames, kernelText } from "../support/wgsl.js";
 
 // Everything here is compiled by Dawn's null backend and never run, so it needs no GPU and covers 16-bit shaders too.
-const gpus = {} as Record<"f32" | "f16", Gpu>;
+const gpus = {} as Record<Tier, Gpu>;
 beforeAll(async () => {
   gpus.f32 = await nullGpu("f32");
   gpus.f16 = await nullGpu("f16");
+  gpus.matrix = await nullGpu("matrix");
 });
 afterAll(() => {
   for (const gpu of Object.values(gpus)) gpu.dispose();
@@ -91,14 +92,50 @@ function allPlans(profile: Profile): Plan[] {
   ];
 }
 
-const PRECISIONS = ["f32", "f16"] as const;
+const PRECISIONS = ["f32", "f16", "matrix"] as const;
 const HOSTS = ["software", "hardware"] as const;
+
+/**
+ * Where subgroups may have up to 128 lanes, as this backend claims, Dawn wants workgroups with matrix units to be a multiple of
+ * that. Those of fewer are compiled as modules below.
+ */
+const takenByNull = ({ variant }: Plan): boolean =>
+  !variant.matrix || variant.kernel !== "attention_matrix" || variant.constants.SUBGROUPS! % 4 === 0;
+
+/** What the compiler has against a variant, its pipeline's limits aside. */
+async function errorsOf({ device, profile }: Gpu, variant: Variant): Promise<string[]> {
+  const module = device.createShaderModule({ code: `${prologue(variant, profile)}\n${kernelSource(variant.kernel)}` });
+  return (await module.getCompilationInfo()).messages.filter(({ type }) => type === "error").map(({ message }) => message);
+}
+
+const roomy = (profile: Profile): Profile => ({
+  ...profile,
+  software: false,
+  limits: { ...profile.limits, maxComputeWorkgroupStorageSize: 65_536, maxComputeInvocationsPerWorkgroup: 1024 },
+});
+
+it("every candidate of every op for matrix units is valid WGSL, with units and with their stand-in", async () => {
+  for (const matrix of ["units", "stand-in"] as const) {
+    const gpu = { ...gpus.matrix, device: gpus.matrix.device, profile: { ...roomy(gpus.matrix.profile), matrix } } as Gpu;
+    const candidates = [
+      ...linearCases.flatMap((one) =>
+        (["f32", "elem"] as const).flatMap((result) => linearCandidates({ ...one, result }, gpu.profile)),
+      ),
+      ...attentionCases.filter(({ headSize }) => headSize <= 192).flatMap((one) => attentionCandidates(one, gpu.profile)),
+    ].filter(({ plan }) => plan.variant.matrix);
+    const variants = new Map(candidates.map(({ plan: { variant } }) => [variantLabel(variant, gpu.profile), variant]));
+    expect(variants.size).toBeGreaterThan(20);
+    const kernels = new Set([...variants.values()].map(({ kernel }) => kernel));
+    expect([...kernels].sort()).toEqual(["attention_matrix", "linear_matrix"]);
+    for (const [label, variant] of variants) expect(await errorsOf(gpu, variant), label).toEqual([]);
+  }
+});
 
 describe.each(PRECISIONS)("in %s", (precision) => {
   it.each(HOSTS)("every variant for %s makes a pipeline", async (host) => {
     const gpu = gpus[precision];
-    expect(gpu.profile.elementBytes).toBe(precision === "f16" ? 2 : 4);
-    const plans = allPlans({ ...gpu.profile, software: host === "software" });
+    expect(gpu.profile.elementBytes).toBe(precision === "f32" ? 4 : 2);
+    const plans = allPlans({ ...gpu.profile, software: host === "software" }).filter(takenByNull);
     const pipelines = await Promise.all(plans.map(({ variant }) => gpu.pipelines.get(variant)));
     const labels = new Set(pipelines.map(({ label }) => label));
     expect(labels.size).toBeGreaterThan(10);
@@ -106,14 +143,11 @@ describe.each(PRECISIONS)("in %s", (precision) => {
   });
 
   it("attention with more resident keys than this device has room for is valid WGSL", async () => {
-    const { device, profile } = gpus[precision];
-    const roomy = { ...profile, software: false, limits: { ...profile.limits, maxComputeWorkgroupStorageSize: 65_536 } };
-    const { variant } = planAttention({ sequences: 3, tokens: 197, heads: 3, headSize: 64 }, roomy);
+    const gpu = gpus[precision];
+    const profile = { ...roomy(gpu.profile), matrix: undefined };
+    const { variant } = planAttention({ sequences: 3, tokens: 197, heads: 3, headSize: 64 }, profile);
     expect(variant.overrides.KEYS).toBeGreaterThanOrEqual(197);
-    const module = device.createShaderModule({
-      code: `${prologue(variant, profile.elementBytes)}\n${kernelSource(variant.kernel)}`,
-    });
-    expect((await module.getCompilationInfo()).messages.filter(({ type }) => type === "error")).toEqual([]);
+    expect(await errorsOf(gpu, variant)).toEqual([]);
   });
 });
 
@@ -121,19 +155,28 @@ it("variants of one label are one pipeline: same prologue, settings and bindings
   const seen = new Map<string, string>();
   for (const host of HOSTS) {
     for (const { variant } of allPlans({ ...gpus.f16.profile, software: host === "software" })) {
-      const label = variantLabel(variant, 2);
-      const essence = JSON.stringify([prologue(variant, 2), variant.entryPoint, variant.overrides, variant.bindings]);
+      const label = variantLabel(variant, gpus.f16.profile);
+      const essence = JSON.stringify([
+        prologue(variant, gpus.f16.profile),
+        variant.entryPoint,
+        variant.overrides,
+        variant.bindings,
+      ]);
       expect(seen.get(label) ?? essence).toBe(essence);
       seen.set(label, essence);
     }
   }
 });
 
+/** The plans of every tier on either kind of host. */
+const everyPlan = () =>
+  PRECISIONS.flatMap((precision) =>
+    HOSTS.flatMap((host) => allPlans({ ...gpus[precision].profile, software: host === "software" })),
+  );
+
 describe("kernels", () => {
   it("are all reached by some plan", () => {
-    const reached = HOSTS.flatMap((host) =>
-      allPlans({ ...gpus.f32.profile, software: host === "software" }).map(({ variant }) => variant.kernel),
-    );
+    const reached = everyPlan().map(({ variant }) => variant.kernel);
     expect([...new Set(reached)].sort()).toEqual([...kernelNames].sort());
   });
 
@@ -144,7 +187,7 @@ describe("kernels", () => {
   });
 
   it.each(kernelNames)("%s has no entry point that nothing plans", (name) => {
-    const planned = HOSTS.flatMap((host) => allPlans({ ...gpus.f32.profile, software: host === "software" }))
+    const planned = everyPlan()
       .filter(({ variant }) => variant.kernel === name)
       .map(({ variant }) => variant.entryPoint);
     const declared = [...kernelText(name).matchAll(/@compute[^\n]*\nfn (\w+)/g)].map(([, entry]) => entry!);

@@ -1,17 +1,17 @@
 import { describe, expect, it } from "vitest";
 import type { Profile } from "../../src/gpu/profile.js";
-import { planAttention } from "../../src/ops/attention.js";
+import { attentionCandidates, planAttention } from "../../src/ops/attention.js";
 import { assertClose } from "../support/compare.js";
-import { gpuOfThisFile, hardwareProfile } from "../support/gpu.js";
-import { asFloats, runOp } from "../support/run-op.js";
+import { gpuOfThisFile, hardwareProfile, inTier } from "../support/gpu.js";
+import { runOp } from "../support/run-op.js";
 import { type AttentionCase, attentionCases, tested } from "./cases.js";
 import { setUpAttention } from "./setups.js";
 
 const gpu = gpuOfThisFile();
 
-async function check(family: string, one: AttentionCase, profile: Profile) {
-  const op = setUpAttention(one, profile);
-  const result = asFloats(await runOp(gpu(), op));
+async function check(family: string, one: AttentionCase, profile: Profile, on = gpu(), choice?: string) {
+  const op = setUpAttention(one, profile, choice);
+  const result = op.numbers(await runOp(on, op));
   assertClose(result, op.reference(), `${family} attention, ${one.name}`, op);
 }
 
@@ -24,6 +24,42 @@ describe("attention in registers, for software", () => {
 describe("attention in workgroup memory, for hardware", () => {
   it.each(tested(attentionCases))("%s", async (_, one) => {
     await check("workgroup", one, hardwareProfile(gpu().profile));
+  });
+});
+
+describe("attention in halves", () => {
+  it.each(tested(attentionCases))("%s", async (_, one) => {
+    const half = inTier(gpu(), "f16");
+    await check("quad, halves", one, half.profile, half);
+  });
+
+  it.each(tested(attentionCases).filter(([, { headSize }]) => headSize === 64))("in workgroup memory: %s", async (_, one) => {
+    const half = inTier(gpu(), "f16");
+    await check("workgroup, halves", one, hardwareProfile(half.profile), half);
+  });
+});
+
+describe("attention on matrix units", () => {
+  it.each(tested(attentionCases))("%s", async (_, one) => {
+    const matrix = inTier(gpu(), "matrix");
+    await check("matrix", one, matrix.profile, matrix);
+  });
+
+  it.each([1, 2, 3, 4])("with %i subgroups a workgroup", async (subgroups) => {
+    const matrix = inTier(gpu(), "matrix");
+    const one: AttentionCase = { name: "subgroups", sequences: 2, tokens: 37, heads: 2, headSize: 48, kind: "cross" };
+    const choice = `matrix ${subgroups}`;
+    expect(attentionCandidates(one, matrix.profile).map(({ name }) => name)).toContain(choice);
+    await check("matrix", one, matrix.profile, matrix, choice);
+  });
+
+  it("is what heads of 16, 32, 48 and 64 take, where all scores fit", () => {
+    const { profile } = inTier(gpu(), "matrix");
+    const kernel = (tokens: number, headSize: number) =>
+      planAttention({ sequences: 1, tokens, heads: 1, headSize }, profile).variant.kernel;
+    expect([16, 32, 48, 64].map((size) => kernel(197, size))).toEqual(Array(4).fill("attention_matrix"));
+    expect([20, 80].map((size) => kernel(197, size))).toEqual(Array(2).fill("attention_quad"));
+    expect(kernel(2000, 64)).toBe("attention_quad");
   });
 });
 

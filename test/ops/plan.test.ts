@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Plan, spread } from "../../src/gpu/dispatch.js";
 import type { Profile } from "../../src/gpu/profile.js";
-import { attentionFlops, attentionParameters, planAttention } from "../../src/ops/attention.js";
+import { attentionCandidates, attentionFlops, attentionParameters, planAttention } from "../../src/ops/attention.js";
 import {
   convolutionParameters,
   imageBytes,
@@ -15,8 +15,8 @@ import {
   quantizeParameters,
 } from "../../src/ops/images.js";
 import { layerNormParameters, planLayerNorm } from "../../src/ops/layer-norm.js";
-import { linearFlops, linearParameters, planLinear } from "../../src/ops/linear.js";
-import { declaredWorkgroupBytes, kernelText, parameterWords } from "../support/wgsl.js";
+import { linearCandidates, linearFlops, linearParameters, planLinear } from "../../src/ops/linear.js";
+import { declaredWorkgroupBytes, parameterWords, wholeText } from "../support/wgsl.js";
 
 /** Limits from WebGPU's smallest (a caller's device may have just those) to those of large GPUs. */
 const profiles: fc.Arbitrary<Profile> = fc
@@ -24,13 +24,15 @@ const profiles: fc.Arbitrary<Profile> = fc
     software: fc.boolean(),
     subgroups: fc.boolean(),
     elementBytes: fc.constantFrom<2 | 4>(2, 4),
+    units: fc.boolean(),
     storage: fc.constantFrom(16_384, 32_768, 49_152, 65_536, 232_448),
     invocations: fc.constantFrom(256, 512, 1024),
     side: fc.constantFrom(65_535, 2 ** 31 - 1),
   })
-  .map(({ storage, invocations, side, ...rest }) => ({
+  .map(({ storage, invocations, side, units, ...rest }) => ({
     ...rest,
-    tier: rest.elementBytes === 2 ? "f16" : "f32",
+    tier: rest.elementBytes === 4 ? "f32" : units ? "matrix" : "f16",
+    matrix: rest.elementBytes === 2 && units ? "units" : undefined,
     timestamps: false,
     features: [],
     notes: [],
@@ -73,7 +75,9 @@ const imageShapes = fc.record({
 });
 
 /** Width and height of a workgroup, by kernel. */
-function workgroupSize({ variant: { kernel, overrides } }: Plan): [number, number] {
+function workgroupSize({ variant: { kernel, constants, overrides } }: Plan): [number, number] {
+  if (kernel === "linear_matrix") return [32 * constants.SUB_M! * constants.SUB_N!, 1];
+  if (kernel === "attention_matrix") return [32 * constants.SUBGROUPS!, 1];
   if (kernel === "linear") return [overrides.WIDTH!, overrides.HEIGHT!];
   if (kernel === "layer_norm") return [overrides.LANES!, overrides.ROWS!];
   if (kernel === "linear_quad" || kernel === "attention") return [overrides.WIDTH!, 1];
@@ -89,7 +93,7 @@ function expectToFit(plan: Plan, profile: Profile): void {
   expect(width * height).toBeLessThanOrEqual(limits.maxComputeInvocationsPerWorkgroup);
   expect(plan.workgroupBytes).toBeLessThanOrEqual(limits.maxComputeWorkgroupStorageSize);
   const settings = { ...plan.variant.constants, ...plan.variant.overrides };
-  expect(plan.workgroupBytes).toBe(declaredWorkgroupBytes(kernelText(plan.variant.kernel), settings, profile.elementBytes));
+  expect(plan.workgroupBytes).toBe(declaredWorkgroupBytes(wholeText(plan.variant), settings, profile.elementBytes));
   if (plan.variant.subgroups) expect(profile.subgroups).toBe(true);
   for (const count of plan.workgroups) expect(Number.isInteger(count) && count >= 1).toBe(true);
 }
@@ -123,14 +127,25 @@ describe("grids", () => {
   it("linear: every row and column once", () => {
     fc.assert(
       fc.property(linearShapes, profiles, (shape, profile) => {
-        const plan = planLinear(shape, profile);
-        expectToFit(plan, profile);
-        const { kernel, constants, overrides } = plan.variant;
-        const [columns, rows] =
-          kernel === "linear_quad" ? [8 * overrides.WIDTH!, 16] : [4 * overrides.WIDTH!, overrides.HEIGHT! * constants.ROWS!];
-        expectToCover(shape.cols, columns, plan.workgroups[0]);
-        expectToCover(shape.rows, rows, plan.workgroups[1]);
-        expect(plan.workgroups[2]).toBe(1);
+        const candidates = linearCandidates(shape, profile);
+        expect(planLinear(shape, profile)).toEqual(candidates[0]!.plan);
+        expect(planLinear(shape, profile, "of another version")).toEqual(candidates[0]!.plan);
+        expect(new Set(candidates.map(({ name }) => name)).size).toBe(candidates.length);
+        for (const { plan, name } of candidates) {
+          expect(planLinear(shape, profile, name)).toEqual(plan);
+          expectToFit(plan, profile);
+          const { kernel, constants: c, overrides } = plan.variant;
+          const [columns, rows] =
+            kernel === "linear_matrix"
+              ? [16 * c.FN! * c.SUB_N!, 16 * c.FM! * c.SUB_M!]
+              : kernel === "linear_quad"
+                ? [8 * overrides.WIDTH!, 16]
+                : [4 * overrides.WIDTH!, overrides.HEIGHT! * c.ROWS!];
+          expectToCover(shape.cols, columns!, plan.workgroups[0]);
+          expectToCover(shape.rows, rows!, plan.workgroups[1]);
+          expect(plan.workgroups[2]).toBe(1);
+          if (kernel === "linear_matrix") expect(shape.depth % c.DEPTH!).toBe(0);
+        }
       }),
     );
   });
@@ -155,14 +170,29 @@ describe("grids", () => {
     shape: { sequences: number; tokens: number; heads: number; headSize: number },
     profile: Profile,
   ): void {
-    const plan = planAttention(shape, profile);
+    const candidates = attentionCandidates(shape, profile);
+    expect(planAttention(shape, profile)).toEqual(candidates[0]!.plan);
+    for (const { plan } of candidates) expectAttentionPlanToCover(plan, shape, profile);
+  }
+
+  function expectAttentionPlanToCover(
+    plan: Plan,
+    shape: { sequences: number; tokens: number; heads: number; headSize: number },
+    profile: Profile,
+  ): void {
     expectToFit(plan, profile);
     const { kernel, constants, overrides } = plan.variant;
-    const [queries, columns4] = kernel === "attention_quad" ? [8, 16] : [16, overrides.COLS4!];
+    const [queries, columns4] =
+      kernel === "attention_quad"
+        ? [8, 16]
+        : kernel === "attention_matrix"
+          ? [16 * constants.SUBGROUPS!, 16]
+          : [16, overrides.COLS4!];
     expect(4 * constants.HEAD4!).toBe(shape.headSize);
     const slices = Math.ceil(shape.headSize / 4 / columns4);
     expectToCover(shape.tokens, queries, plan.workgroups[0] / slices);
     expect(plan.workgroups.slice(1)).toEqual([shape.heads, shape.sequences]);
+    if (kernel === "attention_matrix") expectToCover(shape.tokens, 16, constants.KEY_TILES!);
     if (kernel === "attention") {
       expect(overrides.WIDTH).toBe(4 * columns4); // four blocks of queries
       expect(Number.isInteger(Math.log2(overrides.WIDTH!))).toBe(true);
@@ -187,7 +217,9 @@ describe("grids", () => {
   it("attention keeps all keys of a published sequence resident where 32 KB are to be had", () => {
     fc.assert(
       fc.property(profiles, (profile) => {
-        fc.pre(!(profile.software && profile.subgroups) && profile.limits.maxComputeWorkgroupStorageSize >= 32_768);
+        fc.pre(
+          !(profile.software && profile.subgroups) && !profile.matrix && profile.limits.maxComputeWorkgroupStorageSize >= 32_768,
+        );
         const plan = planAttention({ sequences: 3, tokens: 197, heads: 12, headSize: 64 }, profile);
         expect(plan.variant.overrides.KEYS).toBeGreaterThanOrEqual(197);
       }),
@@ -241,11 +273,25 @@ describe("plans", () => {
   it("use registers and quads on software adapters with subgroups, and workgroup memory elsewhere", () => {
     fc.assert(
       fc.property(linearShapes, attentionShapes(128), profiles, (linear, attention, profile) => {
+        fc.pre(!profile.matrix);
         const quads = profile.software && profile.subgroups;
         expect(planLinear(linear, profile).variant.kernel).toBe(quads ? "linear_quad" : "linear");
         expect(planAttention(attention, profile).variant.kernel).toBe(quads ? "attention_quad" : "attention");
       }),
     );
+  });
+
+  it("use matrix units where there are some and the shape suits, and small tiles where large ones would leave cores idle", () => {
+    const units = { ...fc.sample(profiles, 1)[0]!, elementBytes: 2, tier: "matrix", matrix: "units", software: false } as Profile;
+    const gpuLimits = { ...units.limits, maxComputeWorkgroupStorageSize: 49_152, maxComputeInvocationsPerWorkgroup: 1024 };
+    const profile = { ...units, limits: gpuLimits };
+    const of = (rows: number, depth: number, cols: number, aligned8 = true) =>
+      planLinear({ rows, depth, cols, epilogue: "none", result: "elem", aligned8 }, profile).variant;
+    expect(of(37_824, 768, 3072).constants).toMatchObject({ SUB_M: 2, SUB_N: 2, FM: 4, FN: 4 });
+    expect(of(197, 192, 576).constants).toMatchObject({ FM: 2, FN: 2 });
+    expect(of(37_824, 768, 3072, false).kernel).toBe("linear");
+    expect(of(37_824, 40, 3072).kernel).toBe("linear");
+    expect(of(37_824, 768, 3076).kernel).toBe("linear");
   });
 
   const [profile] = fc.sample(profiles, { numRuns: 1, seed: 1 }) as [Profile];
@@ -294,6 +340,8 @@ describe("parameter blocks fill the structure that their kernel reads", () => {
     ["convolution", convolutionParameters({ ...image, kernelSize: 5 })],
     ["quantize", quantizeParameters({ ...image, format: "bytes" }, statistics)],
   ])("%s", (kernel, words) => {
-    expect(words.length).toBe(parameterWords(kernelText(kernel)));
+    expect(words.length).toBe(
+      parameterWords(wholeText({ kernel, parts: kernel.startsWith("linear") ? ["linear_epilogue"] : [] })),
+    );
   });
 });

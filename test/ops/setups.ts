@@ -1,5 +1,6 @@
 import type { Profile } from "../../src/gpu/profile.js";
-import { attentionParameters, planAttention } from "../../src/ops/attention.js";
+import { float16BitsToFloat32, float32ToFloat16Bits } from "../../src/hub/half.js";
+import { isAligned8 as attentionIsAligned8, attentionParameters, planAttention } from "../../src/ops/attention.js";
 import {
   convolutionParameters,
   patchifyParameters,
@@ -11,9 +12,10 @@ import {
   quantizeParameters,
 } from "../../src/ops/images.js";
 import { layerNormParameters, planLayerNorm } from "../../src/ops/layer-norm.js";
-import { linearParameters, planLinear } from "../../src/ops/linear.js";
+import { isAligned8, linearParameters, planLinear } from "../../src/ops/linear.js";
+import { F32_BOUND } from "../support/compare.js";
 import { Random } from "../support/random.js";
-import { type Op, type Region, sentinels, surrounded } from "../support/run-op.js";
+import { asFloats, type Op, type Region, sentinels, surrounded } from "../support/run-op.js";
 import {
   type AttentionCase,
   type ConvolutionCase,
@@ -34,14 +36,55 @@ export interface Setup extends Op {
   place: (at: number) => string;
 }
 
+/** Of an op whose result is in the elements of its tier. */
+export interface ElementSetup extends Setup {
+  /** The region's words as numbers. */
+  numbers(words: Uint32Array): Float32Array;
+}
+
+/** Half the distance between 1 and the next half: the relative error of one rounding to 16 bits. */
+const HALF_UNIT = 2 ** -11;
+
+/** A region's words as the numbers that they hold: halves where the result is one of a 16-bit tier's elements. */
+const numbersOf = (profile: Profile, result: "f32" | "elem") => (words: Uint32Array) =>
+  result === "elem" && profile.elementBytes === 2
+    ? float16BitsToFloat32(new Uint16Array(words.buffer, words.byteOffset, 2 * words.length))
+    : asFloats(words);
+
+const memo = <T>(make: () => T): (() => T) => {
+  let made: T | undefined;
+  return () => (made ??= make());
+};
+
 const ceil4 = (value: number) => Math.ceil(value / 4) * 4;
 
 /** Half the distance between 1 and the next f32: the relative error of one rounding. */
 const UNIT = 2 ** -24;
 
+/** What rounding a result to 16 bits costs it, above what f32 may be off by anyway; below 2^-14 halves lose their last bits. */
+function roundedSlack(reference: Float64Array): (at: number) => number {
+  const f32 = F32_BOUND * reference.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  return (at) => HALF_UNIT * Math.max(Math.abs(reference[at]!), 2 ** -14) + f32;
+}
+
 const rowAndColumn = (cols: number) => (at: number) => `row ${Math.floor(at / cols)}, column ${at % cols}`;
 
-export function setUpLinear(one: LinearCase, profile: Profile): Setup {
+/** Numbers as the tier keeps them: rounded to halves, and packed two to a word, where it is a 16-bit one. */
+function element(profile: Profile, values: Float32Array): Float32Array {
+  return profile.elementBytes === 2 ? float16BitsToFloat32(float32ToFloat16Bits(values)) : values;
+}
+
+function packed(profile: Profile, values: Float32Array): Float32Array | Uint32Array {
+  return profile.elementBytes === 2 ? new Uint32Array(float32ToFloat16Bits(values).buffer) : values;
+}
+
+/** A region of elements in words: half as many where two lie in one. */
+function inWords(profile: Profile, result: "f32" | "elem", { offset, stride, rows, cols }: Region): Region {
+  const each = result === "elem" && profile.elementBytes === 2 ? 2 : 1;
+  return { offset: offset / each, stride: stride / each, rows, cols: cols / each };
+}
+
+export function setUpLinear(one: LinearCase, profile: Profile, result: "f32" | "elem" = "f32", choice?: string): ElementSetup {
   const {
     rows,
     depth,
@@ -55,12 +98,15 @@ export function setUpLinear(one: LinearCase, profile: Profile): Setup {
     data = "normal",
   } = one;
   const random = new Random(one.name);
-  let input = random.normals(rows * depth, 1, data === "large" ? 1000 : 0);
-  let weight = random.normals(depth * cols, 1 / Math.sqrt(depth));
+  let input = element(profile, random.normals(rows * depth, 1, data === "large" ? 1000 : 0));
+  let weight = element(profile, random.normals(depth * cols, 1 / Math.sqrt(depth)));
   let bias = random.normals(cols);
   if (data === "equal") input = input.map((_, at) => input[at % depth]!);
   if (data === "gelu") {
-    input = input.map((_, at) => (at % depth === 0 ? (20 * Math.floor(at / depth)) / rows - 10 : 0));
+    input = element(
+      profile,
+      input.map((_, at) => (at % depth === 0 ? (20 * Math.floor(at / depth)) / rows - 10 : 0)),
+    );
     weight = weight.map((_, at) => (at < cols ? 1 : 0));
     bias = bias.map((_, col) => (20 * col) / (rows * cols));
   }
@@ -71,7 +117,7 @@ export function setUpLinear(one: LinearCase, profile: Profile): Setup {
   const weightStride = weightColumn + cols + weightGap;
   const region = { offset: outputOffset, stride: cols + outputGap, rows, cols };
   const residualRegion = { ...region, offset: one.residualOffset ?? outputOffset };
-  const before = sentinels(region, residualRegion);
+  const before = sentinels(inWords(profile, result, region), residualRegion);
   if (epilogue === "residual") {
     const words = new Uint32Array(residual.buffer);
     for (let at = 0; at < words.length; at++) {
@@ -79,29 +125,34 @@ export function setUpLinear(one: LinearCase, profile: Profile): Setup {
     }
   }
   const biases = surrounded(bias, { offset: weightColumn, stride: cols + weightGap, rows: 1, cols });
-  const shape = { rows, depth, cols, epilogue, result: "f32" as const };
+  const placement = {
+    inputOffset: inputRegion.offset,
+    inputStride: inputRegion.stride,
+    weightColumn,
+    weightStride,
+    outputOffset,
+    outputStride: region.stride,
+    ...(one.residualOffset !== undefined ? { residualOffset: one.residualOffset } : {}),
+    period,
+  };
+  const shape = { rows, depth, cols, epilogue, result, aligned8: isAligned8(placement) };
+  const reference = memo(() =>
+    oracle.linear({ rows, depth, cols, epilogue, period }, input, weight, bias, epilogue === "table" ? table : residual),
+  );
   return {
-    plan: planLinear(shape, profile),
-    parameters: linearParameters(shape, {
-      inputOffset: inputRegion.offset,
-      inputStride: inputRegion.stride,
-      weightColumn,
-      weightStride,
-      outputOffset,
-      outputStride: region.stride,
-      ...(one.residualOffset !== undefined ? { residualOffset: one.residualOffset } : {}),
-      period,
-    }),
+    plan: planLinear(shape, profile, choice),
+    parameters: linearParameters(shape, placement),
     inputs: [
-      surrounded(input, inputRegion),
-      surrounded(weight, { offset: weightColumn, stride: weightStride, rows: depth, cols }),
+      packed(profile, surrounded(input, inputRegion)),
+      packed(profile, surrounded(weight, { offset: weightColumn, stride: weightStride, rows: depth, cols })),
       biases,
       epilogue === "table" ? table : biases,
     ],
     before,
-    region,
-    reference: () =>
-      oracle.linear({ rows, depth, cols, epilogue, period }, input, weight, bias, epilogue === "table" ? table : residual),
+    region: inWords(profile, result, region),
+    reference,
+    ...(result === "elem" && profile.elementBytes === 2 ? { slack: roundedSlack(reference()) } : {}),
+    numbers: numbersOf(profile, result),
     place: rowAndColumn(cols),
   };
 }
@@ -181,7 +232,7 @@ function layerNormSlack(
   };
 }
 
-export function setUpAttention(one: AttentionCase, profile: Profile): Setup {
+export function setUpAttention(one: AttentionCase, profile: Profile, choice?: string): ElementSetup {
   const { sequences, tokens, heads, headSize, kind, data = "normal", gap = 0 } = one;
   const random = new Random(one.name);
   const width = heads * headSize;
@@ -237,29 +288,42 @@ export function setUpAttention(one: AttentionCase, profile: Profile): Setup {
     const stride = 2 * gap + parts * width;
     return { offset: skipped * stride + gap, stride, rows, cols: parts * width };
   };
+  // After everything that sets them, so that the reference starts from what the device is given.
+  for (const operand of [query, key, value]) operand.set(element(profile, operand));
   const [queries, context] =
     kind === "self"
       ? (() => {
-          const all = surrounded(beside(query, key, value), place(3, first.query));
+          const all = packed(profile, surrounded(beside(query, key, value), place(3, first.query)));
           return [all, all] as const;
         })()
-      : [surrounded(query, place(1, first.query)), surrounded(beside(key, value), place(2, first.context))];
-  const shape = { sequences, tokens, heads, headSize };
+      : [
+          packed(profile, surrounded(query, place(1, first.query))),
+          packed(profile, surrounded(beside(key, value), place(2, first.context))),
+        ];
   const region = { offset: 0, stride: width, rows, cols: width };
   const before = kind === "self" ? width : 0;
+  const placement = {
+    queryColumn: gap,
+    queryStride: place(kind === "self" ? 3 : 1, 0).stride,
+    keyColumn: gap + before,
+    valueColumn: gap + before + width,
+    contextStride: place(kind === "self" ? 3 : 2, 0).stride,
+    outputStride: width,
+  };
+  const shape = { sequences, tokens, heads, headSize, aligned8: attentionIsAligned8(placement) };
+  const plan = planAttention(shape, profile, choice);
+  // The result is rounded, and on matrix units the weights before it: each moves a mean of values by at most this.
+  const roundings = profile.elementBytes === 4 ? 0 : plan.variant.matrix ? 2 : 1;
+  const largest = value.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  const words = inWords(profile, "elem", region);
   return {
-    plan: planAttention(shape, profile),
-    parameters: attentionParameters(shape, {
-      queryColumn: gap,
-      queryStride: place(kind === "self" ? 3 : 1, 0).stride,
-      keyColumn: gap + before,
-      valueColumn: gap + before + width,
-      contextStride: place(kind === "self" ? 3 : 2, 0).stride,
-      outputStride: width,
-    }),
+    plan,
+    parameters: attentionParameters(shape, placement),
     inputs: [queries, context, index],
-    before: sentinels(region),
-    region,
+    before: sentinels(words),
+    region: words,
+    ...(roundings > 0 ? { slack: () => roundings * HALF_UNIT * largest } : {}),
+    numbers: numbersOf(profile, "elem"),
     reference() {
       const output = new Float64Array(rows * width);
       for (let s = 0; s < sequences; s++) {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach } from "vitest";
 import { StylizingError } from "../../src/errors.js";
 import { createInstance } from "../../src/gpu/dawn.js";
 import { type AdapterChoice, Gpu, openGpu } from "../../src/gpu/gpu.js";
-import { LIMITS, makeProfile, type Precision, type Profile } from "../../src/gpu/profile.js";
+import { LIMITS, MATRIX_SHAPE, makeProfile, type Precision, type Profile, type Tier } from "../../src/gpu/profile.js";
 
 /**
  * One device for a test file, opened before its tests and disposed of after them. Tests are skipped, with the reason
@@ -36,6 +36,10 @@ export const FAMILIES: readonly (readonly [name: string, (profile: Profile) => P
   ["hardware", hardwareProfile],
 ];
 
+/** The same device with the kernels of another tier; on a software adapter plain WGSL stands in for matrix units. */
+export const inTier = (gpu: Gpu, tier: Tier): Gpu =>
+  new Gpu(gpu.device, gpu.facts, makeProfile(gpu.facts, tier, { ok: true, reason: "tests" }, true), false);
+
 /** Kept for good: where the instance is garbage-collected before its device, Dawn brings the process down. */
 let nullInstance: Promise<GPU> | undefined;
 
@@ -50,6 +54,8 @@ export async function nullGpu(precision: Precision): Promise<Gpu> {
     device: adapter.info.device,
     description: adapter.info.description,
     isFallbackAdapter: false,
+    subgroupSize: { min: 32, max: 32 },
+    matrixShapes: [MATRIX_SHAPE],
     features: new Set<string>(adapter.features),
     limits: Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]])) as Profile["limits"],
   };

@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
-import { halfVerdict, runTrial, TRIAL_VARIABLE } from "../../src/gpu/half-trial.js";
+import { matrixVerdict, runTrial, TRIAL_VARIABLE } from "../../src/gpu/matrix-trial.js";
 import { someFacts } from "../support/facts.js";
 
 const folder = mkdtempSync(join(tmpdir(), "stylizing-trial-"));
@@ -64,8 +64,8 @@ describe("the verdict", () => {
     ] as const) {
       const trial = program(body);
       const file = verdictFile();
-      const first = await halfVerdict(someFacts(), "auto", { program: trial.path, file });
-      const second = await halfVerdict(someFacts(), "auto", { program: trial.path, file });
+      const first = await matrixVerdict(someFacts(), "auto", { program: trial.path, file });
+      const second = await matrixVerdict(someFacts(), "auto", { program: trial.path, file });
       expect(first.ok).toBe(ok);
       expect(second).toEqual(first);
       expect(trial.starts()).toBe(1);
@@ -82,7 +82,7 @@ describe("the verdict", () => {
       { architecture: "hopper" },
       { vendor: "amd" },
     ]) {
-      await halfVerdict(someFacts(changes), "auto", { program: trial.path, file });
+      await matrixVerdict(someFacts(changes), "auto", { program: trial.path, file });
     }
     expect(trial.starts()).toBe(5);
     expect(Object.keys(stored(file))).toHaveLength(5);
@@ -92,7 +92,7 @@ describe("the verdict", () => {
     const trial = program("");
     const file = join(folder, `damaged${count++}.json`);
     writeFileSync(file, text);
-    expect(await halfVerdict(someFacts(), "auto", { program: trial.path, file })).toMatchObject({ ok: true });
+    expect(await matrixVerdict(someFacts(), "auto", { program: trial.path, file })).toMatchObject({ ok: true });
     expect(trial.starts()).toBe(1);
     expect(Object.values(stored(file)).some((verdict) => verdict.ok === true)).toBe(true);
   });
@@ -100,7 +100,7 @@ describe("the verdict", () => {
   it("is still given where it cannot be written down", async () => {
     const blocked = join(folder, `blocked${count++}`);
     writeFileSync(blocked, "a file, not a folder");
-    const verdict = await halfVerdict(someFacts(), "auto", { program: program("").path, file: join(blocked, "verdicts.json") });
+    const verdict = await matrixVerdict(someFacts(), "auto", { program: program("").path, file: join(blocked, "verdicts.json") });
     expect(verdict.ok).toBe(true);
   });
 
@@ -109,7 +109,7 @@ describe("the verdict", () => {
     const trial = program("");
     const devices = ["a", "b", "c", "d"];
     const verdicts = await Promise.all(
-      devices.map((device) => halfVerdict(someFacts({ device }), "auto", { program: trial.path, file })),
+      devices.map((device) => matrixVerdict(someFacts({ device }), "auto", { program: trial.path, file })),
     );
     expect(verdicts.every(({ ok }) => ok)).toBe(true);
     expect(Object.keys(stored(file))).toHaveLength(devices.length);
@@ -118,7 +118,7 @@ describe("the verdict", () => {
 
   it("of a program that is missing is no verdict on the driver, and not remembered", async () => {
     const file = verdictFile();
-    const verdict = await halfVerdict(someFacts(), "auto", { program: join(folder, "missing.mjs"), file });
+    const verdict = await matrixVerdict(someFacts(), "auto", { program: join(folder, "missing.mjs"), file });
     expect(verdict.ok).toBe(false);
     expect(existsSync(file) ? Object.keys(stored(file)) : []).toEqual([]);
   });
@@ -126,7 +126,7 @@ describe("the verdict", () => {
   it("is not waited for inside the trial itself", async () => {
     process.env[TRIAL_VARIABLE] = "1";
     const trial = program("process.exit(1);");
-    expect(await halfVerdict(someFacts(), "auto", { program: trial.path, file: verdictFile() })).toMatchObject({ ok: true });
+    expect(await matrixVerdict(someFacts(), "auto", { program: trial.path, file: verdictFile() })).toMatchObject({ ok: true });
     expect(trial.starts()).toBe(0);
   });
 });

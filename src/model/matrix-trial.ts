@@ -1,6 +1,6 @@
 /**
- * The trial of 16-bit arithmetic, as a program of its own (see gpu/half-trial.ts): a small model painted in f16 must agree with
- * the same one in f32. Exit 0 is a pass; a driver that cannot do it may well end this process first.
+ * The trial of the matrix tier, as a program of its own (see gpu/matrix-trial.ts): a small model painted on matrix units must
+ * agree with the same one in f32. Exit 0 is a pass; a driver that cannot do it may well end this process first.
  */
 import { messageOf } from "../errors.js";
 import type { AdapterChoice } from "../gpu/gpu.js";
@@ -17,16 +17,16 @@ const content = hashedUniform("content", count, 1);
 const style = hashedUniform("style", count, 1);
 const adapter = (process.argv[2] ?? "auto") as AdapterChoice;
 
-async function paint(precision: "f16" | "f32"): Promise<Float32Array> {
+async function paint(precision: "matrix" | "f32"): Promise<Float32Array> {
   await using model = await StylizingViT.load("hashed:1", { config, adapter, precision });
   return model.forward(content, style);
 }
 
 try {
-  const [half, full] = [await paint("f16"), await paint("f32")];
+  const [half, full] = [await paint("matrix"), await paint("f32")];
   const largest = Math.max(...full.map(Math.abs));
   const error = Math.max(...half.map((value, index) => Math.abs(value - full[index]!))) / largest;
-  if (!(error <= BOUND)) throw new Error(`results in f16 are off by ${error.toExponential(1)} of the largest value`);
+  if (!(error <= BOUND)) throw new Error(`results on matrix units are off by ${error.toExponential(1)} of the largest value`);
 } catch (error) {
   // The last line is the reason that the parent remembers.
   process.stderr.write(`${messageOf(error)}\n`);

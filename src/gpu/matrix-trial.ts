@@ -7,8 +7,8 @@ import { bindingVersion } from "./dawn.js";
 import type { AdapterFacts } from "./profile.js";
 
 /**
- * Some drivers abort the process, with no error to catch, when a shader uses 16-bit floats. So the first time that a
- * driver is met a child process tries it on a product with a known result, and the verdict is remembered.
+ * Some drivers abort the process, with no error to catch, when a shader uses 16-bit floats or matrix units. So the first time
+ * that a driver is met a child process paints with them and compares, and the verdict is remembered.
  */
 
 export interface Verdict {
@@ -19,7 +19,7 @@ export interface Verdict {
 const TRIAL_SECONDS = 60;
 
 /** Set in the child, where the trial itself must not wait for its own verdict. */
-export const TRIAL_VARIABLE = "STYLIZING_VIT_HALF_TRIAL";
+export const TRIAL_VARIABLE = "STYLIZING_VIT_MATRIX_TRIAL";
 
 function key(facts: AdapterFacts): string {
   return [bindingVersion(), facts.vendor, facts.architecture, facts.device, facts.description].join("|");
@@ -53,17 +53,17 @@ export function runTrial(program: string, adapter: string, seconds = TRIAL_SECON
   });
 }
 
-/** Whether 16-bit arithmetic works on this driver: from memory, else by a trial in a child process. */
-export async function halfVerdict(
+/** Whether the matrix tier works on this driver: from memory, else by a trial in a child process. */
+export async function matrixVerdict(
   facts: AdapterFacts,
   adapter: string,
   options: { program?: string; file?: string } = {},
 ): Promise<Verdict> {
   if (process.env[TRIAL_VARIABLE]) return { ok: true, reason: "this is the trial" };
-  const file = options.file ?? join(cacheFolder(), "half-verdicts.json");
+  const file = options.file ?? join(cacheFolder(), "matrix-verdicts.json");
   const known = remembered(file)[key(facts)];
   if (typeof known?.ok === "boolean") return known;
-  const program = options.program ?? fileURLToPath(new URL("../model/half-trial.js", import.meta.url));
+  const program = options.program ?? fileURLToPath(new URL("../model/matrix-trial.js", import.meta.url));
   // Not a verdict on the driver, so not remembered: sources that were not built have no program.
   if (!existsSync(program)) return { ok: false, reason: `the trial program ${program} is missing` };
   const verdict = await runTrial(program, adapter);
