@@ -59,6 +59,8 @@ function sizes(model: LadderModel, batch: number, software: boolean): { linear: 
 /** Why a step cannot run here; undefined where it can. */
 function obstacle<Size>(step: Step<Size>, size: Size, gpu: Gpu): string | undefined {
   if (step.needs.includes("subgroups") && !gpu.profile.subgroups) return "the adapter has no subgroups";
+  if (step.needs.includes("matrix") && gpu.profile.matrix !== "units")
+    return gpu.profile.notes.find((note) => note.startsWith("no matrix")) ?? "no matrix units";
   return step.refuses(size);
 }
 

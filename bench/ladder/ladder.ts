@@ -24,7 +24,7 @@ export interface AttentionSize {
 
 export const HEAD_SIZE = 64;
 
-/** What an adapter must have for a step: quads, or matrix units that multiply 16 × 16 halves. */
+/** What an adapter must have for a step: quads, or matrix units for 16 × 16 halves, in whose place tests put plain WGSL. */
 export type Need = "subgroups" | "matrix";
 
 export interface Step<Size> {
@@ -42,6 +42,8 @@ export interface Step<Size> {
   bindings: readonly ("read" | "write")[];
   /** Why the step cannot take a size; undefined where it can. */
   refuses(size: Size): string | undefined;
+  /** What goes in front of the file beside the library's matrix functions: `parts/NAME_units.wgsl` or `_stand_in.wgsl`. */
+  part?: string;
   /** A step that is the library's own kernel: its plan, of which the fields above are then not used. */
   library?: (size: Size, profile: Profile) => Plan;
   /** What it taught, in one line; the kernel's first comment ends with it. */
@@ -64,6 +66,16 @@ const LINEAR = {
   bindings: ["read", "read", "read"],
   refuses: multiples(4, 4),
 } as const;
+
+const MATRIX = {
+  ...LINEAR,
+  storage: "halves",
+  needs: ["matrix"],
+  refuses: multiples(16, 8),
+  workgroups: ({ rows, cols }: LinearSize): [number, number, number] => [tiles(cols, 128), tiles(rows, 128), 1],
+} as const;
+
+const linearLibrary = (size: LinearSize, profile: Profile) => planLinear({ ...size, epilogue: "none", result: "elem" }, profile);
 
 export const LINEAR_STEPS: readonly Step<LinearSize>[] = [
   {
@@ -116,8 +128,42 @@ export const LINEAR_STEPS: readonly Step<LinearSize>[] = [
     file: "kernels/linear_quad.wgsl",
     workgroups: () => [0, 0, 0],
     needs: ["subgroups"],
-    library: (size, profile) => planLinear({ ...size, epilogue: "none", result: "elem" }, { ...profile, software: true }),
+    library: (size, profile) => linearLibrary(size, { ...profile, software: true }),
     lesson: "on a CPU: no barriers, a larger block, and neighbours hand round what each of them loaded",
+  },
+  {
+    ...MATRIX,
+    name: "08 matrix units",
+    file: "bench/ladder/linear/08_matrix.wgsl",
+    part: "load_left_stored",
+    workgroups: ({ rows, cols }) => [tiles(cols, 64), tiles(rows, 16), 1],
+    refuses: multiples(16, 16),
+    lesson: "a faster multiplier only moves the wall: one fragment loaded is one fragment used, and loading is the limit",
+  },
+  {
+    ...MATRIX,
+    name: "09 matrix, staged",
+    file: "bench/ladder/linear/09_matrix_staged.wgsl",
+    lesson: "sixteen products for eight fragments: blocks in registers pay for matrix units as they did for numbers",
+  },
+  {
+    ...MATRIX,
+    name: "10 matrix, padded",
+    file: "bench/ladder/linear/10_matrix_padded.wgsl",
+    lesson: "pad staged rows by 16 bytes: the price is a few hundred bytes, the gain all bank conflicts",
+  },
+  {
+    ...MATRIX,
+    name: "11 matrix, prefetch",
+    file: "bench/ladder/linear/11_matrix_prefetch.wgsl",
+    lesson: "loads that set out before the multiplications arrive during them, if registers with names hold them",
+  },
+  {
+    ...MATRIX,
+    name: "12 matrix, the library's",
+    file: "kernels/linear_matrix.wgsl",
+    library: linearLibrary,
+    lesson: "deeper panels, whole rows of fragments on the way out, and a tile that is picked by shape",
   },
 ];
 
@@ -131,8 +177,7 @@ const ATTENTION = {
   refuses: () => undefined,
 } as const;
 
-const library = (software: boolean) => (size: AttentionSize, profile: Profile) =>
-  planAttention({ ...size, headSize: HEAD_SIZE }, { ...profile, software });
+const attentionLibrary = (size: AttentionSize, profile: Profile) => planAttention({ ...size, headSize: HEAD_SIZE }, profile);
 
 export const ATTENTION_STEPS: readonly Step<AttentionSize>[] = [
   {
@@ -165,7 +210,8 @@ export const ATTENTION_STEPS: readonly Step<AttentionSize>[] = [
     ...ATTENTION,
     name: "05 blocks of queries",
     file: "kernels/attention.wgsl",
-    library: library(false),
+    storage: "halves",
+    library: (size, profile) => attentionLibrary(size, { ...profile, software: false }),
     lesson: "a key that meets 16 queries in registers is loaded once for all of them",
   },
   {
@@ -173,7 +219,16 @@ export const ATTENTION_STEPS: readonly Step<AttentionSize>[] = [
     name: "06 quads",
     file: "kernels/attention_quad.wgsl",
     needs: ["subgroups"],
-    library: library(true),
+    library: (size, profile) => attentionLibrary(size, { ...profile, software: true }),
     lesson: "on a CPU: no barriers, no workgroup memory, and neighbours hand round what each of them loaded",
+  },
+  {
+    ...ATTENTION,
+    name: "07 matrix units",
+    file: "kernels/attention_matrix.wgsl",
+    storage: "halves",
+    needs: ["matrix"],
+    library: attentionLibrary,
+    lesson: "both products on matrix units; scores of all keys stay in workgroup memory, for fragments cannot be rescaled by row",
   },
 ];

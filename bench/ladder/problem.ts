@@ -1,7 +1,8 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Plan, u32, type Word } from "../../src/gpu/dispatch.js";
 import type { Gpu } from "../../src/gpu/gpu.js";
-import type { Pipeline } from "../../src/gpu/pipelines.js";
+import { type Pipeline, PipelineCache, prologue, variantLabel } from "../../src/gpu/pipelines.js";
 import type { Profile } from "../../src/gpu/profile.js";
 import { float16BitsToFloat32 } from "../../src/hub/half.js";
 import { type Bound, pipelineOf, runOnce } from "../device-clock.js";
@@ -28,9 +29,16 @@ export interface Problem<Size> {
   dispose(): void;
 }
 
-/** What of a profile a step's storage decides. */
-export const profileOf = (step: Step<never>, profile: Profile): Profile =>
-  step.storage === "halves" ? { ...profile, tier: "f16", elementBytes: 2 } : { ...profile, tier: "f32", elementBytes: 4 };
+/** The profile that a step's kernel is made for. Without matrix units plain WGSL stands in for them: for tests. */
+function profileOf<Size>({ storage, needs }: Step<Size>, profile: Profile): Profile {
+  if (needs.includes("matrix")) return { ...profile, tier: "matrix", elementBytes: 2, matrix: profile.matrix ?? "stand-in" };
+  const { matrix: _, ...rest } = profile;
+  return {
+    ...rest,
+    ...(storage === "halves" ? { tier: "f16", elementBytes: 2 } : { tier: "f32", elementBytes: 4 }),
+    matrix: undefined,
+  };
+}
 
 /** A step's dispatch: its own of the table, or the library's. */
 export function planOf<Size>(step: Step<Size>, size: Size, profile: Profile): Plan {
@@ -43,23 +51,36 @@ export function planOf<Size>(step: Step<Size>, size: Size, profile: Profile): Pl
       result: "elem",
       overrides: step.overrides,
       bindings: [...step.bindings, "write"],
+      ...(step.needs.includes("matrix") ? { matrix: true } : {}),
     },
     workgroups: step.workgroups(size),
     workgroupBytes: 0,
   };
 }
 
-/** Pipelines of the ladder's own files, by device: a CPU adapter takes seconds to compile some. */
+/** What goes in front of a step's file: nothing, or the matrix functions of its profile. */
+function front<Size>(step: Step<Size>, plan: Plan, profile: Profile, root: string): string {
+  if (!plan.variant.matrix) return "";
+  const kind = profile.matrix === "units" ? "units" : "stand_in";
+  const part = step.part ? readFileSync(join(root, "bench", "ladder", "parts", `${step.part}_${kind}.wgsl`), "utf8") : "";
+  return `${prologue(plan.variant, profile)}\n${part}`;
+}
+
+/** Pipelines by device and step: a CPU adapter takes seconds to compile some. */
 const compiled = new WeakMap<Gpu, Map<string, Promise<Pipeline>>>();
 
 /** @throws where the step's shader does not compile. */
 export function pipelineOfStep<Size>(gpu: Gpu, root: string, step: Step<Size>, size: Size): Promise<Pipeline> {
   const plan = planOf(step, size, gpu.profile);
-  if (step.library) return gpu.pipelines.get(plan.variant);
+  const profile = profileOf(step, gpu.profile);
   const known = compiled.get(gpu) ?? new Map<string, Promise<Pipeline>>();
   compiled.set(gpu, known);
-  const key = `${step.file} ${step.entryPoint}`;
-  const pipeline = known.get(key) ?? pipelineOf(gpu, join(root, step.file), plan);
+  const key = `${step.name} ${variantLabel(plan.variant, profile)}`;
+  const pipeline =
+    known.get(key) ??
+    (step.library
+      ? new PipelineCache(gpu.device, profile).get(plan.variant)
+      : pipelineOf(gpu, join(root, step.file), plan, front(step, plan, profile, root)));
   known.set(key, pipeline);
   return pipeline;
 }

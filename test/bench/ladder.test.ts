@@ -15,6 +15,8 @@ const LINEAR_SIZES: LinearSize[] = [
   { rows: 129, depth: 12, cols: 132 },
   { rows: 65, depth: 68, cols: 68 },
   { rows: 128, depth: 32, cols: 128 },
+  { rows: 37, depth: 48, cols: 80 },
+  { rows: 193, depth: 64, cols: 136 },
 ];
 /** One token, one past a tile of keys and of queries, and no multiple of anything. */
 const ATTENTION_SIZES: AttentionSize[] = [
@@ -49,12 +51,18 @@ describe("every step gives the right numbers", () => {
     await climb(ATTENTION_STEPS, attentionProblem(gpu(), root, size));
   });
 
+  it("every step was among them", () => {
+    for (const step of LINEAR_STEPS) expect(LINEAR_SIZES.filter((size) => !step.refuses(size)).length).toBeGreaterThan(1);
+    for (const step of ATTENTION_STEPS) expect(ATTENTION_SIZES.every((size) => !step.refuses(size))).toBe(true);
+  });
+
   it("linear takes a shape of odd numbers where loads are narrow, and says what it takes where they are not", async () => {
     const size = { rows: 3, depth: 5, cols: 7 };
     const problem = linearProblem(gpu(), root, { ...size, depth: 8, cols: 8 });
     problem.dispose();
     expect(LINEAR_STEPS.filter((step) => !step.refuses(size)).map(({ name }) => name)).toEqual(["01 naive"]);
     expect(LINEAR_STEPS[1]!.refuses(size)).toMatch(/multiple of 4/);
+    expect(LINEAR_STEPS.at(-2)!.refuses({ rows: 3, depth: 24, cols: 8 })).toMatch(/multiple of 16/);
   });
 });
 
