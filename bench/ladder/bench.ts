@@ -75,7 +75,8 @@ async function check<Size>(problem: Problem<Size>, step: Step<Size>, bound: Boun
   );
 }
 
-async function climb<Size>(
+/** Checks every step, times in turns those that are right, and reports all. */
+export async function climb<Size>(
   op: LadderOp,
   steps: readonly Step<Size>[],
   problem: Problem<Size>,
@@ -90,7 +91,7 @@ async function climb<Size>(
     "ladder",
     `Ladder of ${op}, ${problem.shape} (${counted}; each checked in ${SAMPLES} places first)`,
   );
-  const climbed: { row: LadderRow; bound: Bound; rounds: number[][] }[] = [];
+  let climbed: { row: LadderRow; bound: Bound; rounds: number[][] }[] = [];
   const own: LadderRow[] = [];
   for (const step of steps) {
     const { name, file, storage, lesson } = step;
@@ -111,12 +112,20 @@ async function climb<Size>(
     }
   }
 
-  // In turns, so that what slows the machine for a while slows every step.
-  // A naive kernel takes a CPU seconds, and every round has its warm-up.
+  // In turns, so that what slows the machine for a while slows every step. A naive kernel takes a CPU a second, and every
+  // round has its warm-up.
   const fewest = gpu.profile.software ? 1 : Math.ceil(effort.fewest / ROUNDS);
   const each: Effort = { budget: effort.budget / ROUNDS, fewest, most: effort.most };
-  for (let round = 0; round < ROUNDS; round++)
-    for (const { bound, rounds } of climbed) rounds.push(await timeDispatch(bound, clock, each));
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const { row, bound, rounds } of climbed) {
+      try {
+        rounds.push(await timeDispatch(bound, clock, each));
+      } catch (error) {
+        report.fail(`${op} ${row.step}`, messageOf(error));
+      }
+    }
+    climbed = climbed.filter(({ rounds }) => rounds.length === round + 1);
+  }
   const ratio = (of: number[][], to: number[][]) => median(of.map((samples, round) => median(samples) / median(to[round]!)));
   for (const [index, { row, rounds }] of climbed.entries()) {
     row.milliseconds = summarize(rounds.flat());
@@ -126,7 +135,7 @@ async function climb<Size>(
     row.ofPeak = row.gflops / peak;
   }
 
-  report.table(["step", 22], ["ms", 9], ["GFLOP/s", 8], ["× first", 8], ["× before", 8], ["of peak", 8], ["lesson", 0]);
+  report.table(["step", 24], ["ms", 9], ["GFLOP/s", 8], ["× first", 8], ["× before", 8], ["of peak", 8], ["lesson", 0]);
   const cell = (value: number | undefined) => (value === undefined ? "" : number(value));
   for (const row of own) {
     rows.push(row);

@@ -98,7 +98,8 @@ export const LINEAR_STEPS: readonly Step<LinearSize>[] = [
     name: "03 tile",
     file: "bench/ladder/linear/03_tile.wgsl",
     workgroups: ({ rows, cols }) => [tiles(cols, 64), tiles(rows, 16), 1],
-    lesson: "sharing a tile cuts the storage traffic sixteenfold, but each multiply-add is still fed from memory",
+    lesson:
+      "a shared tile cuts storage traffic sixteenfold; where there is but one memory, its copy and its barriers are pure loss",
   },
   {
     ...LINEAR,
@@ -185,7 +186,7 @@ export const ATTENTION_STEPS: readonly Step<AttentionSize>[] = [
     name: "01 naive",
     file: "bench/ladder/attention/01_naive.wgsl",
     bindings: ["read", "write"],
-    lesson: "scores that go through memory are the larger half of the traffic",
+    lesson: "scores that go through memory take as much of it as queries, keys and values together",
   },
   {
     ...ATTENTION,
@@ -212,7 +213,7 @@ export const ATTENTION_STEPS: readonly Step<AttentionSize>[] = [
     file: "kernels/attention.wgsl",
     storage: "halves",
     library: (size, profile) => attentionLibrary(size, { ...profile, software: false }),
-    lesson: "a key that meets 16 queries in registers is loaded once for all of them",
+    lesson: "lanes that share out keys, not queries: four times the workgroups and no arrays a lane, for the same loads",
   },
   {
     ...ATTENTION,

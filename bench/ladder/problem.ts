@@ -32,12 +32,8 @@ export interface Problem<Size> {
 /** The profile that a step's kernel is made for. Without matrix units plain WGSL stands in for them: for tests. */
 function profileOf<Size>({ storage, needs }: Step<Size>, profile: Profile): Profile {
   if (needs.includes("matrix")) return { ...profile, tier: "matrix", elementBytes: 2, matrix: profile.matrix ?? "stand-in" };
-  const { matrix: _, ...rest } = profile;
-  return {
-    ...rest,
-    ...(storage === "halves" ? { tier: "f16", elementBytes: 2 } : { tier: "f32", elementBytes: 4 }),
-    matrix: undefined,
-  };
+  if (storage === "halves") return { ...profile, tier: "f16", elementBytes: 2, matrix: undefined };
+  return { ...profile, tier: "f32", elementBytes: 4, matrix: undefined };
 }
 
 /** A step's dispatch: its own of the table, or the library's. */

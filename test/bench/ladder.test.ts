@@ -1,7 +1,11 @@
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { climb, type LadderRow } from "../../bench/ladder/bench.js";
 import { ATTENTION_STEPS, type AttentionSize, LINEAR_STEPS, type LinearSize, type Step } from "../../bench/ladder/ladder.js";
 import { attentionProblem, BOUNDS, linearProblem, type Problem, planOf, resultOf } from "../../bench/ladder/problem.js";
+import { type Options, parseOptions } from "../../bench/options.js";
+import { drawPicture } from "../../bench/picture.js";
+import { Report } from "../../bench/report.js";
 import { assertClose } from "../support/compare.js";
 import { gpuOfThisFile } from "../support/gpu.js";
 
@@ -18,15 +22,14 @@ const LINEAR_SIZES: LinearSize[] = [
   { rows: 37, depth: 48, cols: 80 },
   { rows: 193, depth: 64, cols: 136 },
 ];
-/** One token, one past a tile of keys and of queries, and no multiple of anything. */
+/** One token, one past a tile of keys, one past a workgroup of queries. */
 const ATTENTION_SIZES: AttentionSize[] = [
   { sequences: 2, tokens: 1, heads: 1 },
   { sequences: 2, tokens: 33, heads: 3 },
   { sequences: 1, tokens: 65, heads: 2 },
-  { sequences: 3, tokens: 37, heads: 1 },
 ];
 
-async function climb<Size>(steps: readonly Step<Size>[], problem: Problem<Size>): Promise<void> {
+async function compare<Size>(steps: readonly Step<Size>[], problem: Problem<Size>): Promise<void> {
   const reference = Float64Array.from({ length: problem.count }, (_, at) => problem.expected(at));
   let ran = 0;
   try {
@@ -44,11 +47,11 @@ async function climb<Size>(steps: readonly Step<Size>[], problem: Problem<Size>)
 
 describe("every step gives the right numbers", () => {
   it.each(LINEAR_SIZES)("linear, $rows × $depth × $cols", async (size) => {
-    await climb(LINEAR_STEPS, linearProblem(gpu(), root, size));
+    await compare(LINEAR_STEPS, linearProblem(gpu(), root, size));
   });
 
   it.each(ATTENTION_SIZES)("attention, $sequences × $tokens × $heads", async (size) => {
-    await climb(ATTENTION_STEPS, attentionProblem(gpu(), root, size));
+    await compare(ATTENTION_STEPS, attentionProblem(gpu(), root, size));
   });
 
   it("every step was among them", () => {
@@ -68,6 +71,33 @@ describe("every step gives the right numbers", () => {
 
 describe("the check", () => {
   const size = { rows: 20, depth: 16, cols: 16 };
+
+  it("gives a wrong step no time, times the others and says why a step is left out", async () => {
+    const problem = linearProblem(gpu(), root, size);
+    let printed = "";
+    const report = new Report((text) => {
+      printed += text;
+    });
+    const [naive, vectors] = LINEAR_STEPS;
+    const lazy: Step<LinearSize> = { ...naive!, name: "lazy", workgroups: () => [1, 1, 1] };
+    const withUnits: Step<LinearSize> = { ...naive!, name: "with units", needs: ["matrix"] };
+    try {
+      // 64 places of 320, the last of them always, and 64 results are never written.
+      const effort = { budget: 1, fewest: 1, most: 1 };
+      await climb("linear", [naive!, lazy, withUnits, vectors!], problem, gpu(), 1, effort, report);
+    } finally {
+      problem.dispose();
+    }
+    const rows = report.document.ladder as LadderRow[];
+    expect(rows.map(({ milliseconds }) => milliseconds !== undefined)).toEqual([true, false, false, true]);
+    expect(report.failures).toEqual([expect.stringMatching(/^linear lazy: off by/)]);
+    expect(rows[2]!.skipped).toBe("no matrix units");
+    expect(rows[0]!.timesFirst).toBe(1);
+    expect(rows[3]!.timesBefore).toBe(rows[3]!.timesFirst);
+    expect(printed).toMatch(/with units +not run: no matrix units/);
+    const picture = drawPicture(report.document);
+    for (const text of ["01 naive", "failed", "not run: no matrix units", "02 vectors"]) expect(picture).toContain(text);
+  });
 
   it("finds a step that leaves part of its result unwritten", async () => {
     const problem = linearProblem(gpu(), root, size);
@@ -93,7 +123,21 @@ describe("the check", () => {
   });
 });
 
-it("planned grids cover their sizes on a GPU's limits", () => {
+describe("--ladder", () => {
+  const parse = (...args: string[]) => parseOptions(args) as Options;
+
+  it("stands alone for both, or names one", () => {
+    expect(parse("--ladder")).toMatchObject({ sections: ["ladder"], ladders: ["linear", "attention"] });
+    expect(parse("--ladder", "attention", "--quick")).toMatchObject({ sections: ["ladder"], ladders: ["attention"] });
+    expect(parse().sections).not.toContain("ladder");
+  });
+
+  it("refuses other names", () => {
+    expect(() => parse("--ladder", "linear,rope")).toThrow(/--ladder rope: choose from linear, attention/);
+  });
+});
+
+it("planned grids stay within a GPU's limits", () => {
   const { profile } = gpu();
   for (const step of LINEAR_STEPS)
     expect(Math.max(...planOf(step, { rows: 37_824, depth: 768, cols: 3072 }, profile).workgroups)).toBeLessThanOrEqual(65_535);

@@ -3,7 +3,7 @@
 // Changed:   query and result stay in registers as 16 vectors each, and a running maximum rescales what was summed so far
 //            (Milakov and Gimelshein 2018), so a key and its value are used at once and no score is kept.
 // Predicted: 512 bytes of key and value for 256 operations, 2 bytes an operation instead of 4, in 32 vector loads instead
-//            of 256 scalar ones; no scores. Added: two exponentials and 64 multiplications a key for rescaling.
+//            of 258 scalar ones; no scores. Added: an exponential and 64 multiplications a key for rescaling.
 // Lesson:    a running maximum makes the softmax one pass, and the scores never leave the registers
 // Workgroup memory: none.
 
