@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { messageOf, StylizingError } from "../src/errors.js";
 import { type Gpu, openGpu } from "../src/gpu/gpu.js";
-import type { Tier } from "../src/gpu/profile.js";
+import { matrixObstacle, type Tier } from "../src/gpu/profile.js";
 import { benchCold } from "./cold-start.js";
 import type { Clock } from "./device-clock.js";
 import { describe, printEnvironment } from "./environment.js";
@@ -14,6 +14,7 @@ import { type ModelName, type Options, parseOptions, USAGE, UsageError } from ".
 import { measurePeak, measureRegisters } from "./peak.js";
 import { drawPicture } from "./picture.js";
 import { mebibytes, number, percent, Report } from "./report.js";
+import { benchRivals } from "./rivals/rivals.js";
 
 /** By how much the peak may change during the kernels before it is said. */
 const DRIFT = 0.15;
@@ -26,6 +27,8 @@ function defaults(software: boolean, quick: boolean) {
       opBatches: [1],
       models: (quick ? ["demo"] : ["demo", "tiny"]) as ModelName[],
       batches: (model: ModelName) => (model === "demo" && !quick ? [1, 4] : [1]),
+      rivals: (quick ? ["demo"] : ["demo", "tiny"]) as ModelName[],
+      rivalBatches: [1],
       coldModels: ["demo"] as ModelName[],
       effort: { budget: quick ? 150 : 500, fewest: quick ? 3 : 7, most: 200 },
       peakEffort: { budget: quick ? 400 : 1200, fewest: 5, most: 50 },
@@ -36,6 +39,8 @@ function defaults(software: boolean, quick: boolean) {
     opBatches: quick ? [8] : [1, 64],
     models: (quick ? ["demo", "base"] : ["demo", "tiny", "small", "base"]) as ModelName[],
     batches: () => (quick ? [16] : [1, 8, 64]),
+    rivals: (quick ? ["base"] : ["tiny", "base"]) as ModelName[],
+    rivalBatches: quick ? [64] : [1, 64],
     coldModels: ["demo", "base"] as ModelName[],
     effort: { budget: quick ? 20 : 100, fewest: quick ? 10 : 20, most: 500 },
     peakEffort: { budget: quick ? 50 : 200, fewest: 20, most: 200 },
@@ -47,8 +52,8 @@ async function open(options: Options, precision: Tier | "auto", report: Report):
   try {
     return await openGpu({ adapter: options.adapter, precision });
   } catch (error) {
-    if (precision !== "f16" || !(error instanceof StylizingError) || error.code !== "GPU") throw error;
-    report.line(`\nf16 is left out: ${messageOf(error)}`);
+    if (precision !== "matrix" || !(error instanceof StylizingError) || error.code !== "GPU") throw error;
+    report.line(`\nmatrix units are left out: ${messageOf(error)}`);
     return undefined;
   }
 }
@@ -94,6 +99,11 @@ async function benchTier(gpu: Gpu, first: boolean, options: Options, report: Rep
       await benchModel(gpu, { name, batches: options.batches ?? set.batches(name), quick: options.quick }, report);
     }
   }
+  if (has("rivals") && (has("model") || (await checkNano(gpu, report, root)))) {
+    const models = options.rivals ?? options.models ?? set.rivals;
+    const { adapter, quick } = options;
+    await benchRivals(gpu, { models, batches: options.batches ?? set.rivalBatches, adapter, clock, quick, root }, report);
+  }
 }
 
 async function measure(options: Options, report: Report, root: string): Promise<void> {
@@ -103,9 +113,9 @@ async function measure(options: Options, report: Report, root: string): Promise<
   report.document.environment = environment;
   report.document.options = options;
   printEnvironment(environment, report);
-  const half = probe.facts.features.has("shader-f16");
-  const precisions = options.precisions ?? (half ? (["f32", "f16"] as const) : (["f32"] as const));
-  if (!half && options.precisions === undefined) report.line("tier      f32 only: the adapter has no shader-f16");
+  const obstacle = matrixObstacle(probe.facts);
+  if (!software && obstacle) report.line(`matrix    left out: ${obstacle}`);
+  const precisions = options.precisions ?? (software ? ["f32"] : obstacle ? ["f32", "f16"] : ["f32", "f16", "matrix"]);
   probe.dispose();
 
   const usable: Tier[] = [];

@@ -5,7 +5,7 @@ import { SafetensorsFile } from "../src/hub/safetensors.js";
 import { paintTissue } from "../src/index.js";
 import type { ModelConfig } from "../src/model/config.js";
 import { asFloats, Engine, type Job } from "../src/model/engine.js";
-import { findModel } from "../src/model/open.js";
+import { findModel, type OpenOptions } from "../src/model/open.js";
 import { blockPasses, type Mode } from "../src/model/schedule.js";
 import type { ModelName } from "./options.js";
 import { duration, mebibytes, number, percent, type Report } from "./report.js";
@@ -14,12 +14,18 @@ import { median, relativeError, type Summary, summarize } from "./statistics.js"
 /** Of the largest value, against another schedule on the same device or against PyTorch. */
 const BOUNDS = { f32: 5e-5, f16: 1e-2, matrix: 1e-2 } as const;
 /** Levels of 8 bits by which a rounded result may differ from the rounded reference. */
-const LEVELS = { f32: 1, f16: 6, matrix: 6 } as const;
+export const LEVELS = { f32: 1, f16: 6, matrix: 6 } as const;
 
 const STATISTICS = { mean: [0.6, 0.45, 0.6], std: [0.2, 0.2, 0.18] };
 
-async function openModel(gpu: Gpu, name: ModelName): Promise<Engine> {
-  const found = await (name === "demo" ? findModel("demo") : findModel("hashed:5", { preset: name, ...STATISTICS }));
+/** What to call a model of the benches where names of users' are taken. */
+export function benchModelSource(name: ModelName): { model: string; options: Omit<OpenOptions, "onProgress"> } {
+  return name === "demo" ? { model: "demo", options: {} } : { model: "hashed:5", options: { preset: name, ...STATISTICS } };
+}
+
+export async function openModel(gpu: Gpu, name: ModelName): Promise<Engine> {
+  const { model, options } = benchModelSource(name);
+  const found = await findModel(model, options);
   await using source = await found.open();
   return await Engine.create(gpu, found.config, source);
 }
@@ -64,7 +70,7 @@ export interface ModelRow {
 }
 
 /** Pixels of `count` drawn tiles, [count, S, S, C]. */
-function tiles(config: ModelConfig, count: number, seed: number): Uint8Array {
+export function tiles(config: ModelConfig, count: number, seed: number): Uint8Array {
   const size = config.image_size;
   const each = size * size * 3;
   // Painting a tile costs more than a small model does: four of them, repeated.
@@ -78,7 +84,7 @@ function tiles(config: ModelConfig, count: number, seed: number): Uint8Array {
 }
 
 /** [B, S, S, C] bytes to normalised [B, C, S, S], as patchify reads them. */
-function toPlanes(pixels: Uint8Array, config: ModelConfig): Float32Array {
+export function toPlanes(pixels: Uint8Array, config: ModelConfig): Float32Array {
   const { image_size: s, in_channels: channels, mean, std } = config;
   const plane = s * s;
   const planes = new Float32Array(pixels.length);
@@ -91,7 +97,7 @@ function toPlanes(pixels: Uint8Array, config: ModelConfig): Float32Array {
 }
 
 /** Largest difference in levels between bytes and planes that are rounded here. */
-function levelsOff(pixels: Uint8Array, planes: Float32Array, config: ModelConfig): number {
+export function levelsOff(pixels: Uint8Array, planes: Float32Array, config: ModelConfig): number {
   const { image_size: s, in_channels: channels, mean, std } = config;
   const plane = s * s;
   let worst = 0;

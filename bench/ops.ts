@@ -29,10 +29,10 @@ export interface OpRow {
 }
 
 const SAMPLES = 64;
-const BOUNDS = { f32: 2e-5, f16: 5e-3, bytes: 1.01 / 255 } as const;
+export const BOUNDS = { f32: 2e-5, f16: 5e-3, bytes: 1.01 / 255 } as const;
 
 /** Compares sampled results, the first and the last among them, with float64. */
-async function check(bound: Bound, setup: OpSetup): Promise<number> {
+export async function check(bound: Bound, setup: OpSetup): Promise<number> {
   const bytes = await runOnce(bound);
   const results =
     setup.resultType === "f32"

@@ -2,7 +2,9 @@ import { parseArgs } from "node:util";
 import type { AdapterChoice } from "../src/gpu/gpu.js";
 import type { Tier } from "../src/gpu/profile.js";
 
-export const SECTIONS = ["op", "ladder", "host", "model", "cold"] as const;
+export const SECTIONS = ["op", "ladder", "host", "model", "cold", "rivals"] as const;
+/** Sections that run only when they are named: a course, and what fetches much when it is first asked for. */
+const ON_REQUEST: readonly Section[] = ["ladder", "rivals"];
 export type Section = (typeof SECTIONS)[number];
 export const OPS = ["linear", "layer_norm", "attention", "patchify", "patch_product", "convolution", "quantize"] as const;
 export type OpName = (typeof OPS)[number];
@@ -17,6 +19,8 @@ export interface Options {
   ladders: readonly LadderName[];
   /** Undefined: what suits the adapter. */
   models: readonly ModelName[] | undefined;
+  /** Models to hold beside rivals; undefined: those of `models`. */
+  rivals: readonly ModelName[] | undefined;
   batches: readonly number[] | undefined;
   precisions: readonly Tier[] | undefined;
   adapter: AdapterChoice;
@@ -27,16 +31,18 @@ export interface Options {
 
 export const USAGE = `Usage: npm run bench -- [options]
 
-What to measure (without any of these: everything but the ladder)
+What to measure (without any of these: everything but the ladder and rivals)
   --op [NAME,...]      kernels alone: ${OPS.join(", ")}
   --ladder [NAME,...]  kernels from naive to best, step by step: ${LADDERS.join(", ")}
   --host               JavaScript on the host: checkpoints, images, encoding a pass
   --model [NAME,...]   whole models: ${MODELS.join(", ")}
   --cold               cold start: a new process up to its first image
+  --rivals [NAME,...]  whole models beside PyTorch, onnxruntime and the closed-form colour match
 
 Where and how much
   --batch N,...        batch sizes (kernels are tabled for 1, 8 and 64)
-  --precision f32,f16  f16 where the adapter has it
+  --precision f32,f16,matrix
+                       matrix where the adapter has matrix units (default: f32 on a CPU, all of them on a GPU)
   --adapter auto|hardware|software
   --quick              fewer repeats, the smallest shapes
 
@@ -57,9 +63,9 @@ function names<T extends string>(flag: string, given: string | undefined, known:
   return list as T[];
 }
 
-/** `--op`, `--ladder` and `--model` also stand alone, for all of them; parseArgs has no optional values. */
+/** `--op`, `--ladder`, `--model` and `--rivals` also stand alone, for all of them; parseArgs has no optional values. */
 function withValues(args: readonly string[]): string[] {
-  const all: Record<string, string> = { "--op": OPS.join(), "--ladder": LADDERS.join(), "--model": "auto" };
+  const all: Record<string, string> = { "--op": OPS.join(), "--ladder": LADDERS.join(), "--model": "auto", "--rivals": "auto" };
   return args.flatMap((arg, index) => {
     const bare = all[arg] !== undefined && (args[index + 1] === undefined || args[index + 1]!.startsWith("--"));
     return bare ? [arg, all[arg]!] : [arg];
@@ -73,7 +79,7 @@ export function parseOptions(args: readonly string[]): Options | "help" {
       args: withValues(args),
       options: {
         ...Object.fromEntries(
-          ["op", "ladder", "model", "batch", "precision", "adapter", "json", "svg"].map((name) => [
+          ["op", "ladder", "model", "rivals", "batch", "precision", "adapter", "json", "svg"].map((name) => [
             name,
             { type: "string" } as const,
           ]),
@@ -90,14 +96,15 @@ export function parseOptions(args: readonly string[]): Options | "help" {
   const batches = text("batch")?.split(",").map(Number);
   if (batches?.some((batch) => !Number.isSafeInteger(batch) || batch < 1))
     throw new UsageError(`--batch ${text("batch")}: give positive whole numbers.`);
-  const model = text("model");
+  const models = (flag: "model" | "rivals") => names(flag, text(flag) === "auto" ? undefined : text(flag), MODELS);
   return {
-    sections: chosen.length > 0 ? chosen : SECTIONS.filter((section) => section !== "ladder"),
+    sections: chosen.length > 0 ? chosen : SECTIONS.filter((section) => !ON_REQUEST.includes(section)),
     ops: names("op", text("op"), OPS) ?? OPS,
     ladders: names("ladder", text("ladder"), LADDERS) ?? LADDERS,
-    models: names("model", model === "auto" ? undefined : model, MODELS),
+    models: models("model"),
+    rivals: models("rivals"),
     batches,
-    precisions: names("precision", text("precision"), ["f32", "f16"] as const),
+    precisions: names("precision", text("precision"), ["f32", "f16", "matrix"] as const),
     adapter: names("adapter", text("adapter"), ["auto", "hardware", "software"] as const)?.[0] ?? "auto",
     json: text("json"),
     svg: text("svg"),

@@ -29,6 +29,8 @@ struct Parameters {
   value_offset4: u32,
   context_stride4: u32,
   output_stride4: u32,
+  /// The grid starts at this sequence.
+  first_sequence: u32,
 }
 
 @group(0) @binding(0) var<storage, read> query: array<elem4>;
@@ -53,7 +55,8 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
   let first = (group.x / slices) * 16;
   let slice = group.x % slices;
   let head = group.y * HEAD4;
-  let rows = sequences[group.z];
+  let sequence = p.first_sequence + group.z;
+  let rows = sequences[sequence];
 
   // Queries, transposed: rows past the end repeat the last one and are never stored.
   for (var i = index; i < 4 * HEAD4; i += WIDTH) {
@@ -161,7 +164,7 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
 
   if working {
     let t = first + 4 * block;
-    let at = (group.z * p.tokens + t) * p.output_stride4 + head + column;
+    let at = (sequence * p.tokens + t) * p.output_stride4 + head + column;
     if t < p.tokens {
       output[at] = to_result(o0 / total.x);
     }

@@ -25,6 +25,8 @@ struct Parameters {
   value_offset4: u32,
   context_stride4: u32,
   output_stride4: u32,
+  /// The grid starts at this sequence.
+  first_sequence: u32,
 }
 
 const THREADS = 32 * SUBGROUPS;
@@ -72,7 +74,8 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
   let own = subgroup * SCORES4;
   let first = (group.x * SUBGROUPS + subgroup) * 16;
   let last = p.tokens - 1;
-  let rows = sequences[group.z];
+  let sequence = p.first_sequence + group.z;
+  let rows = sequences[sequence];
   let head8 = group.y * HEAD8;
   let stride8 = p.context_stride4 / 2;
   let keys = rows.y * stride8 + p.key_offset4 / 2 + head8;
@@ -172,7 +175,7 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
       let at = own + i / HEAD8 * RESULT_STRIDE + 2 * (i % HEAD8);
       let a = bitcast<vec4f>(staging[at]) / total;
       let b = bitcast<vec4f>(staging[at + 1]) / total;
-      output[(group.z * p.tokens + t) * p.output_stride4 / 2 + head8 + i % HEAD8] =
+      output[(sequence * p.tokens + t) * p.output_stride4 / 2 + head8 + i % HEAD8] =
         vec4u(pack2x16float(a.xy), pack2x16float(a.zw), pack2x16float(b.xy), pack2x16float(b.zw));
     }
   }

@@ -20,6 +20,8 @@ struct Parameters {
   value_offset4: u32,
   context_stride4: u32,
   output_stride4: u32,
+  /// The grid starts at this sequence.
+  first_sequence: u32,
 }
 
 @group(0) @binding(0) var<storage, read> query: array<elem4>;
@@ -94,7 +96,8 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) 
   let first = (group.x / slices) * 8;
   let column = (group.x % slices) * SLICE4 + lane;
   let head = group.y * HEAD4;
-  let rows = sequences[group.z];
+  let sequence = p.first_sequence + group.z;
+  let rows = sequences[sequence];
   let last = p.tokens - 1;
   let query_a = (rows.x + min(first + lane, last)) * p.query_stride4 + p.query_offset4 + head;
   let query_b = (rows.x + min(first + 4 + lane, last)) * p.query_stride4 + p.query_offset4 + head;
@@ -169,7 +172,7 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) 
     let t = first + i;
     if t < p.tokens {
       let total = select(sum_b[i % 4], sum_a[i % 4], i < 4);
-      let at = (group.z * p.tokens + t) * p.output_stride4 + head;
+      let at = (sequence * p.tokens + t) * p.output_stride4 + head;
       for (var c = 0u; c < 4; c++) {
         if column + 4 * c < HEAD4 {
           output[at + column + 4 * c] = to_result(columns[i][c] / total);

@@ -3,6 +3,7 @@
 export { type ErrorCode, StylizingError } from "./errors.js";
 export type { AdapterChoice, AdapterReport, GpuOptions } from "./gpu/gpu.js";
 export type { Precision } from "./gpu/profile.js";
+export type { TuneMode } from "./gpu/tuner.js";
 export { type CatalogueEntry, listModels } from "./hub/catalogue.js";
 export { matchColour } from "./image/colour-match.js";
 export { type GpuImages, type Image, type Images, type ImageTensor, measureStatistics } from "./model/batch.js";
@@ -17,6 +18,8 @@ export {
   type StyleBank,
   type StylizeOptions,
   StylizingViT,
+  type TuneReport,
 } from "./model/stylizing-vit.js";
+export { type ExportOptions, type ExportProgress, type ExportReport, exportOnnx } from "./onnx/export.js";
 export { HOSPITALS, type Hospital, paintTissue, randomHospital, type TissueOptions, type TissueTile } from "./tissue/painter.js";
 export { VERSION } from "./version.js";

@@ -2,14 +2,17 @@
 // so that a kernel's indexing can be tested anywhere. It is not meant to be fast.
 //
 // Of each fragment a lane (one of 32 invocations in a row) holds what its part of the result needs: 8 columns of one row of
-// the sum, that row of the left operand, and those columns of the right one.
+// the sum, that row of the left operand, and those columns of the right one. Operands stay packed until they are multiplied:
+// a driver without loops in its inliner compiles fewer of them.
 
 struct Left {
-  depth: array<vec4f, 4>,
+  /// 16 steps of depth.
+  words: array<vec4u, 2>,
 }
 struct Right {
-  /// Two vectors, 8 columns, for each of 16 steps of depth.
-  columns: array<vec4f, 32>,
+  /// Eight columns of each of 16 steps of depth, or, transposed, twice eight steps of depth of each of 8 columns.
+  words: array<vec4u, 16>,
+  transposed: bool,
 }
 struct Sum {
   low: vec4f,
@@ -32,67 +35,69 @@ fn high_halves(words: vec4u) -> vec4f {
 
 fn load_left(source: ptr<workgroup, Staging>, at: u32, stride: u32) -> Left {
   let place = at + matrix_lane / 2 * stride;
-  let first = source[place];
-  let second = source[place + 1];
-  return Left(array(low_halves(first), high_halves(first), low_halves(second), high_halves(second)));
+  return Left(array(source[place], source[place + 1]));
 }
 
 fn load_right(source: ptr<workgroup, Staging>, at: u32, stride: u32) -> Right {
   var right: Right;
   for (var k = 0u; k < 16; k++) {
-    let words = source[at + k * stride + matrix_lane % 2];
-    right.columns[2 * k] = low_halves(words);
-    right.columns[2 * k + 1] = high_halves(words);
+    right.words[k] = source[at + k * stride + matrix_lane % 2];
   }
+  return right;
+}
+
+fn load_right_transposed(source: ptr<workgroup, Staging>, at: u32, stride: u32) -> Right {
+  var right: Right;
+  for (var i = 0u; i < 16; i++) {
+    right.words[i] = source[at + (8 * (matrix_lane % 2) + i / 2) * stride + i % 2];
+  }
+  right.transposed = true;
   return right;
 }
 
 fn load_right_stored(source: ptr<storage, array<vec4u>, read>, at: u32, stride: u32) -> Right {
   var right: Right;
   for (var k = 0u; k < 16; k++) {
-    let words = source[at + k * stride + matrix_lane % 2];
-    right.columns[2 * k] = low_halves(words);
-    right.columns[2 * k + 1] = high_halves(words);
-  }
-  return right;
-}
-
-/// Sets column `column` of the lane's eight from its 16 steps of depth.
-fn set_column(right: ptr<function, Right>, column: u32, first: vec4u, second: vec4u) {
-  var depth = array(low_halves(first), high_halves(first), low_halves(second), high_halves(second));
-  for (var k = 0u; k < 16; k++) {
-    right.columns[2 * k + column / 4][column % 4] = depth[k / 4][k % 4];
-  }
-}
-
-fn load_right_transposed(source: ptr<workgroup, Staging>, at: u32, stride: u32) -> Right {
-  var right: Right;
-  for (var c = 0u; c < 8; c++) {
-    let place = at + (8 * (matrix_lane % 2) + c) * stride;
-    set_column(&right, c, source[place], source[place + 1]);
+    right.words[k] = source[at + k * stride + matrix_lane % 2];
   }
   return right;
 }
 
 fn load_right_stored_transposed(source: ptr<storage, array<vec4u>, read>, at: u32, stride: u32) -> Right {
   var right: Right;
-  for (var c = 0u; c < 8; c++) {
-    let place = at + (8 * (matrix_lane % 2) + c) * stride;
-    set_column(&right, c, source[place], source[place + 1]);
+  for (var i = 0u; i < 16; i++) {
+    right.words[i] = source[at + (8 * (matrix_lane % 2) + i / 2) * stride + i % 2];
   }
+  right.transposed = true;
   return right;
 }
 
 fn multiply_add(left: Left, right: Right, sum: Sum) -> Sum {
-  var l = left.depth;
-  var r = right.columns;
-  var result = sum;
-  for (var k = 0u; k < 16; k++) {
-    let x = l[k / 4][k % 4];
-    result.low += x * r[2 * k];
-    result.high += x * r[2 * k + 1];
+  var columns = right.words;
+  var low = sum.low;
+  var high = sum.high;
+  if right.transposed {
+    let a = low_halves(left.words[0]);
+    let b = high_halves(left.words[0]);
+    let c = low_halves(left.words[1]);
+    let d = high_halves(left.words[1]);
+    for (var i = 0u; i < 4; i++) {
+      let first = columns[2 * i];
+      let second = columns[2 * i + 1];
+      low[i] += dot(a, low_halves(first)) + dot(b, high_halves(first)) + dot(c, low_halves(second)) + dot(d, high_halves(second));
+      let third = columns[8 + 2 * i];
+      let fourth = columns[9 + 2 * i];
+      high[i] += dot(a, low_halves(third)) + dot(b, high_halves(third)) + dot(c, low_halves(fourth)) + dot(d, high_halves(fourth));
+    }
+  } else {
+    var depth = left.words;
+    for (var k = 0u; k < 16; k++) {
+      let x = unpack2x16float(depth[k / 8][k / 2 % 4])[k % 2];
+      low += x * low_halves(columns[k]);
+      high += x * high_halves(columns[k]);
+    }
   }
-  return result;
+  return Sum(low, high);
 }
 
 fn store_sum(target_memory: ptr<workgroup, Staging>, at: u32, sum: Sum, stride: u32) {

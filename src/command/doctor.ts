@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { bindingVersion } from "../gpu/dawn.js";
 import { adapterName, adapterReport, openGpu } from "../gpu/gpu.js";
+import { matrixObstacle } from "../gpu/profile.js";
 import { softwareDriverAvailable } from "../gpu/swiftshader.js";
 import { hashedUniform } from "../hub/hashed.js";
 import { type ModelConfig, parseConfig } from "../model/config.js";
@@ -61,6 +62,8 @@ async function examine(
     details.notes = profile.notes;
     details.features = [...facts.features].sort();
     details.limits = profile.limits;
+    details.matrixShapes = facts.matrixShapes;
+    details.subgroupSize = facts.subgroupSize;
     checks.push({
       name: "adapter",
       ok: true,
@@ -71,6 +74,14 @@ async function examine(
       ok: true,
       found: `${profile.tier}${profile.notes.length > 0 ? ` (${profile.notes.join("; ")})` : ""}`,
     });
+    if (!profile.software) {
+      const obstacle = matrixObstacle(facts);
+      checks.push({
+        name: "matrix units",
+        ok: true,
+        found: obstacle ? `none to use: ${obstacle}` : facts.matrixShapes.join(", "),
+      });
+    }
     const { maxStorageBufferBindingSize, maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup } = profile.limits;
     checks.push({
       name: "limits",
@@ -97,7 +108,9 @@ async function examine(
       name: "known tensor",
       ok,
       found: `off by ${error.toExponential(1)} of the largest value, ${bound} allowed, ${milliseconds.toFixed(0)} ms`,
-      ...(ok ? {} : { fix: "This driver computes wrongly: update it, or use --precision f32 or --adapter software." }),
+      ...(ok
+        ? {}
+        : { fix: "This driver computes wrongly: update it, or use --precision f32, --tune off or --adapter software." }),
     });
   } catch (error) {
     const { message, fix } = errorDocument(error);

@@ -1,11 +1,8 @@
-import { stat } from "node:fs/promises";
-import { dirname } from "node:path";
 import type { Command } from "commander";
 import { StylizingError } from "../errors.js";
 import { SafetensorsFile, type TensorToWrite, writeSafetensors } from "../hub/safetensors.js";
-import { ensureOutputFolder } from "../image/atomic-write.js";
 import { StylizingViT } from "../model/stylizing-vit.js";
-import { addModelFlags, loadOptions, type ModelFlags, note, printJson } from "./shared.js";
+import { addModelFlags, checkOutput, loadOptions, type ModelFlags, note, printJson } from "./shared.js";
 
 interface ForwardFlags extends ModelFlags {
   input: string;
@@ -43,19 +40,6 @@ async function readInputs(path: string, config: { in_channels: number; image_siz
       "Give as many of one as of the other.",
     );
   return { batch: content.batch, content: content.data, style: style.data };
-}
-
-/** Fails before a long run and not after it; a device such as /dev/null must not be replaced by a file. */
-async function checkOutput(path: string): Promise<void> {
-  const there = await stat(path).catch(() => undefined);
-  if (there && !there.isFile()) {
-    throw new StylizingError(
-      "OUTPUT",
-      `${path} is ${there.isDirectory() ? "a folder" : "a device or a pipe"} and cannot be replaced by a file.`,
-      "Give the name of a file.",
-    );
-  }
-  await ensureOutputFolder(dirname(path));
 }
 
 async function forward(flags: ForwardFlags): Promise<void> {

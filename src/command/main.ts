@@ -3,11 +3,13 @@ import { Command, CommanderError } from "commander";
 import { VERSION } from "../version.js";
 import { addDemo } from "./demo.js";
 import { addDoctor } from "./doctor.js";
+import { addExport } from "./export.js";
 import { addForward } from "./forward.js";
 import { addModels } from "./models.js";
 import { stopProgress } from "./progress.js";
 import { EXIT, errorDocument, exitCode, note, printJson } from "./shared.js";
 import { addStylize } from "./stylize.js";
+import { addTune } from "./tune.js";
 
 const program = new Command("stylizing-vit")
   .description("Repaint a medical image in another image's style and keep its anatomy, on any GPU that WebGPU reaches.")
@@ -18,7 +20,9 @@ const program = new Command("stylizing-vit")
 // After the settings above: a verb copies them when it is made, so that its errors come here too.
 addStylize(program);
 addForward(program);
+addExport(program);
 addDoctor(program);
+addTune(program);
 addModels(program);
 addDemo(program);
 

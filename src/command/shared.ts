@@ -1,7 +1,12 @@
+import { stat } from "node:fs/promises";
+import { dirname } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type ErrorCode, messageOf, StylizingError } from "../errors.js";
 import type { Precision } from "../gpu/profile.js";
+import type { TuneMode } from "../gpu/tuner.js";
+import { ensureOutputFolder } from "../image/atomic-write.js";
 import type { LoadOptions, LoadProgress } from "../model/stylizing-vit.js";
+import type { ExportProgress } from "../onnx/export.js";
 import { Progress } from "./progress.js";
 
 /** 0 done, 1 something failed, 2 wrong usage, 3 no usable adapter, 130 stopped by Ctrl-C (as shells have it). */
@@ -55,20 +60,30 @@ export function channelList(text: string): number[] {
   return values;
 }
 
-/** Options of every verb that runs a model. */
-export interface ModelFlags {
+/** Options of every verb that takes a model. */
+export interface SourceFlags {
   model: string;
   config?: string;
   preset?: string;
-  precision: Precision;
-  adapter?: "auto" | "hardware" | "software";
   json?: boolean;
 }
 
-export function addModelFlags(command: Command): Command {
+/** And of those that run it. */
+export interface ModelFlags extends SourceFlags {
+  precision: Precision;
+  adapter?: "auto" | "hardware" | "software";
+  tune?: TuneMode;
+}
+
+export function addSourceFlags(command: Command): Command {
   return command
     .option("--config <file>", "the model's configuration, as JSON")
     .option("--preset <name>", "a published size instead of a configuration: tiny, small or base")
+    .option("--json", "print one JSON document on stdout");
+}
+
+export function addModelFlags(command: Command, { tune = true } = {}): Command {
+  addSourceFlags(command)
     .addOption(new Option("--precision <tier>", "arithmetic").choices(["auto", "f32", "f16", "matrix"]).default("auto"))
     .addOption(
       new Option("--adapter <kind>", "where to run (default: auto, or STYLIZING_VIT_ADAPTER)").choices([
@@ -76,29 +91,55 @@ export function addModelFlags(command: Command): Command {
         "hardware",
         "software",
       ]),
-    )
-    .option("--json", "print one JSON document on stdout");
+    );
+  if (tune) {
+    const text = "choose kernels' tiles by measuring (default: auto); off gives the same bits on every run";
+    command.addOption(new Option("--tune <mode>", text).choices(["auto", "off"]));
+  }
+  return command;
 }
 
-/** The library's options for a verb's flags, with the loading shown on stderr. */
-export function loadOptions(flags: ModelFlags): LoadOptions {
+/** The library's options for where a model comes from, with the way of it shown on stderr. */
+export function sourceOptions(flags: SourceFlags) {
   let bar: Progress | undefined;
   let phase = "";
   return {
     ...(flags.config === undefined ? {} : { config: flags.config }),
     ...(flags.preset === undefined ? {} : { preset: flags.preset }),
-    ...(flags.adapter === undefined ? {} : { adapter: flags.adapter }),
-    precision: flags.precision,
-    onNote: note,
-    onProgress: (progress: LoadProgress) => {
+    onProgress: (progress: Pick<LoadProgress | ExportProgress, "phase" | "loaded" | "total">) => {
       if (progress.phase !== phase) {
         bar?.stop();
         phase = progress.phase;
-        const bytes = phase === "download" || phase === "verify";
         bar =
-          phase === "ready" || phase === "compile" ? undefined : new Progress(phase, progress.total, bytes ? "bytes" : "layers");
+          phase === "ready" || phase === "compile"
+            ? undefined
+            : new Progress(phase, progress.total, phase === "upload" ? "layers" : "bytes");
       }
       bar?.update(progress.loaded);
     },
   };
+}
+
+/** And for where it runs. */
+export function loadOptions(flags: ModelFlags): LoadOptions {
+  return {
+    ...sourceOptions(flags),
+    ...(flags.adapter === undefined ? {} : { adapter: flags.adapter }),
+    ...(flags.tune === undefined ? {} : { tune: flags.tune }),
+    precision: flags.precision,
+    onNote: note,
+  };
+}
+
+/** Fails before a long run and not after it; a device such as /dev/null must not be replaced by a file. */
+export async function checkOutput(path: string): Promise<void> {
+  const there = await stat(path).catch(() => undefined);
+  if (there && !there.isFile()) {
+    throw new StylizingError(
+      "OUTPUT",
+      `${path} is ${there.isDirectory() ? "a folder" : "a device or a pipe"} and cannot be replaced by a file.`,
+      "Give the name of a file.",
+    );
+  }
+  await ensureOutputFolder(dirname(path));
 }

@@ -22,9 +22,16 @@ export const COMPUTE_STAGE = 4;
 /**
  * Flags of every instance. `vulkan_enable_f16_on_nvidia` only makes the feature visible: it is asked for after its trial.
  * `disable_robustness` drops the bounds checks that Dawn adds to every access; each kernel guards its own, and tests hold
- * them to it. Quantised timestamps (65 µs) are too coarse to measure a kernel with.
+ * them to it. `disable_workgroup_init` drops the zeros that are written into workgroup memory at every launch: kernels write
+ * theirs before they read it. Quantised timestamps (65 µs) are too coarse to measure a kernel with.
  */
-const ENABLED = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "use_vulkan_memory_model", "disable_robustness"];
+const ENABLED = [
+  "allow_unsafe_apis",
+  "vulkan_enable_f16_on_nvidia",
+  "use_vulkan_memory_model",
+  "disable_robustness",
+  "disable_workgroup_init",
+];
 const DISABLED = ["timestamp_quantization"];
 
 type CreateGpu = (flags: string[]) => GPU;
@@ -50,7 +57,9 @@ async function binding(): Promise<CreateGpu> {
  * of it lives: Dawn crashes where it is collected before.
  */
 export async function createInstance(backend?: "null"): Promise<GPU> {
-  const flags = [`enable-dawn-features=${ENABLED.join(",")}`, `disable-dawn-features=${DISABLED.join(",")}`];
+  // For measuring what else a toggle is worth, as `skip_validation`: commas between names.
+  const more = process.env.STYLIZING_VIT_DAWN?.split(",").filter((name) => name !== "") ?? [];
+  const flags = [`enable-dawn-features=${[...ENABLED, ...more].join(",")}`, `disable-dawn-features=${DISABLED.join(",")}`];
   if (backend) flags.push(`backend=${backend}`);
   return (await binding())(flags);
 }

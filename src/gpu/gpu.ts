@@ -14,6 +14,7 @@ import {
   type Profile,
 } from "./profile.js";
 import { openSoftwareDriver, softwareDriverAvailable } from "./swiftshader.js";
+import { type TuneMode, Tuner } from "./tuner.js";
 
 export type AdapterChoice = "auto" | "hardware" | "software";
 
@@ -23,6 +24,12 @@ export interface GpuOptions {
   precision?: Precision;
   /** A device of the caller's own. It is used as it is and never destroyed. */
   device?: GPUDevice;
+  /**
+   * Whether kernels' tiles are chosen by measuring. `auto` (the default): on a GPU each op and shape is measured when it is first
+   * met, which takes a fraction of a second, and remembered by adapter and driver. `off`: defaults only, for results that
+   * are the same to the bit from run to run. `measure`: everything anew.
+   */
+  tune?: TuneMode;
 }
 
 /** Ends of the queues of `checked` calls, by device: several `Gpu`s may share a caller's. */
@@ -34,6 +41,9 @@ export class Gpu implements Disposable {
   readonly facts: AdapterFacts;
   readonly profile: Profile;
   readonly pipelines: PipelineCache;
+  readonly tuner: Tuner;
+  /** Floating-point operations of products that one dispatch may hold, so that none runs for long; set once a rate is known. */
+  flopsPerDispatch = Number.POSITIVE_INFINITY;
   /** Resolves with the reason when the device is gone, unless `dispose()` was what ended it. */
   readonly lost: Promise<string>;
   #isLost = false;
@@ -42,11 +52,12 @@ export class Gpu implements Disposable {
   #bytes = 0;
   #disposed = false;
 
-  constructor(device: GPUDevice, facts: AdapterFacts, profile: Profile, owned: boolean) {
+  constructor(device: GPUDevice, facts: AdapterFacts, profile: Profile, owned: boolean, tune: TuneMode = "off") {
     this.device = device;
     this.facts = facts;
     this.profile = profile;
     this.pipelines = new PipelineCache(device, profile);
+    this.tuner = new Tuner(facts, profile, tune);
     this.#owned = owned;
     this.lost = new Promise((resolve) => {
       device.lost.then((info) => {
@@ -259,13 +270,13 @@ function noAdapter(choice: AdapterChoice, seen: readonly string[]): StylizingErr
 }
 
 /** Facts and profile of a device that the caller owns: what it was created with counts, not what its adapter could do. */
-function wrapDevice(device: GPUDevice, precision: Precision): Gpu {
+function wrapDevice(device: GPUDevice, precision: Precision, tune: TuneMode): Gpu {
   const facts = factsOf(device.adapterInfo, device.features, device.limits);
   // A device does not list the shapes of its matrix units. Whoever asks for them knows; elsewhere compiling fails, aloud.
   if (precision === "matrix" && facts.features.has(MATRIX_FEATURE) && facts.matrixShapes.length === 0)
     facts.matrixShapes = [MATRIX_SHAPE];
   const verdict = { ok: true, reason: "the caller's device has matrix units" };
-  return new Gpu(device, facts, requireTier(profileOf(facts, precision, verdict), precision), false);
+  return new Gpu(device, facts, requireTier(profileOf(facts, precision, verdict), precision), false, tune);
 }
 
 /** `STYLIZING_VIT_MATRIX=stand-in` runs the matrix tier where there are no matrix units: slow, and meant for tests. */
@@ -290,7 +301,10 @@ function requireTier(profile: Profile, precision: Precision): Profile {
  */
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
   const precision = options.precision ?? "auto";
-  if (options.device) return wrapDevice(options.device, precision);
+  const tune = options.tune ?? "auto";
+  if (!["auto", "off", "measure"].includes(tune))
+    throw new StylizingError("ARGUMENT", `Unknown tuning "${tune}".`, "Use auto, off or measure.");
+  if (options.device) return wrapDevice(options.device, precision, tune);
 
   const fromEnvironment = process.env.STYLIZING_VIT_ADAPTER;
   const choice = options.adapter ?? (fromEnvironment as AdapterChoice | undefined) ?? "auto";
@@ -310,7 +324,7 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
       requiredFeatures: profile.features as GPUFeatureName[],
       requiredLimits: profile.limits,
     });
-    return new Gpu(device, facts, profile, true);
+    return new Gpu(device, facts, profile, true, tune);
   } catch (cause) {
     throw new StylizingError(
       "GPU",

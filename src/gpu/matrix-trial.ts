@@ -1,9 +1,7 @@
 import { execFile } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { cacheFolder } from "./cache-folder.js";
-import { bindingVersion } from "./dawn.js";
+import { adapterKey, cacheFile, readEntries, writeEntry } from "./adapter-cache.js";
 import type { AdapterFacts } from "./profile.js";
 
 /**
@@ -20,19 +18,6 @@ const TRIAL_SECONDS = 60;
 
 /** Set in the child, where the trial itself must not wait for its own verdict. */
 export const TRIAL_VARIABLE = "STYLIZING_VIT_MATRIX_TRIAL";
-
-function key(facts: AdapterFacts): string {
-  return [bindingVersion(), facts.vendor, facts.architecture, facts.device, facts.description].join("|");
-}
-
-function remembered(path: string): Record<string, Verdict> {
-  try {
-    const parsed: unknown = JSON.parse(readFileSync(path, "utf8"));
-    return parsed && typeof parsed === "object" ? (parsed as Record<string, Verdict>) : {};
-  } catch {
-    return {}; // missing or damaged: the trial is made again
-  }
-}
 
 /** Runs the trial program and reads its fate: exit 0 is a pass, anything else, a signal included, is not. */
 export function runTrial(program: string, adapter: string, seconds = TRIAL_SECONDS): Promise<Verdict> {
@@ -60,20 +45,13 @@ export async function matrixVerdict(
   options: { program?: string; file?: string } = {},
 ): Promise<Verdict> {
   if (process.env[TRIAL_VARIABLE]) return { ok: true, reason: "this is the trial" };
-  const file = options.file ?? join(cacheFolder(), "matrix-verdicts.json");
-  const known = remembered(file)[key(facts)];
-  if (typeof known?.ok === "boolean") return known;
+  const file = options.file ?? cacheFile("matrix-verdicts.json");
+  const known = readEntries(file)[adapterKey(facts)] as Partial<Verdict> | undefined;
+  if (typeof known?.ok === "boolean") return { ok: known.ok, reason: String(known.reason) };
   const program = options.program ?? fileURLToPath(new URL("../model/matrix-trial.js", import.meta.url));
   // Not a verdict on the driver, so not remembered: sources that were not built have no program.
   if (!existsSync(program)) return { ok: false, reason: `the trial program ${program} is missing` };
   const verdict = await runTrial(program, adapter);
-  try {
-    mkdirSync(dirname(file), { recursive: true });
-    const partial = `${file}.${process.pid}.partial`;
-    writeFileSync(partial, JSON.stringify({ ...remembered(file), [key(facts)]: verdict }, null, 2));
-    renameSync(partial, file);
-  } catch {
-    // A cache that cannot be written costs a second next time and nothing else.
-  }
+  writeEntry(file, adapterKey(facts), verdict);
   return verdict;
 }

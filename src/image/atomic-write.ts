@@ -6,9 +6,10 @@ import { messageOf, StylizingError } from "../errors.js";
 /**
  * Writes a file so that nobody ever sees half of it: into `.<name>.<pid>.<random>.partial` in the same folder, flushed to
  * disk, then renamed over the target. The partial file is removed when anything fails. A link is written through.
- * Throws `OUTPUT`; the target is then as it was before.
+ * Throws `OUTPUT`; the target is then as it was before. What is too large to be held is given piece by piece; a
+ * `StylizingError` of the giver's is passed on.
  */
-export async function writeFileAtomic(file: string, bytes: Uint8Array | string): Promise<void> {
+export async function writeFileAtomic(file: string, bytes: Uint8Array | string | AsyncIterable<Uint8Array>): Promise<void> {
   let partial: string | undefined;
   try {
     const target = await writableTarget(file);
@@ -16,7 +17,8 @@ export async function writeFileAtomic(file: string, bytes: Uint8Array | string):
     partial = path.join(path.dirname(target), partialName(path.basename(target).slice(0, 40)));
     const handle = await open(partial, "wx");
     try {
-      await handle.writeFile(bytes);
+      // Node takes iterables here since 14.18; its types do not say so.
+      await handle.writeFile(bytes as Uint8Array);
       await handle.sync();
     } finally {
       await handle.close();

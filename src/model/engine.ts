@@ -1,8 +1,9 @@
 import { StylizingError } from "../errors.js";
 import { BufferUsage, MAP_READ } from "../gpu/dawn.js";
 import type { Schedule } from "../gpu/dispatch.js";
-import type { Gpu } from "../gpu/gpu.js";
+import { Gpu } from "../gpu/gpu.js";
 import { type DispatchTime, timeDispatches } from "../gpu/timing.js";
+import { hashedUniform } from "../hub/hashed.js";
 import type { WeightSource } from "../hub/weight-source.js";
 import { imageBytes, type PixelFormat } from "../ops/images.js";
 import type { ModelConfig } from "./config.js";
@@ -50,6 +51,9 @@ export interface Trace {
 
 /** Results on their way to the host at the same time: enough for the device to work while one is read. */
 const READS_IN_FLIGHT = 2;
+
+/** Milliseconds that one dispatch of a product should take at most; drivers begin to give up on those of seconds. */
+const LONGEST_DISPATCH = 50;
 
 /** Schedules kept bound; a batch of a size not seen lately is bound anew, in about a millisecond. */
 const MOST_SCHEDULES = 12;
@@ -120,12 +124,68 @@ export class Engine {
     return run;
   }
 
-  /** Compiles what a mode needs, so that its first job does not. */
+  /** Compiles what a mode needs, so that its first job does not, and on a GPU measures how long a dispatch may be. */
   async warm(mode: Mode, output: PixelFormat): Promise<void> {
     await this.#exclusively(async () => {
       const job: Job = { mode, images: 1, input: output, output };
-      await this.#schedule(job, await this.#prepare(job));
+      const { schedule, flops } = await this.#schedule(job, await this.#prepare(job));
+      // A CPU has no watchdog, and one pass of a large model takes it a minute.
+      if (!this.gpu.profile.software) this.gpu.flopsPerDispatch = LONGEST_DISPATCH * (await this.#rate(schedule, flops));
     });
+  }
+
+  /** Floating-point operations a millisecond that products reach in a schedule, at least. */
+  async #rate(schedule: Schedule, flops: readonly number[]): Promise<number> {
+    const total = flops.reduce((a, b) => a + b, 0);
+    await timeDispatches(this.gpu, schedule);
+    const start = performance.now();
+    const times = await timeDispatches(this.gpu, schedule);
+    if (!times) {
+      this.#submitPass(schedule, 0, schedule.dispatches.length);
+      await this.gpu.device.queue.onSubmittedWorkDone();
+    }
+    const wall = performance.now() - start;
+    const products = times?.reduce((sum, { milliseconds }, index) => sum + (flops[index]! > 0 ? milliseconds : 0), 0);
+    return total / (products !== undefined && products > 0 ? products : wall);
+  }
+
+  /**
+   * Binds the schedules of every mode at a batch size, so that the tuner meets their ops, and compares a tuned pass with one by
+   * the defaults.
+   * @returns the largest difference, of the largest value.
+   */
+  async tune(images: number): Promise<number> {
+    const page = await this.createPage(images);
+    const kept = this.takeKept();
+    const format = this.model.config.mean ? "bytes" : "planes";
+    try {
+      const common = { images, input: format, output: format } as const;
+      const jobs: Job[] = [
+        { mode: "pair", ...common },
+        { mode: "style", images, input: format, output: "none", page, firstStyle: 0 },
+        { mode: "banked", ...common, page },
+        { mode: "content", images: 1, input: format, output: "none", kept },
+        { mode: "restyle", ...common, page, kept },
+      ];
+      for (const job of jobs) await this.#exclusively(async () => this.#schedule(job, await this.#prepare(job)));
+    } finally {
+      await this.disposePage(page);
+      this.returnKept(kept);
+    }
+    const { in_channels, image_size } = this.model.config;
+    const count = images * in_channels * image_size ** 2;
+    const [content, style] = [hashedUniform("content", count, 1), hashedUniform("style", count, 1)];
+    const job: Job = { mode: "pair", images, input: "planes", output: "planes", content, style };
+    const tuned = asFloats(await this.run(job));
+    const { device, facts, profile } = this.gpu;
+    const plain = new Engine(new Gpu(device, facts, profile, false), this.model);
+    try {
+      const expected = asFloats(await plain.run(job));
+      const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      return expected.reduce((most, value, at) => Math.max(most, Math.abs(value - tuned[at]!)), 0) / largest;
+    } finally {
+      plain.gpu.dispose();
+    }
   }
 
   /** Room for one content's stream. Give it back, so that schedules bound to it serve the next content too. */

@@ -1,6 +1,12 @@
-import { DispatchBuilder, type Plan, type Schedule, type Word } from "../gpu/dispatch.js";
+import { type Candidate, DispatchBuilder, type Plan, type Schedule, type Word } from "../gpu/dispatch.js";
 import type { Gpu } from "../gpu/gpu.js";
-import { type AttentionPlacement, attentionParameters, planAttention } from "../ops/attention.js";
+import {
+  type AttentionPlacement,
+  attentionCandidates,
+  attentionFlops,
+  isAligned8 as attentionIsAligned8,
+  attentionParameters,
+} from "../ops/attention.js";
 import {
   convolutionParameters,
   type PixelFormat,
@@ -13,7 +19,14 @@ import {
   quantizeParameters,
 } from "../ops/images.js";
 import { layerNormParameters, planLayerNorm } from "../ops/layer-norm.js";
-import { type Epilogue, type LinearPlacement, linearParameters, planLinear } from "../ops/linear.js";
+import {
+  type Epilogue,
+  isAligned8,
+  type LinearPlacement,
+  linearCandidates,
+  linearFlops,
+  linearParameters,
+} from "../ops/linear.js";
 import type { Linear, PackedModel } from "./pack.js";
 import type { Workspace } from "./workspace.js";
 
@@ -81,8 +94,25 @@ export interface ScheduleRequest {
 export interface ForwardSchedule {
   schedule: Schedule;
   layerEnds: readonly number[];
+  /** Floating-point operations of each dispatch that is a product of matrices; 0 for the others. */
+  flops: readonly number[];
   dispose(): void;
 }
+
+interface Step {
+  candidates: readonly Candidate[];
+  /** Op and shape, for the tuner. */
+  key: string;
+  buffers: readonly GPUBuffer[];
+  parameters: readonly Word[];
+  flops: number;
+}
+
+/** Attention reaches a fraction of the rate of large products; this is a cautious one. */
+const ATTENTION_SHARE = 0.1;
+
+/** Rows or sequences by the power of two above them: a batch of another size is not measured anew for that alone. */
+const bucket = (count: number): number => 2 ** Math.ceil(Math.log2(count));
 
 /** Slots of the residual buffer that a run of rows covers. */
 interface Slots {
@@ -95,7 +125,7 @@ export class ForwardBuilder {
   readonly #model: PackedModel;
   readonly #work: Workspace;
   readonly #request: ScheduleRequest;
-  readonly #steps: { plan: Plan; buffers: readonly GPUBuffer[]; parameters: readonly Word[] }[] = [];
+  readonly #steps: Step[] = [];
   /** Rows of one slot. */
   readonly #rows: number;
   readonly #indexBuffers: GPUBuffer[] = [];
@@ -109,8 +139,9 @@ export class ForwardBuilder {
     this.#rows = request.images * model.layout.tokens;
   }
 
+  /** Adds an op that has one plan. */
   #add(plan: Plan, buffers: readonly GPUBuffer[], parameters: readonly Word[]): void {
-    this.#steps.push({ plan, buffers, parameters });
+    this.#steps.push({ candidates: [{ name: "", plan }], key: "", buffers, parameters, flops: 0 });
   }
 
   #linear(
@@ -121,12 +152,28 @@ export class ForwardBuilder {
     buffers: { input: GPUBuffer; output: GPUBuffer; table?: GPUBuffer },
     placement: Partial<LinearPlacement> & { cols?: number } = {},
   ): void {
-    const shape = { rows, depth: linear.depth, cols: placement.cols ?? linear.cols, epilogue, result };
-    this.#add(
-      planLinear(shape, this.#gpu.profile),
-      [buffers.input, linear.weight, linear.bias, buffers.table ?? linear.bias, buffers.output],
-      linearParameters(shape, { inputStride: linear.depth, weightStride: linear.cols, outputStride: linear.cols, ...placement }),
-    );
+    const whole = { inputStride: linear.depth, weightStride: linear.cols, outputStride: linear.cols, ...placement };
+    const { inputOffset = 0, outputOffset = 0, residualOffset = outputOffset } = whole;
+    const size = { depth: linear.depth, cols: placement.cols ?? linear.cols, epilogue, result, aligned8: isAligned8(whole) };
+    const perRow = linearFlops({ ...size, rows: 1 });
+    // Bands of whole sequences, so that no dispatch runs long enough for a driver to give up on it.
+    const { tokens } = this.#model.layout;
+    const band = tokens * Math.max(1, Math.floor(this.#gpu.flopsPerDispatch / perRow / tokens));
+    for (let first = 0; first < rows; first += band) {
+      const shape = { ...size, rows: Math.min(band, rows - first) };
+      this.#steps.push({
+        candidates: linearCandidates(shape, this.#gpu.profile),
+        key: `linear ${bucket(shape.rows)}x${shape.depth}x${shape.cols} ${epilogue} ${result}`,
+        buffers: [buffers.input, linear.weight, linear.bias, buffers.table ?? linear.bias, buffers.output],
+        parameters: linearParameters(shape, {
+          ...whole,
+          inputOffset: inputOffset + first * whole.inputStride,
+          outputOffset: outputOffset + first * whole.outputStride,
+          residualOffset: residualOffset + first * whole.outputStride,
+        }),
+        flops: perRow * shape.rows,
+      });
+    }
   }
 
   /** Normalises slots of the residual stream into the same slots of `narrow`. */
@@ -195,17 +242,20 @@ export class ForwardBuilder {
     context: { buffer: GPUBuffer } & Pick<AttentionPlacement, "keyColumn" | "valueColumn" | "contextStride">,
   ): void {
     const { tokens, heads, head, attention } = this.#model.layout;
-    const shape = { sequences: count, tokens, heads, headSize: head };
-    this.#add(
-      planAttention(shape, this.#gpu.profile),
-      [query.buffer, context.buffer, sequences, this.#work.buffers.narrow],
-      attentionParameters(shape, {
-        ...context,
-        queryColumn: query.column ?? 0,
-        queryStride: query.stride,
-        outputStride: attention,
-      }),
-    );
+    const placement = { ...context, queryColumn: query.column ?? 0, queryStride: query.stride, outputStride: attention };
+    const size = { tokens, heads, headSize: head, aligned8: attentionIsAligned8(placement) };
+    const each = attentionFlops({ ...size, sequences: 1 });
+    const band = Math.max(1, Math.floor((ATTENTION_SHARE * this.#gpu.flopsPerDispatch) / each));
+    for (let firstSequence = 0; firstSequence < count; firstSequence += band) {
+      const shape = { ...size, sequences: Math.min(band, count - firstSequence) };
+      this.#steps.push({
+        candidates: attentionCandidates(shape, this.#gpu.profile),
+        key: `attention ${bucket(shape.sequences)}x${tokens}x${heads}x${head}`,
+        buffers: [query.buffer, context.buffer, sequences, this.#work.buffers.narrow],
+        parameters: attentionParameters(shape, { ...placement, firstSequence }),
+        flops: 0,
+      });
+    }
   }
 
   get #wideQueries() {
@@ -506,17 +556,27 @@ export class ForwardBuilder {
     this.#mlp(layer, { first: to, count: 1 });
   }
 
-  /** Compiles what is not compiled yet, all at once, and binds everything. */
-  async finish(): Promise<ForwardSchedule> {
-    const pipelines = await Promise.all(this.#steps.map(({ plan }) => this.#gpu.pipelines.get(plan.variant)));
+  /**
+   * Chooses plans, compiles what is not compiled yet, all at once, and binds everything.
+   * @param mayMeasure whether the workspace's contents may be lost to measuring.
+   */
+  async finish(mayMeasure: boolean): Promise<ForwardSchedule> {
+    const { tuner, pipelines: cache } = this.#gpu;
+    const plans: Plan[] = [];
+    for (const { key, candidates, buffers, parameters } of this.#steps) {
+      plans.push(await tuner.pick(this.#gpu, key, candidates, buffers, parameters, mayMeasure));
+    }
+    tuner.save();
+    const pipelines = await Promise.all(plans.map(({ variant }) => cache.get(variant)));
     const builder = new DispatchBuilder(this.#gpu);
-    for (const [index, { plan, buffers, parameters }] of this.#steps.entries())
-      builder.add(plan, pipelines[index]!, buffers, parameters);
+    for (const [index, { buffers, parameters }] of this.#steps.entries())
+      builder.add(plans[index]!, pipelines[index]!, buffers, parameters);
     const schedule = builder.finish(this.#request.mode);
     const index = this.#indexBuffers;
     return {
       schedule,
       layerEnds: this.layerEnds,
+      flops: this.#steps.map(({ flops }) => flops),
       dispose: () => {
         schedule.dispose();
         this.#gpu.release(...index);
@@ -530,25 +590,30 @@ export function resultSlot(mode: Mode): number {
   return STREAMS[mode].indexOf(mode === "plain" ? "Z" : "Q");
 }
 
-/** Binds the steps that `add` asks a builder for. */
+/** Binds the steps that `add` asks a builder for; what the workspace holds stays as it is. */
 export async function buildSteps(
   gpu: Gpu,
   model: PackedModel,
   work: Workspace,
   request: ScheduleRequest,
   add: (builder: ForwardBuilder) => void,
+  mayMeasure = false,
 ): Promise<ForwardSchedule> {
   const builder = new ForwardBuilder(gpu, model, work, request);
   add(builder);
-  return builder.finish();
+  return builder.finish(mayMeasure);
 }
 
-/** Plans, compiles and binds everything of one forward pass. Nothing is compiled or allocated when it runs. */
+/**
+ * Plans, compiles and binds everything of one forward pass. Nothing is compiled or allocated when it runs. What the workspace
+ * held may be gone, where a tuner measured on it.
+ */
 export function buildSchedule(gpu: Gpu, model: PackedModel, work: Workspace, request: ScheduleRequest): Promise<ForwardSchedule> {
-  return buildSteps(gpu, model, work, request, (builder) => {
+  const add = (builder: ForwardBuilder) => {
     builder[request.mode]();
     if (request.output !== "none") builder.decode(resultSlot(request.mode));
-  });
+  };
+  return buildSteps(gpu, model, work, request, add, true);
 }
 
 /** Block passes of a mode, per image: the cost that the exact savings are about. */

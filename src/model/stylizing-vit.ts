@@ -2,6 +2,7 @@ import { StylizingError } from "../errors.js";
 import { BufferUsage } from "../gpu/dawn.js";
 import { type AdapterReport, adapterReport, type Gpu, type GpuOptions, openGpu } from "../gpu/gpu.js";
 import type { Tier } from "../gpu/profile.js";
+import type { Choice } from "../gpu/tuner.js";
 import type { WeightSource } from "../hub/weight-source.js";
 import { versions } from "../version.js";
 import { type Batch, type GpuImages, type Image, type Images, type ImageTensor, inFloats, toBatch } from "./batch.js";
@@ -56,6 +57,16 @@ export interface StreamBatch<P> {
   pairs: P[];
   images: Image[];
 }
+
+export interface TuneReport {
+  /** By op and shape: the candidate that was chosen, its milliseconds and the default's. */
+  choices: (Choice & { op: string })[];
+  /** Difference between tuned and default results, of the largest value. */
+  error: number;
+}
+
+/** Of the largest value: sums in another order, rounded to the tier's own precision at every step. */
+const TUNED_BOUND = { f32: 5e-5, f16: 1e-2, matrix: 1e-2 } as const;
 
 /** Submissions under way in `stream`: one is computed while the one before is read and the next is fetched. */
 const STREAM_DEPTH = 2;
@@ -213,6 +224,32 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   get report(): ModelReport {
     const { tier, notes } = this.#gpu.profile;
     return { model: this.#found.label, adapter: adapterReport(this.#gpu), tier, notes, versions: versions() };
+  }
+
+  /**
+   * Measures the kernels' candidates at batch sizes of your own, before a run that should not begin with it, and on software
+   * adapters, where it is done on request only. Load the model with `tune: "measure"` to have everything measured anew.
+   * @returns what was chosen, by op and shape, and the largest difference that it makes to a result, of the largest value.
+   * @throws StylizingError `GPU` where tuned kernels compute something else than the defaults; what was chosen is then forgotten.
+   */
+  tune(batchSizes: readonly number[] = [this.batchSize]): Promise<TuneReport> {
+    return this.#track(() =>
+      this.#recovering(async (engine) => {
+        let error = 0;
+        for (const size of batchSizes) error = Math.max(error, await engine.tune(engine.largestBatch("pair", size)));
+        const bound = TUNED_BOUND[engine.gpu.profile.tier];
+        if (!(error <= bound)) {
+          engine.gpu.tuner.forget();
+          throw new StylizingError(
+            "GPU",
+            `Kernels that were faster give other results: off by ${error.toExponential(1)} of the largest value, ${bound} allowed.`,
+            "They were forgotten: the defaults are used. Please report this with the output of `stylizing-vit doctor`.",
+          );
+        }
+        const choices = [...engine.gpu.tuner.choices].map(([op, choice]) => ({ op, ...choice }));
+        return { choices: choices.sort((a, b) => (a.op < b.op ? -1 : 1)), error };
+      }),
+    );
   }
 
   /** Bytes that the model holds on the device: weights, activations, banks. */

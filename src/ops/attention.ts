@@ -22,11 +22,14 @@ export interface AttentionPlacement {
   valueColumn: number;
   contextStride: number;
   outputStride: number;
+  /** The first of the sequences that this dispatch computes, where several share the work. */
+  firstSequence?: number;
 }
 
 /** Whether a placement suits kernels that move eight elements at a time. */
 export function isAligned8(placement: AttentionPlacement): boolean {
-  return [placement.queryColumn ?? 0, ...Object.values(placement)].every((elements: number) => elements % 8 === 0);
+  const { queryColumn = 0, queryStride, keyColumn, valueColumn, contextStride, outputStride } = placement;
+  return [queryColumn, queryStride, keyColumn, valueColumn, contextStride, outputStride].every((elements) => elements % 8 === 0);
 }
 
 const BINDINGS: Variant["bindings"] = ["read", "read", "read", "write"];
@@ -164,6 +167,7 @@ export function attentionParameters(shape: AttentionShape, placement: AttentionP
     placement.valueColumn / 4,
     placement.contextStride / 4,
     placement.outputStride / 4,
+    placement.firstSequence ?? 0,
   ].map(u32);
 }
 

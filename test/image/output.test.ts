@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFil
 import path from "node:path";
 import sharp from "sharp";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { StylizingError } from "../../src/errors.js";
 import { ensureOutputFolder, outputError, writeFileAtomic } from "../../src/image/atomic-write.js";
 import { encodeImage, type OutputFormat, saveImage } from "../../src/image/encode.js";
 import { failure, gradient, largestDifference, noise, temporaryFolder } from "./helpers.js";
@@ -89,6 +90,20 @@ describe("writeFileAtomic", () => {
     disk.full = true;
     expect((await failure(saveImage(name, picture, { format: "png" }), "OUTPUT")).message).toMatch(/kept\.png.*the disk is full/);
     expect(readFileSync(name, "utf8")).toBe("before");
+  });
+
+  it("takes pieces, and nothing of them stays when the giver fails", async () => {
+    const name = path.join(folder, "pieces.txt");
+    const failed = new StylizingError("CHECKPOINT", "No more.", "Give more.");
+    async function* pieces(error?: Error) {
+      yield new Uint8Array([97, 98]);
+      yield new Uint8Array(0);
+      if (error) throw error;
+      yield new Uint8Array([99]);
+    }
+    await writeFileAtomic(name, pieces());
+    await expect(writeFileAtomic(name, pieces(failed))).rejects.toBe(failed);
+    expect(readFileSync(name, "utf8")).toBe("abc");
   });
 
   it("says what is in the way", async () => {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Gpu, openGpu } from "../../src/gpu/gpu.js";
+import { Gpu, openGpu } from "../../src/gpu/gpu.js";
 import { HashedWeights, hashedUniform } from "../../src/hub/hashed.js";
 import { parameterShapes, parseConfig } from "../../src/model/config.js";
 import { asFloats, Engine, type Job } from "../../src/model/engine.js";
@@ -124,4 +124,38 @@ it("frees all it allocated", async () => {
   expect(gpu.allocatedBytes).toBeGreaterThan(before);
   engine.dispose();
   expect(gpu.allocatedBytes).toBe(before);
+});
+
+describe("no dispatch runs for long", () => {
+  const config = parseConfig({ image_size: 24, patch_size: 8, embed_dim: 96, depth: 2, num_heads: 3 }, "test");
+  const content = hashedUniform("content", 4 * 3 * 24 * 24, 5);
+  const style = hashedUniform("style", 4 * 3 * 24 * 24, 5);
+  const job: Job = { mode: "pair", images: 4, input: "planes", output: "planes", content, style };
+
+  async function painted(flopsPerDispatch: number) {
+    const own = new Gpu(gpu.device, gpu.facts, gpu.profile, false);
+    own.flopsPerDispatch = flopsPerDispatch;
+    const engine = await Engine.create(own, config, new HashedWeights(parameterShapes(config), 2));
+    try {
+      const pixels = asFloats(await engine.run(job));
+      const dispatches = (await engine.profile(job))?.length;
+      return { pixels, dispatches };
+    } finally {
+      engine.dispose();
+      own.dispose();
+    }
+  }
+
+  it("products and attention are cut into bands of sequences, which changes no bit", async () => {
+    const whole = await painted(Number.POSITIVE_INFINITY);
+    const two = 2 * 2 * 10 * 96 * 384; // fc1 of two sequences of ten tokens
+    const cut = await painted(two);
+    expect(cut.pixels).toEqual(whole.pixels);
+    if (whole.dispatches === undefined) return;
+    expect(cut.dispatches).toBeGreaterThan(whole.dispatches);
+    // One sequence is the least that a dispatch can be.
+    const least = await painted(1);
+    expect(least.pixels).toEqual(whole.pixels);
+    expect(least.dispatches).toBeGreaterThan(cut.dispatches!);
+  });
 });

@@ -16,6 +16,7 @@ const SURFACE = [
   "StylizingError",
   "StylizingViT",
   "VERSION",
+  "exportOnnx",
   "listModels",
   "matchColour",
   "measureStatistics",
@@ -174,7 +175,7 @@ await model[Symbol.asyncDispose]();
     writeFileSync(
       join(user, "consumer.ts"),
       `import {
-  type CatalogueEntry, type GpuImages, HOSPITALS, type Image, type ImageTensor, listModels, type LoadOptions, matchColour, measureStatistics,
+  type CatalogueEntry, exportOnnx, type ExportReport, type GpuImages, HOSPITALS, type Image, type ImageTensor, listModels, type LoadOptions, matchColour, measureStatistics,
   type ModelConfig, type ModelReport, paintTissue, randomHospital, type StyleBank, StylizingError, StylizingViT, VERSION,
 } from "stylizing-vit";
 
@@ -198,7 +199,8 @@ const config: ModelConfig = model.config;
 const report: ModelReport = model.report;
 const entries: readonly CatalogueEntry[] = listModels();
 const statistics: { mean: number[]; std: number[] } = measureStatistics([image]);
-void [one, many, packed, banked, onDevice, config, report, entries, statistics, VERSION, HOSPITALS, matchColour, paintTissue, randomHospital];
+const written: ExportReport = await exportOnnx("demo", "demo.onnx", { half: true, onProgress: ({ loaded }) => void loaded });
+void [written, one, many, packed, banked, onDevice, config, report, entries, statistics, VERSION, HOSPITALS, matchColour, paintTissue, randomHospital];
 try {
   // @ts-expect-error: a content has a width
   await model.stylize({ data: new Uint8Array(12) }, image);

@@ -1,9 +1,12 @@
+import { float16BitsToFloat32, float32ToFloat16Bits } from "../../src/hub/half.js";
 import { dimensions, type ModelConfig } from "../../src/model/config.js";
 import { gelu } from "../ops/oracles.js";
 
 /**
  * The whole model in float64, written to be read and to share nothing with the kernels: norms with scale and shift where
  * they stand, four separate projections, one pass after another, the layout trap as the paper's code has it.
+ * `halves` makes it the naive 16-bit run that 16-bit tiers are measured by: every operand of every product is rounded to
+ * half precision just before it is multiplied, and nothing else is.
  */
 
 type Weights = ReadonlyMap<string, Float32Array>;
@@ -11,13 +14,20 @@ type Weights = ReadonlyMap<string, Float32Array>;
 /** Rows [n, d] of one image. */
 type Rows = Float64Array[];
 
+/** Numbers as 16 bits hold them. */
+const toHalves = (row: ArrayLike<number>): Float64Array =>
+  Float64Array.from(float16BitsToFloat32(float32ToFloat16Bits(Float32Array.from(row))));
+
 export class Oracle {
   readonly #c: ModelConfig;
   readonly #w: Weights;
+  readonly #operand: (row: ArrayLike<number>) => Float64Array;
+  readonly #matrices = new Map<string, Float64Array>();
 
-  constructor(config: ModelConfig, weights: Weights) {
+  constructor(config: ModelConfig, weights: Weights, { halves = false } = {}) {
     this.#c = config;
     this.#w = weights;
+    this.#operand = halves ? toHalves : (row) => Float64Array.from(row);
   }
 
   #get(key: string): Float32Array {
@@ -27,11 +37,12 @@ export class Oracle {
   }
 
   #linear(rows: Rows, name: string): Rows {
-    const weight = this.#get(`${name}.weight`);
+    const weight = this.#matrices.get(name) ?? this.#operand(this.#get(`${name}.weight`));
+    this.#matrices.set(name, weight);
     const bias = this.#w.get(`${name}.bias`);
     const inputs = rows[0]!.length;
     const outputs = weight.length / inputs;
-    return rows.map((row) => {
+    return rows.map(this.#operand).map((row) => {
       const out = new Float64Array(outputs);
       for (let o = 0; o < outputs; o++) {
         let sum = bias ? bias[o]! : 0;
@@ -54,10 +65,10 @@ export class Oracle {
   #block(x: Rows, y: Rows, layer: number): Rows {
     const name = `encoder.blocks.${layer}`;
     const d = this.#c.embed_dim / this.#c.num_heads;
-    const q = this.#linear(this.#norm(x, `${name}.norm_input`), `${name}.attn.q_proj`);
+    const q = this.#linear(this.#norm(x, `${name}.norm_input`), `${name}.attn.q_proj`).map(this.#operand);
     const context = this.#norm(y, `${name}.norm_context`);
-    const k = this.#linear(context, `${name}.attn.k_proj`);
-    const v = this.#linear(context, `${name}.attn.v_proj`);
+    const k = this.#linear(context, `${name}.attn.k_proj`).map(this.#operand);
+    const v = this.#linear(context, `${name}.attn.v_proj`).map(this.#operand);
     const mixed = q.map((query) => {
       const out = new Float64Array(this.#c.embed_dim);
       for (let head = 0; head < this.#c.num_heads; head++) {
@@ -69,8 +80,8 @@ export class Oracle {
         const top = Math.max(...logits);
         const weights = logits.map((logit) => Math.exp(logit - top));
         const total = weights.reduce((a, b) => a + b, 0);
-        for (const [j, weight] of weights.entries())
-          for (let i = head * d; i < (head + 1) * d; i++) out[i]! += (weight / total) * v[j]![i]!;
+        for (const [j, weight] of this.#operand(weights.map((weight) => weight / total)).entries())
+          for (let i = head * d; i < (head + 1) * d; i++) out[i]! += weight * v[j]![i]!;
       }
       return out;
     });
@@ -104,7 +115,7 @@ export class Oracle {
     const side = size / p;
     const image = new Float64Array(channels * size * size);
     for (let n = 0; n < side * side; n++) {
-      const row = z[n + 1]!;
+      const row = this.#operand(z[n + 1]!);
       const half = row.length / 2;
       const product: number[] = [];
       for (let c = 0; c < channels; c++)

@@ -1,0 +1,39 @@
+import type { Command } from "commander";
+import { exportOnnx } from "../onnx/export.js";
+import { addSourceFlags, channelList, checkOutput, note, printJson, type SourceFlags, sourceOptions } from "./shared.js";
+import { interruptible } from "./stylize.js";
+
+interface ExportFlags extends SourceFlags {
+  onnx: string;
+  half?: boolean;
+  mean?: number[];
+  std?: number[];
+}
+
+async function exportModel(flags: ExportFlags, signal: AbortSignal): Promise<void> {
+  await checkOutput(flags.onnx);
+  const { half = false, mean, std } = flags;
+  const report = await exportOnnx(flags.model, flags.onnx, { ...sourceOptions(flags), half, mean, std, signal });
+  note(
+    `${report.model} as ONNX (opset ${report.opset}, ${report.precision}), ${(report.bytes / 1e6).toFixed(1)} MB: ${report.file}`,
+  );
+  if (flags.json) printJson(report);
+}
+
+export function addExport(program: Command): void {
+  addSourceFlags(
+    program
+      .command("export")
+      .description("write a model for other runtimes")
+      .requiredOption("--model <name>", "a published name, a folder, a .safetensors file, demo, or hashed:SEED")
+      .requiredOption("--onnx <file>", "ONNX to write: content and style in, stylized out, normalised, any batch")
+      .option("--half", "parameters and arithmetic in 16-bit floats")
+      .option("--mean <r,g,b>", "mean of the model's training images, to be noted in the file", channelList)
+      .option("--std <r,g,b>", "their standard deviation", channelList),
+  ).action((flags: ExportFlags) =>
+    interruptible((signal) => exportModel(flags, signal), {
+      after: "this tensor",
+      before: "the file was whole; nothing is left of it",
+    }),
+  );
+}

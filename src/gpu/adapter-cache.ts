@@ -1,0 +1,39 @@
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { cacheFolder } from "./cache-folder.js";
+import { bindingVersion } from "./dawn.js";
+import type { AdapterFacts } from "./profile.js";
+
+/**
+ * What was found out about adapters, in JSON files that any process may lose, damage or write at the same time: what cannot be
+ * read is found out again, and what cannot be written costs a moment next time.
+ */
+
+/** One driver of one adapter under one version of the binding: a new one of any of them is found out about anew. */
+export function adapterKey(facts: AdapterFacts): string {
+  return [bindingVersion(), facts.vendor, facts.architecture, facts.device, facts.description].join("|");
+}
+
+export const cacheFile = (name: string): string => join(cacheFolder(), name);
+
+/** Entries of a file by key; none where it is missing or damaged. */
+export function readEntries(file: string): Record<string, unknown> {
+  try {
+    const parsed: unknown = JSON.parse(readFileSync(file, "utf8"));
+    return parsed && typeof parsed === "object" && !Array.isArray(parsed) ? (parsed as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
+
+/** Replaces one entry; the file appears whole or not at all. */
+export function writeEntry(file: string, key: string, entry: unknown): void {
+  try {
+    mkdirSync(dirname(file), { recursive: true });
+    const partial = `${file}.${process.pid}.partial`;
+    writeFileSync(partial, JSON.stringify({ ...readEntries(file), [key]: entry }, null, 2));
+    renameSync(partial, file);
+  } catch {
+    // A cache that cannot be written is no failure.
+  }
+}
