@@ -124,7 +124,7 @@ fn linear(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
 
   let row = 128 * group.y + sub_row;
   let col8 = 16 * group.x + sub_col8;
-  // One copy of the way out for all 16 fragments: written out, it takes a CPU's compiler a minute.
+  // One copy of the way out for all 16 fragments: written out, it takes a CPU's compiler much longer.
   for (var r = 0u; r < 4; r++) {
     var sums = s0;
     if r == 1 { sums = s1; } else if r == 2 { sums = s2; } else if r == 3 { sums = s3; }

@@ -2,7 +2,5 @@
 /// holds the row of its sums.
 fn load_left_stored(source: ptr<storage, array<vec4u>, read>, at: u32, stride: u32) -> Left {
   let place = at + matrix_lane / 2 * stride;
-  let first = source[place];
-  let second = source[place + 1];
-  return Left(array(low_halves(first), high_halves(first), low_halves(second), high_halves(second)));
+  return Left(array(source[place], source[place + 1]));
 }
