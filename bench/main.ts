@@ -6,6 +6,7 @@ import { matrixObstacle, type Tier } from "../src/gpu/profile.js";
 import { benchCold } from "./cold-start.js";
 import type { Clock } from "./device-clock.js";
 import { describe, printEnvironment } from "./environment.js";
+import { benchFiles } from "./files.js";
 import { benchHost } from "./host.js";
 import { benchLadder } from "./ladder/bench.js";
 import { benchModel, checkNano } from "./model.js";
@@ -32,6 +33,7 @@ function defaults(software: boolean, quick: boolean) {
       coldModels: ["demo"] as ModelName[],
       effort: { budget: quick ? 150 : 500, fewest: quick ? 3 : 7, most: 200 },
       peakEffort: { budget: quick ? 400 : 1200, fewest: 5, most: 50 },
+      files: { models: ["demo"] as ModelName[], batches: [4], budget: quick ? 2000 : 6000, rounds: quick ? 1 : 3 },
     };
   }
   return {
@@ -44,6 +46,7 @@ function defaults(software: boolean, quick: boolean) {
     coldModels: ["demo", "base"] as ModelName[],
     effort: { budget: quick ? 20 : 100, fewest: quick ? 10 : 20, most: 500 },
     peakEffort: { budget: quick ? 50 : 200, fewest: 20, most: 200 },
+    files: { models: ["base"] as ModelName[], batches: [64], budget: quick ? 1000 : 2000, rounds: 3 },
   };
 }
 
@@ -103,6 +106,12 @@ async function benchTier(gpu: Gpu, first: boolean, options: Options, report: Rep
     const models = options.rivals ?? options.models ?? set.rivals;
     const { adapter, quick } = options;
     await benchRivals(gpu, { models, batches: options.batches ?? set.rivalBatches, adapter, clock, quick, root }, report);
+  }
+  if (has("files")) {
+    const { models, batches, budget, rounds } = set.files;
+    const hostBatch = !options.quick;
+    for (const name of options.models ?? models)
+      await benchFiles(gpu, { name, batches: options.batches ?? batches, budget, rounds, hostBatch }, report);
   }
 }
 

@@ -1,8 +1,9 @@
-import type { Plan, Word } from "../src/gpu/dispatch.js";
+import type { Candidate, Plan, Word } from "../src/gpu/dispatch.js";
+import type { Gpu } from "../src/gpu/gpu.js";
 import type { Profile } from "../src/gpu/profile.js";
 import { float16BitsToFloat32, float32ToFloat16Bits } from "../src/hub/half.js";
 import { hashedUniform } from "../src/hub/hashed.js";
-import { attentionFlops, attentionParameters, planAttention } from "../src/ops/attention.js";
+import { attentionCandidates, attentionFlops, attentionKey, attentionParameters, planAttention } from "../src/ops/attention.js";
 import {
   convolutionParameters,
   patchifyParameters,
@@ -14,7 +15,7 @@ import {
   quantizeParameters,
 } from "../src/ops/images.js";
 import { layerNormParameters, planLayerNorm } from "../src/ops/layer-norm.js";
-import { linearFlops, linearParameters, planLinear } from "../src/ops/linear.js";
+import { linearCandidates, linearFlops, linearKey, linearParameters, planLinear } from "../src/ops/linear.js";
 import {
   type AttentionCase,
   attentionCases,
@@ -33,6 +34,7 @@ import {
   STATISTICS,
 } from "../test/ops/cases.js";
 import { gelu } from "../test/ops/oracles.js";
+import { type Bound, bind } from "./device-clock.js";
 import type { OpName } from "./options.js";
 
 /**
@@ -40,7 +42,10 @@ import type { OpName } from "./options.js";
  * known at any one place: what the tests compare in full is far too large here for a naive oracle.
  */
 export interface OpSetup {
+  /** The default. */
   plan: Plan;
+  /** Where a tuner has a choice. */
+  tuning?: { key: string; candidates: readonly Candidate[] };
   parameters: readonly Word[];
   /** In the order of the bindings; the same array twice is the same buffer. */
   inputs: readonly (Float32Array | Uint16Array | Uint32Array | Uint8Array)[];
@@ -57,6 +62,21 @@ export interface OpSetup {
   bytes: number;
   /** M × K × N or whatever tells the size. */
   shape: string;
+}
+
+/** The op on buffers of its own, by the plan that the device's tuner picks; it measures where it may and has not yet. */
+export async function bindTuned(gpu: Gpu, { plan, tuning, inputs, output, parameters }: OpSetup): Promise<Bound> {
+  let picked = plan;
+  if (tuning) {
+    // Measuring leaves its marks in the output, so it gets buffers that are thrown away.
+    const scratch = bind(gpu, plan, await gpu.pipelines.get(plan.variant), inputs, output, parameters);
+    try {
+      picked = await gpu.tuner.pick(gpu, tuning.key, tuning.candidates, scratch.buffers, parameters);
+    } finally {
+      scratch.dispose();
+    }
+  }
+  return bind(gpu, picked, await gpu.pipelines.get(picked.variant), inputs, output, parameters);
 }
 
 /** An operand as the device holds it, and the same numbers for the reference. */
@@ -87,6 +107,7 @@ export function setUpLinear(one: LinearCase, profile: Profile): OpSetup {
   const residual = epilogue === "residual" ? hashedUniform("residual", rows * cols, 1) : undefined;
   return {
     plan: planLinear(shape, profile),
+    tuning: { key: linearKey(shape), candidates: linearCandidates(shape, profile) },
     parameters: linearParameters(shape, { inputStride: depth, weightStride: cols, outputStride: cols, period }),
     inputs: [input.device, weight.device, bias, table ?? bias],
     output: residual ?? rows * cols * resultBytes,
@@ -139,6 +160,7 @@ export function setUpAttention({ sequences, tokens, heads, headSize }: Attention
     all.values[(sequence * tokens + token) * 3 * width + part * width + column]!;
   return {
     plan: planAttention(shape, profile),
+    tuning: { key: attentionKey(shape), candidates: attentionCandidates(shape, profile) },
     parameters: attentionParameters(shape, {
       queryStride: 3 * width,
       keyColumn: width,

@@ -1,7 +1,7 @@
 import type { Gpu } from "../src/gpu/gpu.js";
 import { float16BitsToFloat32 } from "../src/hub/half.js";
-import { type Bound, bind, type Clock, type Effort, runOnce, timeDispatch } from "./device-clock.js";
-import { OP_CASES, type OpSetup } from "./op-setups.js";
+import { type Bound, type Clock, type Effort, runOnce, timeDispatch } from "./device-clock.js";
+import { bindTuned, OP_CASES, type OpSetup } from "./op-setups.js";
 import type { OpName } from "./options.js";
 import { type Peak, peakFlops } from "./peak.js";
 import { duration, number, percent, type Report } from "./report.js";
@@ -80,8 +80,7 @@ export async function benchOps(gpu: Gpu, request: OpRequest, report: Report): Pr
     const setup = one.setUp(gpu.profile);
     let bound: Bound | undefined;
     try {
-      const pipeline = await gpu.pipelines.get(setup.plan.variant);
-      bound = bind(gpu, setup.plan, pipeline, setup.inputs, setup.output, setup.parameters);
+      bound = await bindTuned(gpu, setup);
       const error = await check(bound, setup);
       if (!(error <= BOUNDS[setup.resultType])) {
         report.fail(title, `off by ${error.toExponential(1)} of the largest value, ${BOUNDS[setup.resultType]} allowed`);
@@ -98,8 +97,8 @@ export async function benchOps(gpu: Gpu, request: OpRequest, report: Report): Pr
         batch: one.batch,
         shape: setup.shape,
         tier,
-        kernel: pipeline.label,
-        grid: setup.plan.workgroups,
+        kernel: bound.pipeline.label,
+        grid: bound.plan.workgroups,
         error,
         milliseconds,
         ...(setup.flops > 0 ? { gflops: setup.flops / seconds / 1e9 } : {}),

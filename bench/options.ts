@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import type { AdapterChoice } from "../src/gpu/gpu.js";
 import type { Tier } from "../src/gpu/profile.js";
 
-export const SECTIONS = ["op", "ladder", "host", "model", "cold", "rivals"] as const;
+export const SECTIONS = ["op", "ladder", "host", "model", "files", "cold", "rivals"] as const;
 /** Sections that run only when they are named: a course, and what fetches much when it is first asked for. */
 const ON_REQUEST: readonly Section[] = ["ladder", "rivals"];
 export type Section = (typeof SECTIONS)[number];
@@ -36,6 +36,7 @@ What to measure (without any of these: everything but the ladder and rivals)
   --ladder [NAME,...]  kernels from naive to best, step by step: ${LADDERS.join(", ")}
   --host               JavaScript on the host: checkpoints, images, encoding a pass
   --model [NAME,...]   whole models: ${MODELS.join(", ")}
+  --files              from JPEG files to pixels through stream(), against the model alone and decoding alone
   --cold               cold start: a new process up to its first image
   --rivals [NAME,...]  whole models beside PyTorch, onnxruntime and the closed-form colour match
 
@@ -84,7 +85,7 @@ export function parseOptions(args: readonly string[]): Options | "help" {
             { type: "string" } as const,
           ]),
         ),
-        ...Object.fromEntries(["host", "cold", "quick", "help"].map((name) => [name, { type: "boolean" } as const])),
+        ...Object.fromEntries(["host", "files", "cold", "quick", "help"].map((name) => [name, { type: "boolean" } as const])),
       },
     }));
   } catch (error) {

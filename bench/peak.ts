@@ -2,7 +2,7 @@ import type { Plan } from "../src/gpu/dispatch.js";
 import type { Gpu } from "../src/gpu/gpu.js";
 import { hashedUniform } from "../src/hub/hashed.js";
 import { type Bound, benchKernel, bind, type Clock, type Effort, pipelineOf, runOnce, timeDispatch } from "./device-clock.js";
-import { setUpLinear } from "./op-setups.js";
+import { bindTuned, setUpLinear } from "./op-setups.js";
 import { quantile } from "./statistics.js";
 
 /** What this device reaches here and now; percentages are of these. */
@@ -63,7 +63,7 @@ export async function measurePeak(gpu: Gpu, clock: Clock, effort: Effort, root: 
   const [rows, depth, cols] = software ? [768, 768, 768] : [8192, 4096, 4096];
   const large = { rows: rows!, depth: depth!, cols: cols!, epilogue: "none" as const, name: "peak" };
   const setup = setUpLinear(large, gpu.profile);
-  const bound = bind(gpu, setup.plan, await gpu.pipelines.get(setup.plan.variant), setup.inputs, setup.output, setup.parameters);
+  const bound = await bindTuned(gpu, setup);
   try {
     const product = setup.flops / (await fastest(bound, clock, effort)) / 1e6;
     return { registers, product, productShape: `${rows} × ${depth} × ${cols}`, copy, copyBytes };

@@ -1,20 +1,14 @@
 import type { Environment } from "./environment.js";
+import { ladder } from "./ladder/bars.js";
 import type { LadderRow } from "./ladder/bench.js";
 import type { ModelRow } from "./model.js";
 import type { OpRow } from "./ops.js";
 import { type Peak, peakFlops } from "./peak.js";
 import { number } from "./report.js";
+import { scaling } from "./scaling.js";
+import { COLOURS, quoted, text, WIDTH } from "./svg.js";
 
-/** Share of time by kernel, a bar a model and batch, one roofline a tier, and a bar a step of a ladder, as SVG. */
-
-const COLOURS = ["#3b6fb6", "#d98032", "#5a9e5a", "#b8475a", "#8468ae", "#8d6e57", "#c77fb4", "#777777", "#a5a53a"];
-const WIDTH = 960;
-
-const quoted = (text: string) => text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
-
-function text(x: number, y: number, content: string, more = ""): string {
-  return `<text x="${x}" y="${y}" ${more}>${quoted(content)}</text>`;
-}
+/** Images a second by batch, share of time by kernel, a bar a model and batch, one roofline a tier, and the ladders, as SVG. */
 
 /** A colour for each kernel or op, the same in both halves: `linear_quad` is `linear`. */
 function palette() {
@@ -121,34 +115,6 @@ function roofline(
   return { svg: parts.join("\n"), height: 460 };
 }
 
-/** A bar a step, as long as what it reaches of the ladder's best. */
-function ladder(
-  rows: readonly LadderRow[],
-  title: string,
-  top: number,
-  colour: (name: string) => string,
-): { svg: string; height: number } {
-  const left = 190;
-  const width = WIDTH - left - 190;
-  const best = Math.max(...rows.map(({ gflops = 0 }) => gflops));
-  const parts = [text(20, top + 20, title, 'class="title"')];
-  let y = top + 40;
-  for (const row of rows) {
-    parts.push(text(left - 12, y + 17, row.step, 'text-anchor="end"'));
-    if (row.gflops === undefined)
-      parts.push(text(left, y + 17, row.skipped ? `not run: ${row.skipped}` : "failed", 'fill="#777"'));
-    else {
-      const length = (row.gflops / best) * width;
-      parts.push(
-        `<rect x="${left}" y="${y}" width="${length.toFixed(1)}" height="24" fill="${colour(row.op)}"><title>${quoted(row.lesson)}</title></rect>`,
-        text(left + length + 8, y + 17, `${number(row.gflops)} GFLOP/s, × ${number(row.timesFirst!)}`),
-      );
-    }
-    y += 30;
-  }
-  return { svg: parts.join("\n"), height: y - top + 20 };
-}
-
 export function drawPicture(document: Record<string, unknown>): string {
   const {
     models = [],
@@ -171,6 +137,7 @@ export function drawPicture(document: Record<string, unknown>): string {
     parts.push(text(20, 28, `${adapter.name}, ${adapter.driver} · ${date.slice(0, 10)} · ${commit ?? "no commit"}`));
   }
   const halves = [
+    (at: number) => scaling(models, at),
     (at: number) => (models.some((row) => row.kernels) ? bars(models, at, colour) : { svg: "", height: 0 }),
     ...Object.entries(tiers).map(
       ([tier, { peak }]) =>

@@ -9,12 +9,12 @@ export { matchColour } from "./image/colour-match.js";
 export { type GpuImages, type Image, type Images, type ImageTensor, measureStatistics } from "./model/batch.js";
 export type { ModelConfig, Preset } from "./model/config.js";
 export type { Trace } from "./model/engine.js";
+export type { BatchTiming, StreamBatch, StreamPair, StreamTiming } from "./model/stream.js";
 export {
   type LoadOptions,
   type LoadProgress,
   type ModelReport,
-  type StreamBatch,
-  type StreamPair,
+  type StreamOptions,
   type StyleBank,
   type StylizeOptions,
   StylizingViT,

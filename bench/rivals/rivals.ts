@@ -10,9 +10,9 @@ import { asFloats, type Engine, type Job } from "../../src/model/engine.js";
 import { findModel, type OpenOptions } from "../../src/model/open.js";
 import { blockPasses } from "../../src/model/schedule.js";
 import { exportOnnx } from "../../src/onnx/export.js";
-import { bind, type Clock, timeDispatch } from "../device-clock.js";
+import { type Clock, timeDispatch } from "../device-clock.js";
 import { benchModelSource, LEVELS, levelsOff, openModel, tiles, toPlanes } from "../model.js";
-import { setUpAttention, setUpLinear } from "../op-setups.js";
+import { bindTuned, setUpAttention, setUpLinear } from "../op-setups.js";
 import { check, BOUNDS as OP_BOUNDS } from "../ops.js";
 import type { ModelName } from "../options.js";
 import { duration, number, type Report } from "../report.js";
@@ -398,14 +398,7 @@ async function benchRivalOps(gpu: Gpu, torch: Rival, clock: Clock, report: Repor
     attention(64, 12, 197, 64),
   ]) {
     const setup = setUp();
-    const bound = bind(
-      gpu,
-      setup.plan,
-      await gpu.pipelines.get(setup.plan.variant),
-      setup.inputs,
-      setup.output,
-      setup.parameters,
-    );
+    const bound = await bindTuned(gpu, setup);
     try {
       const error = await check(bound, setup);
       if (!(error <= OP_BOUNDS[setup.resultType])) {

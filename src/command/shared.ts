@@ -46,6 +46,13 @@ export function positiveInteger(text: string): number {
   return value;
 }
 
+export function countFromZero(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isSafeInteger(value) || value < 0)
+    throw new InvalidArgumentError("It must be a whole number from 0 on.");
+  return value;
+}
+
 export function wholeNumber(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || !Number.isSafeInteger(value)) throw new InvalidArgumentError("It must be a whole number.");

@@ -3,18 +3,21 @@ import { dirname, join } from "node:path";
 import { type Command, Option } from "commander";
 import { StylizingError } from "../errors.js";
 import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
-import { type OutputFormat, saveImage } from "../image/encode.js";
-import { cut, type FittedImage, loadSquare, unfit } from "../image/preprocess.js";
+import type { OutputFormat } from "../image/encode.js";
+import { ImagePool } from "../image/pool.js";
+import { cut, type FittedImage } from "../image/preprocess.js";
 import { contactSheet, type SheetRow } from "../image/sheet.js";
 import type { PixelImage } from "../image/types.js";
-import { type Image, measureStatistics } from "../model/batch.js";
+import { measureStatistics } from "../model/batch.js";
 import { findModel } from "../model/open.js";
+import type { PaintedBatch, StreamPair, StreamTiming } from "../model/stream.js";
 import { type ModelReport, type StyleBank, StylizingViT } from "../model/stylizing-vit.js";
 import { type InputFile, listInputs, type PaintJob, type Pairing, pairJobs } from "./inputs.js";
 import { Progress } from "./progress.js";
 import {
   addModelFlags,
   channelList,
+  countFromZero,
   EXIT,
   errorDocument,
   loadOptions,
@@ -38,6 +41,7 @@ export interface StylizeFlags extends ModelFlags {
   format: OutputFormat;
   size: "model" | "keep";
   sheet?: string;
+  workers?: number;
 }
 
 /** What became of one picture. */
@@ -46,9 +50,18 @@ export interface ImageReport {
   style: string;
   output: string;
   status: "done" | "failed" | "stopped";
-  /** Share of its batch's time, from pixels to file. */
+  /** Its share of the time from the files of the batch before to those of its own batch. */
   milliseconds?: number;
   error?: { code: string; message: string; fix: string };
+}
+
+/** Where the time went, in milliseconds; stages overlap, so they do not add up to what passed. */
+export interface TimingReport extends Omit<StreamTiming, "milliseconds"> {
+  /** Encoding and writing results, summed over the threads that did it. */
+  save: number;
+  hostPerBatch: number;
+  /** Threads for reading and writing pictures; 0: the main thread did it. */
+  workers: number;
 }
 
 export interface StylizeReport extends ModelReport {
@@ -63,12 +76,12 @@ export interface StylizeReport extends ModelReport {
   /** From the first decoded picture to the last file, without loading the model. */
   milliseconds: number;
   imagesPerSecond: number;
+  /** Missing where nothing was painted. */
+  timing?: TimingReport;
 }
 
 /** Styles kept on the device at a time: at the base size a gigabyte in f32. */
 const BANK = 64;
-/** Pictures decoded at a time: as many as libuv has threads for sharp. */
-const DECODERS = 4;
 /** Pictures that a sheet is made from; it shows fewer. */
 const SHEET_ROWS = 400;
 /** Pictures that a model's unknown statistics are measured from. */
@@ -78,23 +91,16 @@ const CHANNELS = [1, 3];
 
 type Loaded = { image: FittedImage } | { error: unknown };
 
-function load(file: InputFile, size: number, channels: number): Promise<Loaded> {
-  return loadSquare(file.path, size, channels as 1 | 3).then(
-    (image) => ({ image }),
-    (error: unknown) => ({ error }),
+/** Loads pictures, as many at a time as the pool takes. */
+function loadAll(pool: ImagePool, files: readonly InputFile[], size: number, channels: number): Promise<Loaded[]> {
+  return Promise.all(
+    files.map(({ path }) =>
+      pool.load({ file: path, size, channels: channels as 1 | 3 }).then(
+        (image) => ({ image }),
+        (error: unknown) => ({ error }),
+      ),
+    ),
   );
-}
-
-/** Loads pictures a few at a time: each may take hundreds of megabytes until it is fitted. */
-async function loadAll(files: readonly InputFile[], size: number, channels: number): Promise<Loaded[]> {
-  const loaded: Loaded[] = [];
-  const next = files.entries();
-  const worker = async () => {
-    // The workers share one iterator, so each picture is taken once.
-    for (const [index, file] of next) loaded[index] = await load(file, size, channels);
-  };
-  await Promise.all(Array.from({ length: DECODERS }, worker));
-  return loaded;
 }
 
 /** Cuts jobs into runs of at most `size`. */
@@ -148,7 +154,7 @@ export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal): P
 
   const options = { ...loadOptions(flags), ...(signal ? { signal } : {}) };
   const found = await findModel(flags.model, options);
-  const { image_size: size, in_channels: channels } = found.config;
+  const { in_channels: channels } = found.config;
   for (const name of ["mean", "std"] as const) {
     const given = flags[name];
     if (given && given.length !== channels) {
@@ -164,8 +170,9 @@ export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal): P
     );
 
   const start = performance.now();
-  const loadedStyles = await loadAll(styles, size, channels);
-  const statistics = await settleStatistics(found.config, flags, contents, loadedStyles);
+  await using pool = new ImagePool(flags.workers);
+  if (pool.note) note(pool.note);
+  const statistics = await settleStatistics(found.config, flags, pool, contents, styles);
   await using model = await StylizingViT.load(flags.model, {
     ...options,
     mean: statistics.mean,
@@ -182,21 +189,16 @@ export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal): P
     );
   }
 
-  const reports: ImageReport[] = [];
-  const rows: SheetRow[] = [];
   const paintStart = performance.now();
   const progress = new Progress("painting", jobs.length, "images");
+  const painter = new Painter(model, pool, flags, contents, styles, (done) => progress.update(done));
+  let reports: ImageReport[];
   try {
-    const painter = new Painter(model, flags, contents, styles, loadedStyles, rows);
-    for (const group of painter.groups(jobs)) {
-      await painter.run(group, signal, (report) => {
-        reports.push(report);
-        progress.update(reports.length);
-      });
-    }
+    reports = await painter.run(jobs, signal);
   } finally {
     progress.stop();
   }
+  const { rows } = painter;
   const milliseconds = performance.now() - paintStart;
 
   const done = reports.filter((report) => report.status === "done").length;
@@ -222,24 +224,25 @@ export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal): P
     ...(sheetError ? { sheetError } : {}),
     milliseconds: Math.round(milliseconds),
     imagesPerSecond: done === 0 ? 0 : Number(((done * 1000) / milliseconds).toFixed(3)),
+    ...(painter.timing ? { timing: painter.timing } : {}),
   };
 }
 
 async function settleStatistics(
   config: { mean?: readonly number[]; std?: readonly number[]; image_size: number; in_channels: number },
   flags: StylizeFlags,
+  pool: ImagePool,
   contents: readonly InputFile[],
-  styles: readonly Loaded[],
+  styles: readonly InputFile[],
 ): Promise<StylizeReport["statistics"]> {
   const mean = flags.mean ?? config.mean;
   const std = flags.std ?? config.std;
   if (mean && std) return { mean, std, source: flags.mean || flags.std ? "given" : "model" };
-  const some = await loadAll(contents.slice(0, MEASURED), config.image_size, config.in_channels);
-  const images = [...some, ...styles.slice(0, MEASURED)].flatMap((loaded) =>
-    "image" in loaded ? [cut(loaded.image, loaded.image.placement)] : [],
-  );
+  const files = [...contents.slice(0, MEASURED), ...styles.slice(0, MEASURED)];
+  const some = await loadAll(pool, files, config.image_size, config.in_channels);
+  const images = some.flatMap((loaded) => ("image" in loaded ? [cut(loaded.image, loaded.image.placement)] : []));
   if (images.length === 0) {
-    const failure = [...some, ...styles].find((loaded) => "error" in loaded);
+    const failure = some.find((loaded) => "error" in loaded);
     throw failure && "error" in failure
       ? failure.error
       : new StylizingError("ARGUMENT", "No picture can be read.", "Check the paths.");
@@ -248,182 +251,251 @@ async function settleStatistics(
   return { mean: mean ?? measured.mean, std: std ?? measured.std, source: "measured from these images" };
 }
 
-/** A job whose pictures could be read. */
-interface Ready {
+/** A job as the stream takes it: a style is a file, or a number in a bank. */
+interface JobPair extends StreamPair {
   job: PaintJob;
-  content: FittedImage;
 }
+
+/** Jobs that are painted by one stream. */
+interface Block {
+  jobs: PaintJob[];
+  banked: boolean;
+}
+
+/** Batches whose results may still be on their way to the disk when the next one is asked for. */
+const SAVES_UNDER_WAY = 2;
 
 class Painter {
   readonly #model: StylizingViT;
+  readonly #pool: ImagePool;
   readonly #flags: StylizeFlags;
   readonly #contents: readonly InputFile[];
   readonly #styles: readonly InputFile[];
-  readonly #loadedStyles: readonly Loaded[];
-  readonly #rows: SheetRow[];
+  readonly #onDone: (done: number) => void;
+  readonly #reports = new Map<PaintJob, ImageReport>();
+  readonly #folders = new Map<string, Promise<void>>();
+  readonly #timings: StreamTiming[] = [];
+  #saveTime = 0;
+  #lastSaved = performance.now();
+  /** For the sheet, in the order of the jobs. */
+  readonly rows: SheetRow[] = [];
 
   constructor(
     model: StylizingViT,
+    pool: ImagePool,
     flags: StylizeFlags,
     contents: readonly InputFile[],
     styles: readonly InputFile[],
-    loadedStyles: readonly Loaded[],
-    rows: SheetRow[],
+    onDone: (done: number) => void,
   ) {
     this.#model = model;
+    this.#pool = pool;
     this.#flags = flags;
     this.#contents = contents;
     this.#styles = styles;
-    this.#loadedStyles = loadedStyles;
-    this.#rows = rows;
+    this.#onDone = onDone;
   }
 
-  /** Jobs that share a bank: all of them where the styles are few, otherwise those of each run of styles. */
-  groups(jobs: readonly PaintJob[]): PaintJob[][] {
-    const groups = new Map<number, PaintJob[]>();
-    for (const job of jobs) {
-      const number = Math.floor(job.style / BANK);
-      const group = groups.get(number);
-      if (group) group.push(job);
-      else groups.set(number, [job]);
-    }
-    return [...groups.values()];
+  /** Where the time went, over all streams; `busy` is weighted by how long each took. */
+  get timing(): TimingReport | undefined {
+    const all = this.#timings.filter(({ batches }) => batches > 0);
+    if (all.length === 0) return undefined;
+    const sum = (value: (timing: StreamTiming) => number) => all.reduce((total, timing) => total + value(timing), 0);
+    const batches = sum((t) => t.batches);
+    const host = sum((t) => t.host);
+    return {
+      decode: sum((t) => t.decode),
+      upload: sum((t) => t.upload),
+      compute: sum((t) => t.compute),
+      download: sum((t) => t.download),
+      wait: sum((t) => t.wait),
+      save: this.#saveTime,
+      host,
+      hostPerBatch: host / batches,
+      batches,
+      images: sum((t) => t.images),
+      busy: sum((t) => t.busy * t.milliseconds) / sum((t) => t.milliseconds),
+      clock: all[0]!.clock,
+      workers: this.#pool.workers,
+    };
   }
 
-  async run(jobs: readonly PaintJob[], signal: AbortSignal | undefined, report: (report: ImageReport) => void): Promise<void> {
-    const used = [...new Set(jobs.map((job) => job.style))];
-    const readable = used.filter((style) => "image" in this.#loadedStyles[style]!);
-    let bank: StyleBank | undefined;
-    // A style that serves once is cheaper beside its content.
-    if (readable.length > 0 && jobs.length > used.length && !signal?.aborted) {
-      bank = await this.#model.styleBank(readable.map((style) => this.#image(style)));
-    }
-    const inBank = new Map(readable.map((style, index) => [style, index]));
-    try {
-      // A content's own jobs make one run where it meets many styles: its stream is then computed once.
-      const runs = this.#flags.pair === "all" ? this.#byContent(jobs) : batches(jobs, this.#model.batchSize);
-      let next = runs[0] && this.#decode(runs[0]);
-      for (const [index, run] of runs.entries()) {
-        const decoded = await next!;
-        if (signal?.aborted) {
-          for (const job of runs.slice(index).flat()) report(this.#report(job, { status: "stopped" }));
-          return;
-        }
-        // The next run is decoded while this one is painted.
-        const following = runs[index + 1];
-        next = following && this.#decode(following);
-        for (const result of await this.#paint(run, decoded, bank, inBank)) report(result);
-      }
-    } finally {
-      bank?.dispose();
-    }
+  /** Paints and saves all jobs. What the signal keeps from being begun is reported as stopped. */
+  async run(jobs: readonly PaintJob[], signal: AbortSignal | undefined): Promise<ImageReport[]> {
+    const blocks = this.#blocks(jobs);
+    for (const block of blocks) if (!signal?.aborted) await this.#paintBlock(block, signal);
+    const ordered = blocks.flatMap((block) => block.jobs);
+    return ordered.map((job) => this.#reports.get(job) ?? this.#report(job, { status: "stopped" }));
   }
 
-  #byContent(jobs: readonly PaintJob[]): PaintJob[][] {
+  /**
+   * Jobs that share a bank: all of them where the styles are few, otherwise those of each run of styles. A style that serves
+   * once is cheaper beside its content; neighbouring jobs of that kind make one block.
+   */
+  #blocks(jobs: readonly PaintJob[]): Block[] {
     const runs = new Map<number, PaintJob[]>();
-    for (const job of jobs) {
-      const run = runs.get(job.content);
-      if (run) run.push(job);
-      else runs.set(job.content, [job]);
+    for (const job of jobs) append(runs, Math.floor(job.style / BANK), job);
+    const blocks: Block[] = [];
+    for (const run of runs.values()) {
+      const banked = run.length > new Set(run.map((job) => job.style)).size;
+      const last = blocks.at(-1);
+      if (last && !last.banked && !banked) last.jobs.push(...run);
+      else blocks.push({ jobs: run, banked });
     }
-    return [...runs.values()];
+    return blocks;
   }
 
-  #image(style: number): FittedImage {
-    return (this.#loadedStyles[style] as { image: FittedImage }).image;
-  }
-
-  async #decode(jobs: readonly PaintJob[]): Promise<Map<number, Loaded>> {
+  async #paintBlock({ jobs, banked }: Block, signal: AbortSignal | undefined): Promise<void> {
+    if (!banked) return this.#paint(jobs, undefined, new Map(), signal);
     const { image_size: size, in_channels: channels } = this.#model.config;
-    const wanted = [...new Set(jobs.map((job) => job.content))];
-    const files = wanted.map((content) => this.#contents[content]!);
-    const loaded = await loadAll(files, size, channels);
-    return new Map(wanted.map((content, index) => [content, loaded[index]!]));
+    const used = [...new Set(jobs.map((job) => job.style))];
+    const files = used.map((style) => this.#styles[style]!);
+    const loaded = await loadAll(this.#pool, files, size, channels);
+    const images = new Map<number, FittedImage>();
+    for (const [index, style] of loaded.entries()) {
+      if ("image" in style) images.set(used[index]!, style.image);
+      else for (const job of jobs) if (job.style === used[index]) this.#fail(job, style.error);
+    }
+    const paintable = jobs.filter((job) => images.has(job.style));
+    if (paintable.length === 0) return;
+    const bank = await this.#model.styleBank([...images.values()]);
+    try {
+      await this.#paint(paintable, bank, images, signal);
+    } finally {
+      bank.dispose();
+    }
+  }
+
+  async #paint(
+    jobs: readonly PaintJob[],
+    bank: StyleBank | undefined,
+    styles: ReadonlyMap<number, FittedImage>,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const inBank = new Map([...styles.keys()].map((style, index) => [style, index]));
+    const pairOf = (job: PaintJob): JobPair => ({
+      job,
+      content: this.#contents[job.content]!.path,
+      style: bank ? inBank.get(job.style)! : this.#styles[job.style]!.path,
+    });
+    // A content's own jobs make one batch where it meets many styles: its stream is then computed once.
+    let runs = bank && this.#flags.pair === "all" ? byContent(jobs) : batches(jobs, this.#model.batchSize);
+    while (runs.length > 0 && !signal?.aborted) {
+      async function* groups(all: readonly PaintJob[][]) {
+        for (const run of all) yield run.map(pairOf);
+      }
+      const saving: Promise<void>[] = [];
+      try {
+        const stream = this.#model.streamBatches(groups(runs), {
+          bank,
+          pool: this.#pool,
+          shared: true,
+          stop: signal,
+          onUnreadable: ({ job }, error) => this.#fail(job, error),
+          onTiming: (timing) => this.#timings.push(timing),
+        });
+        for await (const batch of stream) {
+          saving.push(this.#saveAll(batch, styles, saving.at(-1)));
+          if (saving.length >= SAVES_UNDER_WAY) await saving.shift();
+        }
+        return;
+      } catch (error) {
+        // Where the device fails, this batch's pictures fail, those that are done stay reported, and the rest is tried.
+        await Promise.all(saving);
+        const open = (run: readonly PaintJob[]) => run.some((job) => !this.#reports.has(job));
+        const failed = runs.findIndex(open);
+        for (const job of runs[failed] ?? []) if (!this.#reports.has(job)) this.#fail(job, error);
+        runs = runs.slice(failed + 1).filter(open);
+      } finally {
+        await Promise.all(saving);
+      }
+    }
+  }
+
+  /** Saves a batch's results and reports on them, after those of the batch before. */
+  async #saveAll(
+    { pairs, images, contents, styles }: PaintedBatch<JobPair>,
+    banked: ReadonlyMap<number, FittedImage>,
+    before: Promise<void> | undefined,
+  ): Promise<void> {
+    const results = images as PixelImage[];
+    const saved = await Promise.allSettled(
+      pairs.map(({ job }, index) => this.#save(job, contents[index] as FittedImage, results[index]!)),
+    );
+    await before;
+    const now = performance.now();
+    const milliseconds = Math.round((now - this.#lastSaved) / pairs.length);
+    this.#lastSaved = now;
+    for (const [index, outcome] of saved.entries()) {
+      const { job } = pairs[index]!;
+      if (outcome.status === "rejected") {
+        this.#fail(job, outcome.reason, milliseconds);
+        continue;
+      }
+      this.#done(job, this.#report(job, { status: "done", milliseconds }));
+      if (!this.#flags.sheet || this.rows.length >= SHEET_ROWS) continue;
+      const style = banked.get(job.style) ?? (styles[index] as FittedImage);
+      this.rows.push(this.#row(job, contents[index] as FittedImage, style, results[index]!));
+    }
   }
 
   #report(job: PaintJob, rest: Pick<ImageReport, "status"> & Partial<ImageReport>): ImageReport {
     return {
       content: this.#contents[job.content]!.path,
       style: this.#styles[job.style]!.path,
-      output: `${join(this.#flags.out, job.output)}.${this.#flags.format}`,
+      output: this.#output(job),
       ...rest,
     };
   }
 
-  async #paint(
-    jobs: readonly PaintJob[],
-    contents: Map<number, Loaded>,
-    bank: StyleBank | undefined,
-    inBank: Map<number, number>,
-  ): Promise<ImageReport[]> {
-    const start = performance.now();
-    const reports = new Map<PaintJob, ImageReport>();
-    const fail = (job: PaintJob, error: unknown) =>
-      reports.set(job, this.#report(job, { status: "failed", error: errorDocument(error) }));
-    const ready: Ready[] = [];
-    for (const job of jobs) {
-      const content = contents.get(job.content)!;
-      const style = this.#loadedStyles[job.style]!;
-      if ("error" in content) fail(job, content.error);
-      else if ("error" in style) fail(job, style.error);
-      else ready.push({ job, content: content.image });
-    }
-    // Where the device fails, this run's pictures fail and those that are done stay reported.
-    const painted = await this.#render(ready, bank, inBank).catch((error: unknown) => {
-      for (const { job } of ready) fail(job, error);
-      return [];
-    });
-    await Promise.all(
-      painted.map(async (result, index) => {
-        const { job, content } = ready[index]!;
-        try {
-          await this.#save(job, content, result);
-          reports.set(job, this.#report(job, { status: "done" }));
-        } catch (error) {
-          fail(job, error);
-        }
-      }),
-    );
-    // In the order of the jobs, whatever order the files were written in.
-    for (const [index, result] of painted.entries()) {
-      const { job, content } = ready[index]!;
-      const wanted = this.#flags.sheet && this.#rows.length < SHEET_ROWS && reports.get(job)!.status === "done";
-      if (wanted) this.#rows.push(this.#row(job, content, result));
-    }
-    const milliseconds = Math.round((performance.now() - start) / jobs.length);
-    return jobs.map((job) => ({ ...reports.get(job)!, milliseconds }));
+  #done(job: PaintJob, report: ImageReport): void {
+    this.#reports.set(job, report);
+    this.#onDone(this.#reports.size);
   }
 
-  async #render(ready: readonly Ready[], bank: StyleBank | undefined, inBank: Map<number, number>): Promise<PixelImage[]> {
-    if (ready.length === 0) return [];
-    const contents: Image[] = ready.map(({ content }) => content);
-    if (!bank) {
-      const styles = ready.map(({ job }) => this.#image(job.style));
-      return (await this.#model.stylize(contents, styles)) as PixelImage[];
-    }
-    // One content in many styles is given once: its stream is then computed once.
-    const alone = new Set(ready.map(({ job }) => job.content)).size === 1;
-    const styles = ready.map(({ job }) => inBank.get(job.style)!);
-    return (await this.#model.stylize(alone ? contents.slice(0, 1) : contents, bank, { styles })) as PixelImage[];
+  #fail(job: PaintJob, error: unknown, milliseconds = 0): void {
+    this.#done(job, this.#report(job, { status: "failed", error: errorDocument(error), milliseconds }));
+  }
+
+  #output(job: PaintJob): string {
+    return `${join(this.#flags.out, job.output)}.${this.#flags.format}`;
   }
 
   async #save(job: PaintJob, content: FittedImage, result: PixelImage): Promise<void> {
-    const { format, size, out } = this.#flags;
-    const file = `${join(out, job.output)}.${format}`;
-    if (job.output.includes("/")) await ensureOutputFolder(join(file, ".."));
-    const image =
-      size === "keep" ? await unfit(result, content.placement, content.originalWidth, content.originalHeight) : result;
-    await saveImage(file, image, { format });
+    const { format, size } = this.#flags;
+    const file = this.#output(job);
+    if (job.output.includes("/")) {
+      const folder = dirname(file);
+      if (!this.#folders.has(folder)) this.#folders.set(folder, ensureOutputFolder(folder));
+      await this.#folders.get(folder);
+    }
+    const { placement, originalWidth, originalHeight } = content;
+    const fit = size === "keep" ? { placement, originalWidth, originalHeight } : undefined;
+    const milliseconds = await this.#pool.save({ file, image: result, format, fit });
+    this.#saveTime += milliseconds;
   }
 
-  #row(job: PaintJob, content: FittedImage, result: PixelImage): SheetRow {
-    const style = this.#styles[job.style]!.path;
+  #row(job: PaintJob, content: FittedImage, style: FittedImage, result: PixelImage): SheetRow {
     return {
       content: { name: this.#contents[job.content]!.path, image: content },
-      style: { name: style, image: this.#image(job.style) },
-      result: { name: job.output, image: result },
+      style: { name: this.#styles[job.style]!.path, image: style },
+      // Out of the memory that its whole batch shares.
+      result: { name: job.output, image: { ...result, data: new Uint8Array(result.data) } },
     };
   }
+}
+
+/** Appends to the list of a key. */
+function append<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const list = lists.get(key);
+  if (list) list.push(value);
+  else lists.set(key, [value]);
+}
+
+function byContent(jobs: readonly PaintJob[]): PaintJob[][] {
+  const runs = new Map<number, PaintJob[]>();
+  for (const job of jobs) append(runs, job.content, job);
+  return [...runs.values()];
 }
 
 /** Runs `work` with a signal that the first Ctrl-C raises; the second ends the process as it always does. */
@@ -444,6 +516,16 @@ export async function interruptible<T>(
   }
 }
 
+/** One line for people. */
+function whereTheTimeWent(timing: TimingReport): string {
+  const stages = (["decode", "upload", "compute", "download", "save", "wait"] as const).map(
+    (stage) => `${stage} ${(timing[stage] / 1000).toFixed(2)} s`,
+  );
+  const busy =
+    timing.batches > 1 ? `; the device was busy ${Math.round(100 * timing.busy)} % of the time from the second batch on` : "";
+  return `time, stages overlapping: ${stages.join(", ")}${busy}`;
+}
+
 /** Says on stderr what was done and lists what was not. @returns the exit code. */
 export function concludeStylize(report: StylizeReport, flags: Pick<StylizeFlags, "out" | "json">): number {
   for (const image of report.images)
@@ -454,6 +536,7 @@ export function concludeStylize(report: StylizeReport, flags: Pick<StylizeFlags,
   note(
     `${report.done} of ${report.images.length} painted into ${flags.out}${rest ? ` (${rest})` : ""}, ${report.imagesPerSecond} images/s${report.sheet ? `; sheet: ${report.sheet}` : ""}`,
   );
+  if (report.timing) note(whereTheTimeWent(report.timing));
   if (report.sheetError) note(`failed: ${report.sheetError.message}`);
   if (flags.json) printJson(report);
   if (report.stopped > 0) return EXIT.stopped;
@@ -483,6 +566,11 @@ export function addStylize(program: Command): void {
         new Option("--size <kind>", "model: the model's square; keep: the content's own size")
           .choices(["model", "keep"])
           .default("model"),
+      )
+      .option(
+        "--workers <n>",
+        "threads that read and write pictures; 0: none (default: the number of cores, at most 8)",
+        countFromZero,
       )
       .option("--sheet <file>", "also write a labelled contact sheet (PNG)"),
   ).action(async (flags: StylizeFlags) => {

@@ -18,6 +18,9 @@ export interface Candidate {
   plan: Plan;
 }
 
+/** Rows or sequences by the power of two above them: a tuner does not measure a batch of another size anew for that alone. */
+export const bucket = (count: number): number => 2 ** Math.ceil(Math.log2(count));
+
 /** The candidate called `choice`, else the first, which is the default: what was chosen once may be gone in a later version. */
 export function pick(candidates: readonly Candidate[], choice?: string): Plan {
   return (candidates.find(({ name }) => name === choice) ?? candidates[0]!).plan;

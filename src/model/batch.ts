@@ -126,6 +126,23 @@ const view = (data: Image["data"]): Uint8Array | Float32Array =>
   data instanceof Uint8ClampedArray ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : data;
 
 /**
+ * Brings 8-bit images to the model's size and channels and leaves each where it lies, for work that is done before its
+ * caller can change them.
+ * @throws as `toBatch` does.
+ */
+export async function toList(images: readonly Image[], config: ModelConfig, what: string): Promise<Batch> {
+  const fitted: Uint8Array[] = [];
+  for (const [index, image] of images.entries())
+    fitted.push(view((await fitImage(image, config, `${what} ${index}`)).data) as Uint8Array);
+  return {
+    count: fitted.length,
+    format: "bytes",
+    guise: "list",
+    pixels: (from, n) => (n === 1 ? fitted[from]! : fitted.slice(from, from + n)),
+  };
+}
+
+/**
  * Brings images to the model's size and channels, and into one array.
  * @throws StylizingError `ARGUMENT`, naming what it was (`content`, `style`) and the number of the image.
  */

@@ -5,6 +5,7 @@ import {
   attentionCandidates,
   attentionFlops,
   isAligned8 as attentionIsAligned8,
+  attentionKey,
   attentionParameters,
 } from "../ops/attention.js";
 import {
@@ -25,6 +26,7 @@ import {
   type LinearPlacement,
   linearCandidates,
   linearFlops,
+  linearKey,
   linearParameters,
 } from "../ops/linear.js";
 import type { Linear, PackedModel } from "./pack.js";
@@ -111,9 +113,6 @@ interface Step {
 /** Attention reaches a fraction of the rate of large products; this is a cautious one. */
 const ATTENTION_SHARE = 0.1;
 
-/** Rows or sequences by the power of two above them: a batch of another size is not measured anew for that alone. */
-const bucket = (count: number): number => 2 ** Math.ceil(Math.log2(count));
-
 /** Slots of the residual buffer that a run of rows covers. */
 interface Slots {
   first: number;
@@ -163,7 +162,7 @@ export class ForwardBuilder {
       const shape = { ...size, rows: Math.min(band, rows - first) };
       this.#steps.push({
         candidates: linearCandidates(shape, this.#gpu.profile),
-        key: `linear ${bucket(shape.rows)}x${shape.depth}x${shape.cols} ${epilogue} ${result}`,
+        key: linearKey(shape),
         buffers: [buffers.input, linear.weight, linear.bias, buffers.table ?? linear.bias, buffers.output],
         parameters: linearParameters(shape, {
           ...whole,
@@ -250,7 +249,7 @@ export class ForwardBuilder {
       const shape = { ...size, sequences: Math.min(band, count - firstSequence) };
       this.#steps.push({
         candidates: attentionCandidates(shape, this.#gpu.profile),
-        key: `attention ${bucket(shape.sequences)}x${tokens}x${heads}x${head}`,
+        key: attentionKey(shape),
         buffers: [query.buffer, context.buffer, sequences, this.#work.buffers.narrow],
         parameters: attentionParameters(shape, { ...placement, firstSequence }),
         flops: 0,

@@ -4,12 +4,23 @@ import { type AdapterReport, adapterReport, type Gpu, type GpuOptions, openGpu }
 import type { Tier } from "../gpu/profile.js";
 import type { Choice } from "../gpu/tuner.js";
 import type { WeightSource } from "../hub/weight-source.js";
+import { checkWorkers, ImagePool } from "../image/pool.js";
 import { versions } from "../version.js";
-import { type Batch, type GpuImages, type Image, type Images, type ImageTensor, inFloats, toBatch } from "./batch.js";
+import { type Batch, type GpuImages, type Image, type Images, type ImageTensor, inFloats, toBatch, toList } from "./batch.js";
 import type { ModelConfig } from "./config.js";
-import { asFloats, Engine, type Trace } from "./engine.js";
+import { asFloats, Engine, type Job, type JobTiming, noTime, type Trace } from "./engine.js";
 import { DEFAULT_MODEL, type FoundModel, findModel, type OpenOptions } from "./open.js";
 import type { KeptContent, Mode, StylePage } from "./schedule.js";
+import {
+  BATCHES_UNDER_WAY,
+  inGroups,
+  type PaintedBatch,
+  type PaintStreamOptions,
+  paintStream,
+  type StreamBatch,
+  type StreamPair,
+  type StreamTiming,
+} from "./stream.js";
 
 export interface LoadProgress {
   phase: "download" | "verify" | "upload" | "compile" | "ready";
@@ -24,6 +35,8 @@ export interface LoadOptions extends Omit<OpenOptions, "onProgress">, GpuOptions
   /** Images a submission; by default 64 on a GPU and 4 on a software adapter, and never more than the device holds. */
   batchSize?: number;
   onProgress?: (progress: LoadProgress) => void;
+  /** Threads that read picture files for `stream`: by default as many as there are cores, at most 8; 0 for none. */
+  workers?: number | undefined;
   /** Receives what is worth knowing and no error: a second device after a lost one, a batch that had to be halved. */
   onNote?: (note: string) => void;
 }
@@ -46,16 +59,16 @@ export interface ModelReport {
   versions: { "stylizing-vit": string; webgpu: string; node: string };
 }
 
-export interface StreamPair {
-  content: Image;
-  style: Image;
-}
-
-export interface StreamBatch<P> {
-  /** Number of the first pair in the stream. */
-  first: number;
-  pairs: P[];
-  images: Image[];
+export interface StreamOptions<P> {
+  /** Pairs a batch; by default the model's `batchSize`. */
+  batchSize?: number;
+  signal?: AbortSignal | undefined;
+  /** Styles to paint in; each pair's `style` is then the number of one. */
+  bank?: StyleBank | undefined;
+  /** Receives a pair that names a file which cannot be read; it is left out. Without this the stream fails there. */
+  onUnreadable?: ((pair: P, error: unknown) => void) | undefined;
+  /** Receives where the time went, once, when the stream has ended, however it ended. */
+  onTiming?: ((timing: StreamTiming) => void) | undefined;
 }
 
 export interface TuneReport {
@@ -67,9 +80,6 @@ export interface TuneReport {
 
 /** Of the largest value: sums in another order, rounded to the tier's own precision at every step. */
 const TUNED_BOUND = { f32: 5e-5, f16: 1e-2, matrix: 1e-2 } as const;
-
-/** Submissions under way in `stream`: one is computed while the one before is read and the next is fetched. */
-const STREAM_DEPTH = 2;
 
 /** Keys and values of a set of styles, kept on the device: painting in them costs 3L - 2 block passes a content, not 4L - 3. */
 export class StyleBank {
@@ -159,6 +169,9 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   #recovery: Promise<void> | undefined;
   #disposed = false;
   readonly #running = new Set<Promise<unknown>>();
+  /** The largest batch of a mode that was found to fit the device's memory, where a larger one did not. */
+  readonly #fits = new Map<Mode, number>();
+  #pool: ImagePool | undefined;
 
   private constructor(found: FoundModel, options: LoadOptions, gpu: Gpu, engine: Engine) {
     this.#found = found;
@@ -179,6 +192,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     if (batchSize !== undefined && !(Number.isSafeInteger(batchSize) && batchSize > 0)) {
       throw new StylizingError("ARGUMENT", `batchSize is ${batchSize}.`, "Give a positive integer.");
     }
+    checkWorkers(options.workers);
     signal?.throwIfAborted();
     const found = await findModel(model, options);
     const gpu = await openGpu(options);
@@ -213,7 +227,11 @@ export class StylizingViT implements Disposable, AsyncDisposable {
 
   /** Images that one submission of pairs holds: what was asked for, or what suits the device, and no more than fits it. */
   get batchSize(): number {
-    return this.#engine.largestBatch("pair", this.#options.batchSize);
+    return this.#largestBatch(this.#engine, "pair");
+  }
+
+  #largestBatch(engine: Engine, mode: Mode): number {
+    return Math.min(engine.largestBatch(mode, this.#options.batchSize), this.#fits.get(mode) ?? Number.POSITIVE_INFINITY);
   }
 
   /** The device that the model runs on, for buffers of your own. It changes when a lost device is replaced. */
@@ -326,39 +344,68 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Paints an endless run of pairs in batches, in order. It pulls no faster than it is pulled from: at most two batches
-   * are under way. What else a pair holds (a label, a file name) comes back with it.
-   * @throws as `stylize` does, at the batch where it happens.
+   * Paints an endless run of pairs in batches, in order. Files are read in worker threads; reading, upload, computing and
+   * download of up to three batches overlap. It pulls no faster than it is pulled from: a batch is begun when the one two
+   * before it is asked for. What else a pair holds (a label, a file name) comes back with it. Images that a pair holds must
+   * not change until their batch is there.
+   * @throws as `stylize` does, and `IMAGE` for a file that cannot be read, at the batch where it happens. When aborted, or
+   *   left early, it ends when the device has done what it was given.
    */
   async *stream<P extends StreamPair>(
     pairs: Iterable<P> | AsyncIterable<P>,
-    options: { batchSize?: number; signal?: AbortSignal } = {},
+    options: StreamOptions<P> = {},
   ): AsyncGenerator<StreamBatch<P>, void, undefined> {
     const size = options.batchSize ?? this.batchSize;
     if (!(Number.isSafeInteger(size) && size > 0))
       throw new StylizingError("ARGUMENT", `batchSize is ${size}.`, "Give a positive integer.");
-    const underway: Promise<StreamBatch<P>>[] = [];
-    const start = (batch: P[], first: number) => {
-      const contents = batch.map((pair) => pair.content);
-      const styles = batch.map((pair) => pair.style);
-      const work = this.stylize(contents, styles, { signal: options.signal }).then((images) => ({ first, pairs: batch, images }));
-      // It is awaited in its turn; a failure before that must not count as unhandled.
-      work.catch(() => {});
-      underway.push(work);
-    };
-    let batch: P[] = [];
-    let first = 0;
-    for await (const pair of pairs) {
-      options.signal?.throwIfAborted();
-      batch.push(pair);
-      if (batch.length < size) continue;
-      start(batch, first);
-      first += batch.length;
-      batch = [];
-      if (underway.length >= STREAM_DEPTH) yield await underway.shift()!;
-    }
-    if (batch.length > 0) start(batch, first);
-    while (underway.length > 0) yield await underway.shift()!;
+    for await (const { first, pairs: painted, images, timing } of this.streamBatches(inGroups(pairs, size), options))
+      yield { first, pairs: painted, images, timing };
+  }
+
+  /**
+   * @internal As `stream`, of batches that the caller has cut, with what was read for them.
+   * @param options.stop ends it quietly: what the device does not have yet is given up.
+   * @param options.pool reads files instead of the model's own.
+   * @param options.shared results lie in shared memory, for other threads to take.
+   */
+  streamBatches<P extends StreamPair>(
+    groups: AsyncGenerator<P[], void, undefined>,
+    options: Omit<StreamOptions<P>, "batchSize"> & Pick<PaintStreamOptions<P>, "stop"> & { pool?: ImagePool; shared?: boolean },
+  ): AsyncGenerator<PaintedBatch<P>, void, undefined> {
+    this.#requireStatistics();
+    const { bank, pool, shared = false, ...rest } = options;
+    const painter = {
+      size: this.config.image_size,
+      channels: this.config.in_channels,
+      clock: this.#gpu.profile.timestamps ? "device" : "host",
+      pool: () => {
+        if (pool) return pool;
+        this.#pool ??= new ImagePool(this.#options.workers);
+        return this.#pool;
+      },
+      paint: (contents: Image[], styles: (Image | number)[], timing: JobTiming) =>
+        this.#track(() => this.#paintBatch(contents, bank ?? (styles as Image[]), styles, timing, shared)),
+    } as const;
+    return paintStream(painter, groups, { ...rest, banked: bank !== undefined });
+  }
+
+  async #paintBatch(
+    content: Image[],
+    style: Image[] | StyleBank,
+    numbers: readonly (Image | number)[],
+    timing: JobTiming,
+    shared: boolean,
+  ): Promise<Image[]> {
+    const floats = (images: Image[]) => images.some(({ data }) => data instanceof Float32Array);
+    const either = floats(content) || (!(style instanceof StyleBank) && floats(style));
+    const batch = async (images: Image[], what: string) =>
+      either ? inFloats(await toBatch(images, this.config, what), what) : toList(images, this.config, what);
+    const contents = await batch(content, "content");
+    const styles = style instanceof StyleBank ? style : await batch(style, "style");
+    const chosen = styles instanceof StyleBank ? (numbers as number[]) : undefined;
+    const pairs = pairUp(contents.count, styles instanceof StyleBank ? styles.size : styles.count, chosen, chosen !== undefined);
+    const data = await this.#paint(contents, styles, pairs, { timing, shared });
+    return this.#asGuise(data, contents, pairs.length, false) as Image[];
   }
 
   /**
@@ -431,20 +478,29 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     options: StylizeOptions,
     run: (from: number, images: number) => Promise<void>,
   ): Promise<void> {
-    let size = engine.largestBatch(mode, this.#options.batchSize);
+    let size = this.#largestBatch(engine, mode);
+    const piece = async (from: number, images: number): Promise<void> => {
+      try {
+        await run(from, images);
+      } catch (error) {
+        if (!(error instanceof StylizingError) || error.cause !== "out-of-memory" || images === 1) throw error;
+        const half = Math.ceil(images / 2);
+        if (half < size) {
+          size = half;
+          if (half < this.#largestBatch(engine, mode)) {
+            this.#fits.set(mode, half);
+            this.#options.onNote?.(`a batch of ${images} does not fit the device's memory: going on with ${half}`);
+          }
+        }
+        for (let at = 0; at < images; at += half) await piece(from + at, Math.min(half, images - at));
+      }
+    };
     const pending: Promise<void>[] = [];
     let done = 0;
     for (let from = 0; from < count; ) {
       options.signal?.throwIfAborted();
       const images = Math.min(size, count - from);
-      const start = from;
-      const work = run(start, images).catch(async (error: unknown) => {
-        if (!(error instanceof StylizingError) || error.cause !== "out-of-memory" || images === 1) throw error;
-        size = Math.max(1, Math.floor(images / 2));
-        this.#options.onNote?.(`a batch of ${images} does not fit the device's memory: going on with ${size}`);
-        for (let at = 0; at < images; at += size) await run(start + at, Math.min(size, images - at));
-      });
-      const counted = work.then(() => {
+      const counted = piece(from, images).then(() => {
         done += images;
         options.onProgress?.(done, count);
       });
@@ -452,18 +508,27 @@ export class StylizingViT implements Disposable, AsyncDisposable {
       counted.catch(() => {});
       pending.push(counted);
       from += images;
-      if (pending.length >= STREAM_DEPTH) await pending.shift();
+      if (pending.length >= BATCHES_UNDER_WAY - 1) await pending.shift();
     }
     await Promise.all(pending);
   }
 
   /** All results, [pairs, S, S, C] in the contents' format. */
-  async #paint(contents: Batch, styles: Batch | StyleBank, pairs: readonly Pair[], options: StylizeOptions): Promise<Uint8Array> {
+  async #paint(
+    contents: Batch,
+    styles: Batch | StyleBank,
+    pairs: readonly Pair[],
+    options: StylizeOptions & { timing?: JobTiming; shared?: boolean },
+  ): Promise<Uint8Array> {
     const each = this.config.in_channels * this.config.image_size ** 2 * (contents.format === "bytes" ? 1 : 4);
-    const result = new Uint8Array(pairs.length * each);
-    await this.#recovering((engine) =>
-      this.#run(engine, contents, styles, pairs, options, (from) => ({ received: (pixels) => result.set(pixels, from * each) })),
-    );
+    const bytes = pairs.length * each;
+    const result = new Uint8Array(options.shared ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes));
+    await this.#recovering((engine) => {
+      // What was measured on a device that was lost counts for nothing.
+      if (options.timing) Object.assign(options.timing, noTime());
+      const target = (from: number, images: number) => ({ target: result.subarray(from * each, (from + images) * each) });
+      return this.#run(engine, contents, styles, pairs, options, target);
+    });
     return result;
   }
 
@@ -500,14 +565,12 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     contents: Batch,
     styles: Batch | StyleBank,
     pairs: readonly Pair[],
-    options: StylizeOptions,
-    target: (from: number) => { into?: { buffer: GPUBuffer; offset: number }; received?: (pixels: Uint8Array) => void },
+    options: StylizeOptions & { timing?: JobTiming },
+    target: (from: number, images: number) => Pick<Job, "into" | "target">,
   ): Promise<void> {
     const format = contents.format;
-    const finish = async (from: number, job: Parameters<Engine["run"]>[0]) => {
-      const { into, received } = target(from);
-      const pixels = await engine.run(into ? { ...job, into } : job);
-      received?.(pixels);
+    const finish = async (from: number, job: Job) => {
+      await engine.run({ ...job, ...target(from, job.images) }, options.timing);
     };
     const shared = !(styles instanceof StyleBank) && pairs.length > 1 && (contents.count === 1 || styles.count === 1);
     if (!(styles instanceof StyleBank) && !shared) {
@@ -533,7 +596,15 @@ export class StylizingViT implements Disposable, AsyncDisposable {
       try {
         if (contents.count === 1 && pairs.length > 1) {
           kept = engine.takeKept();
-          await engine.run({ mode: "content", images: 1, input: format, output: "none", content: contents.pixels(0, 1), kept });
+          const job = {
+            mode: "content",
+            images: 1,
+            input: format,
+            output: "none",
+            content: contents.pixels(0, 1),
+            kept,
+          } as const;
+          await engine.run(job, options.timing);
         }
         // One submission reads one page: pairs are cut where their page changes.
         for (let start = 0; start < pairs.length; ) {
@@ -649,6 +720,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     this.#disposed = true;
     this.#engine.dispose();
     this.#gpu.dispose();
+    this.#pool?.dispose();
   }
 
   [Symbol.dispose](): void {
@@ -659,6 +731,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.allSettled(this.#running);
     this.dispose();
+    await this.#pool?.dispose();
   }
 }
 

@@ -1,5 +1,5 @@
 import { StylizingError } from "../errors.js";
-import { type Candidate, type Plan, pick, u32, type Word } from "../gpu/dispatch.js";
+import { bucket, type Candidate, type Plan, pick, u32, type Word } from "../gpu/dispatch.js";
 import type { Variant } from "../gpu/pipelines.js";
 import type { Profile } from "../gpu/profile.js";
 
@@ -169,6 +169,11 @@ export function attentionParameters(shape: AttentionShape, placement: AttentionP
     placement.outputStride / 4,
     placement.firstSequence ?? 0,
   ].map(u32);
+}
+
+/** What a tuner knows attention by. */
+export function attentionKey({ sequences, tokens, heads, headSize }: AttentionShape): string {
+  return `attention ${bucket(sequences)}x${tokens}x${heads}x${headSize}`;
 }
 
 /** Floating-point operations of both products. */

@@ -1,4 +1,4 @@
-import { type Candidate, type Plan, pick, u32, type Word } from "../gpu/dispatch.js";
+import { bucket, type Candidate, type Plan, pick, u32, type Word } from "../gpu/dispatch.js";
 import type { Variant } from "../gpu/pipelines.js";
 import type { Profile } from "../gpu/profile.js";
 
@@ -206,6 +206,11 @@ export function linearParameters(shape: LinearShape, placement: LinearPlacement)
     shape.epilogue === "gelu" ? 1 : 0,
     shape.epilogue === "residual" ? 1 : shape.epilogue === "table" ? 2 : 0,
   ].map(u32);
+}
+
+/** What a tuner knows a product by. */
+export function linearKey({ rows, depth, cols, epilogue, result }: LinearShape): string {
+  return `linear ${bucket(rows)}x${depth}x${cols} ${epilogue} ${result}`;
 }
 
 /** Floating-point operations of the product. */

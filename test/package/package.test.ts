@@ -116,11 +116,13 @@ describe("what is installed from it", () => {
     const args = ["stylize", "--content", content!, "--style", style!, "--out", "out"];
     const command = await exec(
       process.platform === "win32" ? "npx.cmd" : "npx",
-      ["--no-install", "stylizing-vit", ...args, "--json"],
+      ["--no-install", "stylizing-vit", ...args, "--workers", "1", "--json"],
       user,
     );
     expect(command.code, command.stderr).toBe(0);
-    expect(JSON.parse(command.stdout)).toMatchObject({ model: "demo", done: 1, failed: 0 });
+    expect(JSON.parse(command.stdout)).toMatchObject({ model: "demo", done: 1, failed: 0, timing: { workers: 1 } });
+    // The worker is in the package.
+    expect(command.stderr).not.toContain("main thread");
 
     const script = join(user, "paint.js");
     writeFileSync(
@@ -175,8 +177,8 @@ await model[Symbol.asyncDispose]();
     writeFileSync(
       join(user, "consumer.ts"),
       `import {
-  type CatalogueEntry, exportOnnx, type ExportReport, type GpuImages, HOSPITALS, type Image, type ImageTensor, listModels, type LoadOptions, matchColour, measureStatistics,
-  type ModelConfig, type ModelReport, paintTissue, randomHospital, type StyleBank, StylizingError, StylizingViT, VERSION,
+  type BatchTiming, type CatalogueEntry, exportOnnx, type ExportReport, type GpuImages, HOSPITALS, type Image, type ImageTensor, listModels, type LoadOptions, matchColour, measureStatistics,
+  type ModelConfig, type ModelReport, paintTissue, randomHospital, type StyleBank, type StreamTiming, StylizingError, StylizingViT, VERSION,
 } from "stylizing-vit";
 
 const image: Image = { data: new Uint8Array(12), width: 2, height: 2, channels: 3 };
@@ -190,7 +192,13 @@ const banked: Image[] = await model.stylize([image], bank, { styles: [0] });
 for await (const batch of model.stream([{ content: image, style: image, label: 3 }], { batchSize: 64 })) {
   const label: number | undefined = batch.pairs[0]?.label;
   const images: Image[] = batch.images;
-  void [label, images];
+  const { decode, wait }: BatchTiming = batch.timing;
+  void [label, images, decode, wait];
+}
+const tell = ({ busy, clock }: StreamTiming) => void [busy, clock];
+for await (const { pairs } of model.stream([{ content: "a.jpg", style: 0, label: "a" }], { bank, onTiming: tell, onUnreadable: ({ label }) => void label })) {
+  const label: string | undefined = pairs[0]?.label;
+  void label;
 }
 const device: GPUDevice = model.device;
 const buffer: GPUBuffer = device.createBuffer({ size: 16, usage: 128 });

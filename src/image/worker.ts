@@ -1,0 +1,47 @@
+/**
+ * What runs in the threads of {@link ImagePool}: pictures only. No GPU is ever opened here, since Dawn dies in worker threads.
+ */
+import { move, transferableSymbol, valueSymbol } from "piscina";
+import sharp from "sharp";
+import { messageOf, StylizingError } from "../errors.js";
+import { type ImageTask, type LoadedImage, load, save } from "./tasks.js";
+
+// One picture a thread: more threads inside of one would only compete. What was decoded once is not asked for again.
+sharp.concurrency(1);
+sharp.cache(false);
+
+/** What comes back from a worker; an error loses its class and its fields on the way, so it is taken apart. */
+export type Answer =
+  | { image: LoadedImage }
+  | { milliseconds: number }
+  | { error: { code: StylizingError["code"] | undefined; message: string; fix: string } };
+
+/** An answer whose pixels can be handed over. */
+function withOwnPixels(image: LoadedImage): LoadedImage {
+  const { originalWidth, originalHeight, width, height } = image;
+  // A picture that was not scaled still lies in sharp's own memory, which cannot.
+  return originalWidth === width && originalHeight === height ? { ...image, data: new Uint8Array(image.data) } : image;
+}
+
+async function answer(task: ImageTask): Promise<Answer> {
+  try {
+    return task.kind === "load" ? { image: withOwnPixels(await load(task)) } : { milliseconds: await save(task) };
+  } catch (error) {
+    if (!(error instanceof StylizingError)) return { error: { code: undefined, message: messageOf(error), fix: "" } };
+    return { error: { code: error.code, message: error.message, fix: error.fix } };
+  }
+}
+
+export default async function work(tasks: readonly ImageTask[]): Promise<unknown> {
+  const answers: Answer[] = [];
+  for (const task of tasks) answers.push(await answer(task));
+  // Pixels change hands instead of being copied.
+  return move({
+    get [transferableSymbol]() {
+      return answers.flatMap((one) => ("image" in one ? [one.image.data.buffer as ArrayBuffer] : []));
+    },
+    get [valueSymbol]() {
+      return answers;
+    },
+  });
+}
