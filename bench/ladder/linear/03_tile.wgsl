@@ -4,7 +4,7 @@
 //            together, wait, and multiply out of workgroup memory.
 // Predicted: from storage 5 KB a panel for 32 768 operations, 0.16 bytes an operation instead of 2.5. From workgroup memory
 //            still the 2.5, and two barriers a panel. A GPU wins what storage (its caches included) was slower than
-//            workgroup memory; a CPU has one memory, pays for the copy and, lane by lane, for every barrier.
+//            workgroup memory; a CPU has one memory, pays for the copy and for every barrier.
 // Lesson:    a shared tile cuts storage traffic sixteenfold; where there is but one memory, its copy and its barriers are pure loss
 // Workgroup memory: 5 KB.
 
