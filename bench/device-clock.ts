@@ -138,11 +138,11 @@ async function sample(bound: Bound, clock: Clock, count: number): Promise<number
   return samples;
 }
 
-/** A pipeline of a WGSL file that is not one of the library's: those of bench/kernels, or a rival's. */
-export async function pipelineOf(gpu: Gpu, file: string, plan: Plan): Promise<Pipeline> {
+/** A pipeline of a WGSL file that is not one of the library's: those of bench/kernels and bench/ladder; `front` goes before it. */
+export async function pipelineOf(gpu: Gpu, file: string, plan: Plan, front = ""): Promise<Pipeline> {
   const { entryPoint, overrides, bindings } = plan.variant;
   const { device } = gpu;
-  const module = device.createShaderModule({ label: file, code: readFileSync(file, "utf8") });
+  const module = device.createShaderModule({ label: file, code: front + readFileSync(file, "utf8") });
   const storageLayout = device.createBindGroupLayout({
     entries: bindings.map((access, binding) => ({
       binding,

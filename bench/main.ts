@@ -8,6 +8,7 @@ import type { Clock } from "./device-clock.js";
 import { describe, printEnvironment } from "./environment.js";
 import { benchFiles } from "./files.js";
 import { benchHost } from "./host.js";
+import { benchLadder } from "./ladder/bench.js";
 import { benchModel, checkNano } from "./model.js";
 import { benchOps } from "./ops.js";
 import { type ModelName, type Options, parseOptions, USAGE, UsageError } from "./options.js";
@@ -129,13 +130,19 @@ async function measure(options: Options, report: Report, root: string): Promise<
   probe.dispose();
 
   const usable: Tier[] = [];
-  for (const precision of precisions) {
+  // The ladder measures the peak that it needs, once for its own device.
+  const onlyLadder = options.sections.every((section) => section === "ladder");
+  for (const precision of onlyLadder ? [] : precisions) {
     using gpu = await open(options, precision, report);
     if (!gpu) continue;
     await benchTier(gpu, usable.length === 0, options, report, root);
     usable.push(precision);
   }
-  if (usable.length === 0) report.failures.push("none of the precisions asked for is to be had");
+  if (options.sections.includes("ladder")) {
+    using gpu = await openGpu({ adapter: options.adapter, precision: "auto" });
+    await benchLadder(gpu, { ...defaults(software, options.quick), ...options, ops: options.ladders }, report, root);
+  }
+  if (usable.length === 0 && !onlyLadder) report.failures.push("none of the precisions asked for is to be had");
   if (options.sections.includes("cold") && usable.length > 0) {
     const models = options.models ?? defaults(software, options.quick).coldModels;
     for (const precision of precisions)

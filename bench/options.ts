@@ -2,16 +2,21 @@ import { parseArgs } from "node:util";
 import type { AdapterChoice } from "../src/gpu/gpu.js";
 import type { Tier } from "../src/gpu/profile.js";
 
-export const SECTIONS = ["parity", "op", "host", "model", "files", "cold", "rivals"] as const;
+export const SECTIONS = ["parity", "op", "ladder", "host", "model", "files", "cold", "rivals"] as const;
+/** Sections that run only when they are named: a course, and what fetches much when it is first asked for. */
+const ON_REQUEST: readonly Section[] = ["ladder", "rivals"];
 export type Section = (typeof SECTIONS)[number];
 export const OPS = ["linear", "layer_norm", "attention", "patchify", "patch_product", "convolution", "quantize"] as const;
 export type OpName = (typeof OPS)[number];
+export const LADDERS = ["linear", "attention"] as const;
+export type LadderName = (typeof LADDERS)[number];
 export const MODELS = ["demo", "tiny", "small", "base"] as const;
 export type ModelName = (typeof MODELS)[number];
 
 export interface Options {
   sections: readonly Section[];
   ops: readonly OpName[];
+  ladders: readonly LadderName[];
   /** Undefined: what suits the adapter. */
   models: readonly ModelName[] | undefined;
   /** Models to hold beside rivals; undefined: those of `models`. */
@@ -26,9 +31,10 @@ export interface Options {
 
 export const USAGE = `Usage: npm run bench -- [options]
 
-What to measure (without any of these: everything but rivals)
+What to measure (without any of these: everything but the ladder and rivals)
   --parity             golden cases against PyTorch, in every tier
   --op [NAME,...]      kernels alone: ${OPS.join(", ")}
+  --ladder [NAME,...]  kernels from naive to best, step by step: ${LADDERS.join(", ")}
   --host               JavaScript on the host: checkpoints, images, encoding a pass
   --model [NAME,...]   whole models: ${MODELS.join(", ")}
   --files              from JPEG files to pixels through stream(), against the model alone and decoding alone
@@ -44,7 +50,7 @@ Where and how much
 
 Results
   --json FILE|-        the same as JSON; with - the table goes to stderr
-  --svg FILE           the rooflines and the share of time by kernel, as a picture
+  --svg FILE           the rooflines, the ladder and the share of time by kernel, as a picture
 `;
 
 /** Wrong usage: exit 2. */
@@ -59,9 +65,9 @@ function names<T extends string>(flag: string, given: string | undefined, known:
   return list as T[];
 }
 
-/** `--op`, `--model` and `--rivals` also stand alone, for all of them; parseArgs has no optional values. */
+/** `--op`, `--ladder`, `--model` and `--rivals` also stand alone, for all of them; parseArgs has no optional values. */
 function withValues(args: readonly string[]): string[] {
-  const all: Record<string, string> = { "--op": OPS.join(), "--model": "auto", "--rivals": "auto" };
+  const all: Record<string, string> = { "--op": OPS.join(), "--ladder": LADDERS.join(), "--model": "auto", "--rivals": "auto" };
   return args.flatMap((arg, index) => {
     const bare = all[arg] !== undefined && (args[index + 1] === undefined || args[index + 1]!.startsWith("--"));
     return bare ? [arg, all[arg]!] : [arg];
@@ -75,7 +81,7 @@ export function parseOptions(args: readonly string[]): Options | "help" {
       args: withValues(args),
       options: {
         ...Object.fromEntries(
-          ["op", "model", "rivals", "batch", "precision", "adapter", "json", "svg"].map((name) => [
+          ["op", "ladder", "model", "rivals", "batch", "precision", "adapter", "json", "svg"].map((name) => [
             name,
             { type: "string" } as const,
           ]),
@@ -96,9 +102,9 @@ export function parseOptions(args: readonly string[]): Options | "help" {
     throw new UsageError(`--batch ${text("batch")}: give positive whole numbers.`);
   const models = (flag: "model" | "rivals") => names(flag, text(flag) === "auto" ? undefined : text(flag), MODELS);
   return {
-    // What rivals need is large and fetched when it is first asked for.
-    sections: chosen.length > 0 ? chosen : SECTIONS.filter((section) => section !== "rivals"),
+    sections: chosen.length > 0 ? chosen : SECTIONS.filter((section) => !ON_REQUEST.includes(section)),
     ops: names("op", text("op"), OPS) ?? OPS,
+    ladders: names("ladder", text("ladder"), LADDERS) ?? LADDERS,
     models: models("model"),
     rivals: models("rivals"),
     batches,

@@ -1,4 +1,6 @@
 import type { Environment } from "./environment.js";
+import { ladder } from "./ladder/bars.js";
+import type { LadderRow } from "./ladder/bench.js";
 import type { ModelRow } from "./model.js";
 import type { OpRow } from "./ops.js";
 import { type Peak, peakFlops } from "./peak.js";
@@ -6,7 +8,7 @@ import { number } from "./report.js";
 import { scaling } from "./scaling.js";
 import { COLOURS, quoted, text, WIDTH } from "./svg.js";
 
-/** Images a second by batch, share of time by kernel, a bar a model and batch, and one roofline a tier, as SVG. */
+/** Images a second by batch, share of time by kernel, a bar a model and batch, one roofline a tier, and the ladders, as SVG. */
 
 /** A colour for each kernel or op, the same in both halves: `linear_quad` is `linear`. */
 function palette() {
@@ -117,11 +119,13 @@ export function drawPicture(document: Record<string, unknown>): string {
   const {
     models = [],
     ops = [],
+    ladder: steps = [],
     tiers = {},
     environment,
   } = document as {
     models?: ModelRow[];
     ops?: OpRow[];
+    ladder?: LadderRow[];
     tiers?: Record<string, { peak: Peak }>;
     environment?: Environment;
   };
@@ -139,6 +143,15 @@ export function drawPicture(document: Record<string, unknown>): string {
       ([tier, { peak }]) =>
         (at: number) =>
           roofline(ops, peak, tier, at, colour),
+    ),
+    ...[...new Set(steps.map(({ op, shape }) => `Ladder of ${op}, ${shape}`))].map(
+      (title) => (at: number) =>
+        ladder(
+          steps.filter(({ op, shape }) => title === `Ladder of ${op}, ${shape}`),
+          title,
+          at,
+          colour,
+        ),
     ),
   ];
   for (const draw of halves) {
