@@ -36,7 +36,7 @@ What to measure (without any of these: everything but the ladder and rivals)
   --op [NAME,...]      kernels alone: ${OPS.join(", ")}
   --ladder [NAME,...]  kernels from naive to best, step by step: ${LADDERS.join(", ")}
   --host               JavaScript on the host: checkpoints, images, encoding a pass
-  --model [NAME,...]   whole models: ${MODELS.join(", ")}
+  --model [NAME,...]   whole models: ${MODELS.join(", ")}; names beside another section only choose its sizes
   --files              from JPEG files to pixels through stream(), against the model alone and decoding alone
   --cold               cold start: a new process up to its first image
   --rivals [NAME,...]  whole models beside PyTorch, onnxruntime and the closed-form colour match
@@ -96,7 +96,10 @@ export function parseOptions(args: readonly string[]): Options | "help" {
   }
   if (values.help) return "help";
   const text = (name: string) => values[name] as string | undefined;
-  const chosen = SECTIONS.filter((section) => values[section] !== undefined && values[section] !== false);
+  const named = SECTIONS.filter((section) => values[section] !== undefined && values[section] !== false);
+  // Beside another section the names of models say which sizes that one takes, and nothing more.
+  const onlySizes = named.length > 1 && values.model !== "auto";
+  const chosen = named.filter((section) => section !== "model" || !onlySizes);
   const batches = text("batch")?.split(",").map(Number);
   if (batches?.some((batch) => !Number.isSafeInteger(batch) || batch < 1))
     throw new UsageError(`--batch ${text("batch")}: give positive whole numbers.`);

@@ -95,6 +95,8 @@ const STAMPS = 16;
  * again and again for as long as a promise is open: a core that a software adapter and decoding threads could use.
  */
 const PATIENCE = 0.75;
+/** Share of the time slept that is expected next, where it was too long. */
+const OVERSLEPT = 0.9;
 /** Shorter sleeps than this are not worth a timer, in milliseconds. */
 const SHORTEST_SLEEP = 4;
 
@@ -113,9 +115,9 @@ interface Stamps {
 type BoundSchedule = ForwardSchedule & {
   styleRows: GPUBuffer | undefined;
   sharedStyleRows: GPUBuffer | undefined;
-  /** Runs seen, and the least time that one took, in milliseconds. */
+  /** Runs seen, and how long the next one should take by the last one, in milliseconds. */
   runs: number;
-  fastest: number;
+  expected: number;
 };
 
 /** A model on a device: weights, activations, schedules. It does one job after another and knows no files. */
@@ -403,16 +405,18 @@ export class Engine {
 
   /** Maps a result once it is there, and sleeps for most of the time that it should take. */
   async #mapped(read: ReadBuffer, bound: BoundSchedule, begun: number): Promise<void> {
-    const sleep = bound.runs > 1 ? begun + PATIENCE * bound.fastest - performance.now() : 0;
+    const sleep = bound.runs > 1 ? begun + PATIENCE * bound.expected - performance.now() : 0;
     const slept = sleep > SHORTEST_SLEEP;
     if (slept) await delay(sleep);
     const woken = performance.now();
     await read.buffer.mapAsync(MAP_READ, 0, read.bytes);
     const now = performance.now();
-    // Ready as soon as it was asked for: it may have been ready long before, so what was expected is forgotten.
-    if (slept && now - woken < 1) Object.assign(bound, { runs: 0, fastest: Number.POSITIVE_INFINITY });
+    // Ready as soon as it was asked for: it may have been ready long before. On a CPU that is the rule after a run that was
+    // waited for wide awake, which took a core from the work itself.
+    const overslept = slept && now - woken < 1;
+    bound.expected = overslept ? OVERSLEPT * (woken - begun) : now - begun;
     // The first run of a schedule may have compiled on the way.
-    else if (++bound.runs > 1) bound.fastest = Math.min(bound.fastest, now - begun);
+    bound.runs++;
   }
 
   /**
@@ -618,7 +622,7 @@ export class Engine {
     const built = await this.gpu.checked(`the schedule ${job.mode} of ${job.images}`, () =>
       buildSchedule(this.gpu, this.model, work, request),
     );
-    const bound = { ...built, styleRows, sharedStyleRows, runs: 0, fastest: Number.POSITIVE_INFINITY };
+    const bound = { ...built, styleRows, sharedStyleRows, runs: 0, expected: 0 };
     this.#schedules.set(key, bound);
     return bound;
   }
