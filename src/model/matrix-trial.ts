@@ -18,7 +18,7 @@ const style = hashedUniform("style", count, 1);
 const adapter = (process.argv[2] ?? "auto") as AdapterChoice;
 
 async function paint(precision: "matrix" | "f32"): Promise<Float32Array> {
-  await using model = await StylizingViT.load("hashed:1", { config, adapter, precision });
+  await using model = await StylizingViT.load("hashed:1", { config, adapter, precision, tune: "off" });
   return model.forward(content, style);
 }
 
