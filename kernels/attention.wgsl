@@ -15,29 +15,15 @@
 //   3. values: an invocation takes 4 queries × 4 columns and runs over the keys; the sum of weights runs with it.
 // Scores are kept as [key][block] vectors over 4 queries, so that both products read and write whole vectors.
 // Workgroup memory: 16 · (16 · HEAD4 + 4 · KEYS + WIDTH + 8) bytes: 18.6 KB at d = 64, KEYS = 208.
-// Generated in front: elem4, result4, HEAD4.
+// Generated in front: elem4, result4, HEAD4; parts/attention_parameters.wgsl.
 
 override WIDTH: u32 = 64;
 override KEYS: u32 = 208;
 override COLS4: u32 = 16;
 
-struct Parameters {
-  tokens: u32,
-  query_offset4: u32,
-  query_stride4: u32,
-  key_offset4: u32,
-  value_offset4: u32,
-  context_stride4: u32,
-  output_stride4: u32,
-  /// The grid starts at this sequence.
-  first_sequence: u32,
-}
-
 @group(0) @binding(0) var<storage, read> query: array<elem4>;
 @group(0) @binding(1) var<storage, read> context: array<elem4>;
-@group(0) @binding(2) var<storage, read> sequences: array<vec2u>;
 @group(0) @binding(3) var<storage, read_write> output: array<result4>;
-@group(1) @binding(0) var<uniform> p: Parameters;
 
 var<workgroup> queries: array<vec4f, 16 * HEAD4>;  // [block][dimension], a vector over the block's 4 queries
 var<workgroup> scores: array<vec4f, 4 * KEYS>;  // [key][block]

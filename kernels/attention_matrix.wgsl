@@ -15,19 +15,7 @@
 // are zero, since whatever lies behind the sequence may be infinite.
 // Workgroup memory: SUBGROUPS · (16 · 16 · max(4·KEY_TILES + 1, HEAD4 + 1) + 128) + 256 · (HEAD4/2 + 1) bytes: 16.0 KB a
 // subgroup at 197 tokens and heads of 64, 2.3 KB of them shared.
-// Generated in front: HEAD4, SUBGROUPS, KEY_TILES; parts/matrix_units.wgsl.
-
-struct Parameters {
-  tokens: u32,
-  query_offset4: u32,
-  query_stride4: u32,
-  key_offset4: u32,
-  value_offset4: u32,
-  context_stride4: u32,
-  output_stride4: u32,
-  /// The grid starts at this sequence.
-  first_sequence: u32,
-}
+// Generated in front: HEAD4, SUBGROUPS, KEY_TILES; parts/attention_parameters.wgsl and parts/matrix_units.wgsl.
 
 const THREADS = 32 * SUBGROUPS;
 const HEAD8 = HEAD4 / 2;
@@ -49,9 +37,7 @@ alias Staging = array<vec4u, STAGING4>;
 
 @group(0) @binding(0) var<storage, read> query: array<vec4u>;
 @group(0) @binding(1) var<storage, read> context: array<vec4u>;
-@group(0) @binding(2) var<storage, read> sequences: array<vec2u>;
 @group(0) @binding(3) var<storage, read_write> output: array<vec4u>;
-@group(1) @binding(0) var<uniform> p: Parameters;
 
 var<workgroup> staging: Staging;
 /// What the two lanes of a row tell each other.

@@ -10,25 +10,12 @@
 //   values: a lane holds up to 4 vec4 columns of the result (a matrix a query) and the weights go round the
 //           quad. Per 4 keys: 16 loads for 32 matrix-vector products.
 // Measured on SwiftShader with two cores at T = 197, d = 64: 4 to 5 times as fast as attention.wgsl.
-// Workgroup memory: none. Generated in front: elem4, result4, HEAD4 (vec4s of a head).
-
-struct Parameters {
-  tokens: u32,
-  query_offset4: u32,
-  query_stride4: u32,
-  key_offset4: u32,
-  value_offset4: u32,
-  context_stride4: u32,
-  output_stride4: u32,
-  /// The grid starts at this sequence.
-  first_sequence: u32,
-}
+// Workgroup memory: none. Generated in front: elem4, result4, HEAD4 (vec4s of
+// a head); parts/attention_parameters.wgsl.
 
 @group(0) @binding(0) var<storage, read> query: array<elem4>;
 @group(0) @binding(1) var<storage, read> context: array<elem4>;
-@group(0) @binding(2) var<storage, read> sequences: array<vec2u>;
 @group(0) @binding(3) var<storage, read_write> output: array<result4>;
-@group(1) @binding(0) var<uniform> p: Parameters;
 
 /// Columns of the result that one quad holds: 4 lanes × 4 vec4s. Wider heads are cut into slices.
 const SLICE4 = 16u;

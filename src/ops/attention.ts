@@ -33,6 +33,7 @@ export function isAligned8(placement: AttentionPlacement): boolean {
 }
 
 const BINDINGS: Variant["bindings"] = ["read", "read", "read", "write"];
+const PARTS = ["attention_parameters"];
 
 /** Queries of a workgroup; fixed by the kernels' registers. */
 const QUERIES = 16;
@@ -75,6 +76,7 @@ function matrixCandidates(shape: AttentionShape, profile: Profile): Candidate[] 
         result: "elem",
         overrides: {},
         bindings: BINDINGS,
+        parts: PARTS,
         matrix: true,
       },
       workgroups: [Math.ceil(tiles / subgroups), heads, sequences],
@@ -115,6 +117,7 @@ function planQuad(shape: AttentionShape): Plan {
       result: "elem",
       overrides: {},
       bindings: BINDINGS,
+      parts: PARTS,
       subgroups: true,
     },
     workgroups: [Math.ceil(shape.tokens / QUAD_QUERIES) * Math.ceil(head4 / QUAD_SLICE4), shape.heads, shape.sequences],
@@ -151,6 +154,7 @@ function planWorkgroup(shape: AttentionShape, profile: Profile): Plan {
       result: "elem",
       overrides: { WIDTH: width, KEYS: keys, COLS4: cols4 },
       bindings: BINDINGS,
+      parts: PARTS,
     },
     workgroups: [Math.ceil(shape.tokens / QUERIES) * Math.ceil(head4 / cols4), shape.heads, shape.sequences],
     workgroupBytes: bytes(keys),

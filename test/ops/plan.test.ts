@@ -317,6 +317,9 @@ describe("plans", () => {
   });
 });
 
+/** Parts that hold the parameters of several kernels. */
+const SHARED: Record<string, string[]> = { linear: ["linear_epilogue"], attention: ["attention_parameters"] };
+
 describe("parameter blocks fill the structure that their kernel reads", () => {
   const image = { images: 1, channels: 3, imageSize: 32 };
   const statistics = { mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2] };
@@ -333,15 +336,15 @@ describe("parameter blocks fill the structure that their kernel reads", () => {
     ["linear", linear],
     ["linear_quad", linear],
     ["attention", attention],
+    ["linear_matrix", linear],
     ["attention_quad", attention],
+    ["attention_matrix", attention],
     ["layer_norm", layerNormParameters({ rows: 1, width: 4, affine: false, result: "f32" }, { inputStride: 4, outputStride: 4 })],
     ["patchify", patchifyParameters({ ...image, patchSize: 16, depth: 768, format: "bytes" }, 0, statistics)],
     ["patch_product", patchProductParameters({ ...image, patchSize: 16, rank: 2, stride: 192 })],
     ["convolution", convolutionParameters({ ...image, kernelSize: 5 })],
     ["quantize", quantizeParameters({ ...image, format: "bytes" }, statistics)],
   ])("%s", (kernel, words) => {
-    expect(words.length).toBe(
-      parameterWords(wholeText({ kernel, parts: kernel.startsWith("linear") ? ["linear_epilogue"] : [] })),
-    );
+    expect(words.length).toBe(parameterWords(wholeText({ kernel, parts: SHARED[kernel.replace(/_.*/, "")] ?? [] })));
   });
 });
