@@ -61,6 +61,8 @@ everything() {
     measure files 90 --files --model demo --batch 4 --quick
   else
     measure parity 60 --parity
+    # Every op, shape and tier against float64, where the test runner came along.
+    [ -d node_modules/vitest ] && STYLIZING_VIT_ADAPTER=hardware step tests 60 npx vitest run test/ops/linear.test.ts test/ops/attention.test.ts
     measure ladder 75 --ladder
     measure models 110 --model base,tiny --batch 1,64 --quick
     measure rivals 100 --rivals base --batch 64 --precision matrix --quick

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach } from "vitest";
 import { StylizingError } from "../../src/errors.js";
 import { createInstance } from "../../src/gpu/dawn.js";
 import { type AdapterChoice, Gpu, openGpu } from "../../src/gpu/gpu.js";
+import { TRIAL_VARIABLE } from "../../src/gpu/matrix-trial.js";
 import { LIMITS, MATRIX_SHAPE, makeProfile, type Precision, type Profile, type Tier } from "../../src/gpu/profile.js";
 
 /**
@@ -14,7 +15,9 @@ export function gpuOfThisFile(): () => Gpu {
   beforeAll(async () => {
     try {
       const adapter = (process.env.STYLIZING_VIT_ADAPTER as AdapterChoice | undefined) ?? "software";
-      // A device with everything that any tier needs, of which each test takes its own.
+      // A device with everything that any tier needs, of which each test takes its own. These tests are the trial of its
+      // matrix units, and more of one than the program that makes it otherwise.
+      if (adapter === "hardware") process.env[TRIAL_VARIABLE] = "1";
       const widest = await openGpu({ adapter, precision: adapter === "hardware" ? "auto" : "f32", tune: "off" });
       gpu = new Gpu(widest.device, widest.facts, makeProfile(widest.facts, "f32"), true);
     } catch (error) {
