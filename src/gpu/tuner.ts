@@ -58,6 +58,8 @@ export class Tuner {
   readonly #file: string;
   readonly #key: string;
   readonly #choices = new Map<string, Choice>();
+  /** Called before the first op is measured, since that takes a while. */
+  onFirstMeasure: (() => void) | undefined;
   /** Measured by this object: not to be measured again in `measure`. */
   readonly #fresh = new Set<string>();
 
@@ -98,6 +100,8 @@ export class Tuner {
     const chosen = candidates.find(({ name }) => name === known?.name);
     if (chosen) return chosen.plan;
     if (!this.#measures || !mayMeasure) return first.plan;
+    this.onFirstMeasure?.();
+    this.onFirstMeasure = undefined;
     const choice = await measure(gpu, candidates, buffers, parameters);
     this.#choices.set(key, choice);
     this.#fresh.add(key);

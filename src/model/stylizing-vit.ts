@@ -208,6 +208,8 @@ export class StylizingViT implements Disposable, AsyncDisposable {
 
   static async #createEngine(gpu: Gpu, found: FoundModel, options: LoadOptions): Promise<Engine> {
     const { onProgress, signal } = options;
+    gpu.tuner.onFirstMeasure = () =>
+      options.onNote?.("measuring kernels on this adapter; what is found is remembered, and tune off does without");
     let source: WeightSource | undefined;
     try {
       source = await found.open();

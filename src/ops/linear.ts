@@ -46,6 +46,16 @@ const EPILOGUE = ["gelu", "linear_epilogue"];
 /** Invocations of the quad kernel's workgroup: whole quads, 8 columns each. 96 divides every width of the published models. */
 const QUAD_WIDTHS = [12, 24, 4];
 
+/** Rows an invocation and vec4s of depth a step of the tiled kernel: each is a pipeline to compile where a tuner measures them. */
+const TILED_SIZES = [
+  [8, 4],
+  [8, 8],
+  [8, 2],
+  [4, 4],
+  [4, 8],
+  [2, 4],
+] as const;
+
 /** Workgroups that give every core of a large GPU something to do. */
 const ENOUGH_WORKGROUPS = 256;
 
@@ -111,9 +121,8 @@ function tiledCandidates(shape: LinearShape, profile: Profile): Candidate[] {
     },
   });
   const first = [8, 4, 2].find((rows) => columns * Math.ceil(shape.rows / (height * rows)) >= ENOUGH_WORKGROUPS) ?? 2;
-  const sizes = [8, 4, 2].flatMap((rows) => [4, 2, 8].map((depth4) => [rows, depth4] as const));
-  const others = sizes.filter(([rows, depth4]) => rows !== first || depth4 !== 4);
-  return [of(first, 4), ...others.map((size) => of(...size))].filter(
+  const others = TILED_SIZES.filter(([rows, depth4]) => rows !== first || depth4 !== 4);
+  return [of(first, 4), ...others.map(([rows, depth4]) => of(rows, depth4))].filter(
     ({ plan }) => plan.workgroupBytes <= profile.limits.maxComputeWorkgroupStorageSize,
   );
 }

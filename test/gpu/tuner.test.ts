@@ -34,7 +34,7 @@ async function pick(tuner: Tuner, candidates: readonly Candidate[], mayMeasure =
 const tuner = (mode: TuneMode, file = freshFile(), facts = gpu().facts) => new Tuner(facts, gpu().profile, mode, file);
 const quads = () => linearCandidates(shape, gpu().profile);
 /** The kernel for GPUs with two rows an invocation: on a CPU several times as slow as quads. */
-const tiled = (): Candidate => linearCandidates(shape, hardwareProfile(gpu().profile)).find(({ name }) => name === "tiled 2x2")!;
+const tiled = (): Candidate => linearCandidates(shape, hardwareProfile(gpu().profile)).find(({ name }) => name === "tiled 2x4")!;
 
 describe("the tuner", () => {
   it("keeps a default that nothing beats, and takes what beats it", async () => {
@@ -82,6 +82,18 @@ describe("the tuner", () => {
     await pick(first, [tiled(), quads()[0]!]);
     first.save();
     expect(await pick(tuner("off", file), [tiled(), quads()[0]!])).toBe(tiled().name);
+  });
+
+  it("says once that it is going to measure, and not where it does not", async () => {
+    const heard: string[] = [];
+    for (const mode of ["measure", "auto"] as const) {
+      const one = tuner(mode);
+      one.onFirstMeasure = () => heard.push(mode);
+      await pick(one, [tiled(), quads()[0]!]);
+      await one.pick(gpu(), "another shape", [quads()[0]!], [], []);
+      await pick(one, [tiled(), { ...quads()[0]!, name: "renamed" }]);
+    }
+    expect(heard).toEqual(["measure"]);
   });
 
   it("measures on a CPU on request only: compiling all candidates takes it seconds", async () => {
