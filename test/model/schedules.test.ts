@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Gpu, openGpu } from "../../src/gpu/gpu.js";
+import type { Profile } from "../../src/gpu/profile.js";
 import { HashedWeights, hashedUniform } from "../../src/hub/hashed.js";
 import { parameterShapes, parseConfig } from "../../src/model/config.js";
 import { asFloats, Engine, type Job } from "../../src/model/engine.js";
 import { blockPasses } from "../../src/model/schedule.js";
 import { relativeError } from "../support/fixtures.js";
+import { hardwareProfile, inTier } from "../support/gpu.js";
 
 // What a schedule leaves out must not change a result: each against the plain one, which computes all 4L passes one by one.
 // Sums are formed in the same order by the same kernels, so the results are equal to the last bits, not just close.
@@ -132,8 +134,8 @@ describe("no dispatch runs for long", () => {
   const style = hashedUniform("style", 4 * 3 * 24 * 24, 5);
   const job: Job = { mode: "pair", images: 4, input: "planes", output: "planes", content, style };
 
-  async function painted(flopsPerDispatch: number) {
-    const own = new Gpu(gpu.device, gpu.facts, gpu.profile, false);
+  async function painted(profile: Profile, flopsPerDispatch: number) {
+    const own = new Gpu(gpu.device, gpu.facts, profile, false);
     own.flopsPerDispatch = flopsPerDispatch;
     const engine = await Engine.create(own, config, new HashedWeights(parameterShapes(config), 2));
     try {
@@ -146,15 +148,20 @@ describe("no dispatch runs for long", () => {
     }
   }
 
-  it("products and attention are cut into bands of sequences, which changes no bit", async () => {
-    const whole = await painted(Number.POSITIVE_INFINITY);
+  it.each([
+    ["quads", () => gpu.profile],
+    ["workgroup memory", () => hardwareProfile(gpu.profile)],
+    ["matrix units", () => inTier(gpu, "matrix").profile],
+  ])("products and attention are cut into bands of sequences, which changes no bit: kernels with %s", async (_, of) => {
+    const profile = of();
+    const whole = await painted(profile, Number.POSITIVE_INFINITY);
     const two = 2 * 2 * 10 * 96 * 384; // fc1 of two sequences of ten tokens
-    const cut = await painted(two);
+    const cut = await painted(profile, two);
     expect(cut.pixels).toEqual(whole.pixels);
     if (whole.dispatches === undefined) return;
     expect(cut.dispatches).toBeGreaterThan(whole.dispatches);
     // One sequence is the least that a dispatch can be.
-    const least = await painted(1);
+    const least = await painted(profile, 1);
     expect(least.pixels).toEqual(whole.pixels);
     expect(least.dispatches).toBeGreaterThan(cut.dispatches!);
   });

@@ -288,17 +288,23 @@ export function setUpAttention(one: AttentionCase, profile: Profile, choice?: st
     const stride = 2 * gap + parts * width;
     return { offset: skipped * stride + gap, stride, rows, cols: parts * width };
   };
+  // Kernels that take keys in tiles meet the numbers behind the last sequence, and may not let them count.
+  const behind = (rows: Float32Array) => {
+    const longer = new Float32Array(rows.length + 16 * (3 * width + 2 * gap)).fill(Number.NaN);
+    longer.set(rows);
+    return longer;
+  };
   // After everything that sets them, so that the reference starts from what the device is given.
   for (const operand of [query, key, value]) operand.set(element(profile, operand));
   const [queries, context] =
     kind === "self"
       ? (() => {
-          const all = packed(profile, surrounded(beside(query, key, value), place(3, first.query)));
+          const all = packed(profile, behind(surrounded(beside(query, key, value), place(3, first.query))));
           return [all, all] as const;
         })()
       : [
           packed(profile, surrounded(query, place(1, first.query))),
-          packed(profile, surrounded(beside(key, value), place(2, first.context))),
+          packed(profile, behind(surrounded(beside(key, value), place(2, first.context)))),
         ];
   const region = { offset: 0, stride: width, rows, cols: width };
   const before = kind === "self" ? width : 0;
