@@ -7,12 +7,11 @@ import type { ModelConfig } from "../src/model/config.js";
 import { asFloats, Engine, type Job } from "../src/model/engine.js";
 import { findModel, type OpenOptions } from "../src/model/open.js";
 import { blockPasses, type Mode } from "../src/model/schedule.js";
+import { MODEL_TOLERANCE } from "../src/model/tolerance.js";
 import type { ModelName } from "./options.js";
 import { duration, mebibytes, number, percent, type Report } from "./report.js";
 import { median, relativeError, type Summary, summarize } from "./statistics.js";
 
-/** Of the largest value, against another schedule on the same device or against PyTorch. */
-const BOUNDS = { f32: 5e-5, f16: 1e-2, matrix: 1e-2 } as const;
 /** Levels of 8 bits by which a rounded result may differ from the rounded reference. */
 export const LEVELS = { f32: 1, f16: 6, matrix: 6 } as const;
 
@@ -43,7 +42,7 @@ export async function checkNano(gpu: Gpu, report: Report, root: string): Promise
     const images = content.length / (config.in_channels * config.image_size ** 2);
     const result = await engine.run({ mode: "pair", images, input: "planes", output: "planes", content, style });
     const error = relativeError(asFloats(result), expected);
-    if (error <= BOUNDS[gpu.profile.tier]) return true;
+    if (error <= MODEL_TOLERANCE[gpu.profile.tier]) return true;
     report.fail("whole models", `the golden case nano is off by ${error.toExponential(1)} of the largest value`);
     return false;
   } finally {
@@ -193,7 +192,7 @@ async function benchBatch(
       );
     const truth = await planes("plain", pick(content, sampled));
     const error = relativeError(await planes("pair", pick(content, sampled)), truth);
-    if (!(error <= BOUNDS[tier])) {
+    if (!(error <= MODEL_TOLERANCE[tier])) {
       report.fail(title, `pairs are off by ${error.toExponential(1)} of the largest value`);
       return;
     }

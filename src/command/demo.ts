@@ -5,8 +5,8 @@ import { saveImage } from "../image/encode.js";
 import { findModel } from "../model/open.js";
 import { HOSPITALS, paintTissue, type TissueKind } from "../tissue/painter.js";
 import { stopProgress } from "./progress.js";
-import { addModelFlags, loadOptions, type ModelFlags, note, wholeNumber } from "./shared.js";
-import { concludeStylize, interruptible, type StylizeFlags, stylizeFiles } from "./stylize.js";
+import { addModelFlags, interruptible, loadOptions, type ModelFlags, note, wholeNumber } from "./shared.js";
+import { concludeStylize, type StylizeFlags, stylizeFiles } from "./stylize.js";
 
 type DemoFlags = ModelFlags &
   Pick<StylizeFlags, "out" | "seed"> & {

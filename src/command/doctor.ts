@@ -6,6 +6,7 @@ import { softwareDriverAvailable } from "../gpu/swiftshader.js";
 import { hashedUniform } from "../hub/hashed.js";
 import { type ModelConfig, parseConfig } from "../model/config.js";
 import { StylizingViT } from "../model/stylizing-vit.js";
+import { MODEL_TOLERANCE } from "../model/tolerance.js";
 import { versions } from "../version.js";
 import { addModelFlags, EXIT, errorDocument, exitCode, type ModelFlags, printJson } from "./shared.js";
 
@@ -24,7 +25,6 @@ const EXPECTED = [
   0.5552703, 0.4468993, 0.1843769, -1.5367985, -0.4835374, 0.2780574, -0.720362, -0.0588408, -0.1504684, 0.0757094, 0.1062535,
   -0.0369617,
 ];
-const BOUND = { f32: 5e-5, f16: 1e-2, matrix: 1e-2 } as const;
 
 interface Check {
   name: string;
@@ -101,7 +101,7 @@ async function examine(
     const result = await model.forward(hashedUniform("content", count, KNOWN.seed), hashedUniform("style", count, KNOWN.seed));
     const milliseconds = performance.now() - start;
     const error = Math.max(...EXPECTED.map((value, index) => Math.abs(result[index * STRIDE]! - value))) / LARGEST;
-    const bound = BOUND[model.report.tier];
+    const bound = MODEL_TOLERANCE[model.report.tier];
     details.knownTensor = { error, bound, milliseconds };
     const ok = error <= bound;
     checks.push({

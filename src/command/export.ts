@@ -1,7 +1,15 @@
 import type { Command } from "commander";
 import { exportOnnx } from "../onnx/export.js";
-import { addSourceFlags, channelList, checkOutput, note, printJson, type SourceFlags, sourceOptions } from "./shared.js";
-import { interruptible } from "./stylize.js";
+import {
+  addSourceFlags,
+  channelList,
+  checkOutput,
+  interruptible,
+  note,
+  printJson,
+  type SourceFlags,
+  sourceOptions,
+} from "./shared.js";
 
 interface ExportFlags extends SourceFlags {
   onnx: string;

@@ -150,3 +150,21 @@ export async function checkOutput(path: string): Promise<void> {
   }
   await ensureOutputFolder(dirname(path));
 }
+
+/** Runs `work` with a signal that the first Ctrl-C raises; the second ends the process as it always does. */
+export async function interruptible<T>(
+  work: (signal: AbortSignal) => Promise<T>,
+  { after = "this batch", before = "anything was painted" } = {},
+): Promise<T> {
+  const controller = new AbortController();
+  const stop = () => {
+    note(`\nstopping after ${after} (Ctrl-C again to stop at once)`);
+    controller.abort(new Stopped(`Stopped by Ctrl-C before ${before}.`));
+  };
+  process.once("SIGINT", stop);
+  try {
+    return await work(controller.signal);
+  } finally {
+    process.off("SIGINT", stop);
+  }
+}

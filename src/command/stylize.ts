@@ -20,12 +20,12 @@ import {
   countFromZero,
   EXIT,
   errorDocument,
+  interruptible,
   loadOptions,
   type ModelFlags,
   note,
   positiveInteger,
   printJson,
-  Stopped,
   wholeNumber,
 } from "./shared.js";
 
@@ -496,24 +496,6 @@ function byContent(jobs: readonly PaintJob[]): PaintJob[][] {
   const runs = new Map<number, PaintJob[]>();
   for (const job of jobs) append(runs, job.content, job);
   return [...runs.values()];
-}
-
-/** Runs `work` with a signal that the first Ctrl-C raises; the second ends the process as it always does. */
-export async function interruptible<T>(
-  work: (signal: AbortSignal) => Promise<T>,
-  { after = "this batch", before = "anything was painted" } = {},
-): Promise<T> {
-  const controller = new AbortController();
-  const stop = () => {
-    note(`\nstopping after ${after} (Ctrl-C again to stop at once)`);
-    controller.abort(new Stopped(`Stopped by Ctrl-C before ${before}.`));
-  };
-  process.once("SIGINT", stop);
-  try {
-    return await work(controller.signal);
-  } finally {
-    process.off("SIGINT", stop);
-  }
 }
 
 /** One line for people. */

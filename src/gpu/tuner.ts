@@ -53,22 +53,24 @@ function hashOfKernels(): string {
 
 /** Chooses between candidates of an op by measuring them on its own buffers, and remembers what it found by adapter and driver. */
 export class Tuner {
-  readonly #mode: TuneMode;
-  readonly #measures: boolean;
+  #mode: TuneMode;
+  #measures: boolean;
   readonly #file: string;
+  /** Of its entry in the file; empty where it is off, since then nothing is read or written. */
   readonly #key: string;
   readonly #choices = new Map<string, Choice>();
   /** Called before the first op is measured, since that takes a while. */
   onFirstMeasure: (() => void) | undefined;
   /** Measured by this object: not to be measured again in `measure`. */
   readonly #fresh = new Set<string>();
+  #saved = true;
 
   constructor(facts: AdapterFacts, profile: Profile, mode: TuneMode, file = cacheFile("tuning.json")) {
     this.#mode = mode;
     // Compiling every candidate takes a software adapter seconds: there it is done on request only.
     this.#measures = mode === "measure" || (mode === "auto" && !profile.software);
     this.#file = file;
-    this.#key = [adapterKey(facts), profile.tier, profile.matrix ?? "", hashOfKernels()].join("|");
+    this.#key = mode === "off" ? "" : [adapterKey(facts), profile.tier, profile.matrix ?? "", hashOfKernels()].join("|");
     if (mode === "off") return;
     const known = readEntries(file)[this.#key];
     if (known && typeof known === "object") {
@@ -83,7 +85,7 @@ export class Tuner {
 
   /**
    * The plan to use for an op. Measuring runs the op on `buffers`, whose contents are lost; nothing may be waiting to read them.
-   * @param key the op and its shape; undefined where there is nothing to choose between.
+   * @param key the op and its shape; of no account where there is one candidate.
    */
   async pick(
     gpu: Gpu,
@@ -105,12 +107,14 @@ export class Tuner {
     const choice = await measure(gpu, candidates, buffers, parameters);
     this.#choices.set(key, choice);
     this.#fresh.add(key);
+    this.#saved = false;
     return candidates.find(({ name }) => name === choice.name)!.plan;
   }
 
   /** Writes what was measured since the last time. */
   save(): void {
-    if (this.#fresh.size === 0) return;
+    if (this.#saved) return;
+    this.#saved = true;
     // Another process may have measured other shapes meanwhile.
     const others = readEntries(this.#file)[this.#key];
     writeEntry(this.#file, this.#key, {
@@ -119,10 +123,24 @@ export class Tuner {
     });
   }
 
-  /** Forgets everything about this adapter and tier, on disk as well: where what was chosen computes wrongly. */
+  /** Measures what is met during `work` on a software adapter too; where the tuner is off it stays so. */
+  async onRequest<T>(work: () => Promise<T>): Promise<T> {
+    const usual = this.#measures;
+    this.#measures = this.#mode !== "off";
+    try {
+      return await work();
+    } finally {
+      this.#measures = usual;
+    }
+  }
+
+  /** Forgets everything about this adapter and tier, on disk as well, and is off from then on: what was chosen computes wrongly. */
   forget(): void {
+    if (this.#mode === "off") return;
+    this.#mode = "off";
     this.#choices.clear();
     this.#fresh.clear();
+    this.#saved = true;
     writeEntry(this.#file, this.#key, {});
   }
 }

@@ -209,6 +209,8 @@ export class Engine {
    * @returns the largest difference, of the largest value.
    */
   async tune(images: number): Promise<number> {
+    // What is bound already was bound without being measured.
+    await this.#unbind();
     const page = await this.createPage(images);
     const kept = this.takeKept();
     const format = this.model.config.mean ? "bytes" : "planes";
@@ -221,7 +223,9 @@ export class Engine {
         { mode: "content", images: 1, input: format, output: "none", kept },
         { mode: "restyle", ...common, page, kept },
       ];
-      for (const job of jobs) await this.#exclusively(async () => this.#schedule(job, await this.#prepare(job)));
+      await this.gpu.tuner.onRequest(async () => {
+        for (const job of jobs) await this.#exclusively(async () => this.#schedule(job, await this.#prepare(job)));
+      });
     } finally {
       await this.disposePage(page);
       this.returnKept(kept);
@@ -241,6 +245,20 @@ export class Engine {
       plain.dispose();
       plain.gpu.dispose();
     }
+  }
+
+  /** Takes the defaults from now on, and forgets what was chosen. */
+  async forgetTuning(): Promise<void> {
+    this.gpu.tuner.forget();
+    await this.#unbind();
+  }
+
+  /** Drops every schedule once nothing in flight uses it; the next job of each kind is planned anew. */
+  #unbind(): Promise<void> {
+    return this.#exclusively(async () => {
+      await this.gpu.device.queue.onSubmittedWorkDone();
+      this.#dropSchedules();
+    });
   }
 
   /** Room for one content's stream. Give it back, so that schedules bound to it serve the next content too. */

@@ -7,9 +7,7 @@ import type { AdapterChoice } from "../gpu/gpu.js";
 import { hashedUniform } from "../hub/hashed.js";
 import { parseConfig } from "./config.js";
 import { StylizingViT } from "./stylizing-vit.js";
-
-/** Of the largest value; what 11 bits of mantissa leave of this model is about 4e-3. */
-const BOUND = 1e-2;
+import { MODEL_TOLERANCE } from "./tolerance.js";
 
 const config = parseConfig({ image_size: 48, patch_size: 8, embed_dim: 192, depth: 2, num_heads: 3 }, "the trial's model");
 const count = config.in_channels * config.image_size ** 2;
@@ -26,7 +24,8 @@ try {
   const [half, full] = [await paint("matrix"), await paint("f32")];
   const largest = Math.max(...full.map(Math.abs));
   const error = Math.max(...half.map((value, index) => Math.abs(value - full[index]!))) / largest;
-  if (!(error <= BOUND)) throw new Error(`results on matrix units are off by ${error.toExponential(1)} of the largest value`);
+  if (!(error <= MODEL_TOLERANCE.matrix))
+    throw new Error(`results on matrix units are off by ${error.toExponential(1)} of the largest value`);
 } catch (error) {
   // The last line is the reason that the parent remembers.
   process.stderr.write(`${messageOf(error)}\n`);

@@ -21,6 +21,7 @@ import {
   type StreamPair,
   type StreamTiming,
 } from "./stream.js";
+import { MODEL_TOLERANCE } from "./tolerance.js";
 
 export interface LoadProgress {
   phase: "download" | "verify" | "upload" | "compile" | "ready";
@@ -77,9 +78,6 @@ export interface TuneReport {
   /** Difference between tuned and default results, of the largest value. */
   error: number;
 }
-
-/** Of the largest value: sums in another order, rounded to the tier's own precision at every step. */
-const TUNED_BOUND = { f32: 5e-5, f16: 1e-2, matrix: 1e-2 } as const;
 
 /** Keys and values of a set of styles, kept on the device: painting in them costs 3L - 2 block passes a content, not 4L - 3. */
 export class StyleBank {
@@ -189,9 +187,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
    */
   static async load(model: string = DEFAULT_MODEL, options: LoadOptions = {}): Promise<StylizingViT> {
     const { batchSize, onProgress, signal } = options;
-    if (batchSize !== undefined && !(Number.isSafeInteger(batchSize) && batchSize > 0)) {
-      throw new StylizingError("ARGUMENT", `batchSize is ${batchSize}.`, "Give a positive integer.");
-    }
+    if (batchSize !== undefined) checkBatchSize(batchSize);
     checkWorkers(options.workers);
     signal?.throwIfAborted();
     const found = await findModel(model, options);
@@ -248,18 +244,20 @@ export class StylizingViT implements Disposable, AsyncDisposable {
 
   /**
    * Measures the kernels' candidates at batch sizes of your own, before a run that should not begin with it, and on software
-   * adapters, where it is done on request only. Load the model with `tune: "measure"` to have everything measured anew.
+   * adapters, where it is done on request only. What is known already is not measured again, unless the model was loaded with
+   * `tune: "measure"`; one that was loaded with `off` keeps its defaults.
    * @returns what was chosen, by op and shape, and the largest difference that it makes to a result, of the largest value.
-   * @throws StylizingError `GPU` where tuned kernels compute something else than the defaults; what was chosen is then forgotten.
+   * @throws StylizingError `ARGUMENT` for an impossible batch size, `GPU` where tuned kernels compute something else than the defaults; what was chosen is then forgotten.
    */
   tune(batchSizes: readonly number[] = [this.batchSize]): Promise<TuneReport> {
     return this.#track(() =>
       this.#recovering(async (engine) => {
+        for (const size of batchSizes) checkBatchSize(size);
         let error = 0;
         for (const size of batchSizes) error = Math.max(error, await engine.tune(engine.largestBatch("pair", size)));
-        const bound = TUNED_BOUND[engine.gpu.profile.tier];
+        const bound = MODEL_TOLERANCE[engine.gpu.profile.tier];
         if (!(error <= bound)) {
-          engine.gpu.tuner.forget();
+          await engine.forgetTuning();
           throw new StylizingError(
             "GPU",
             `Kernels that were faster give other results: off by ${error.toExponential(1)} of the largest value, ${bound} allowed.`,
@@ -358,8 +356,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     options: StreamOptions<P> = {},
   ): AsyncGenerator<StreamBatch<P>, void, undefined> {
     const size = options.batchSize ?? this.batchSize;
-    if (!(Number.isSafeInteger(size) && size > 0))
-      throw new StylizingError("ARGUMENT", `batchSize is ${size}.`, "Give a positive integer.");
+    checkBatchSize(size);
     for await (const { first, pairs: painted, images, timing } of this.streamBatches(inGroups(pairs, size), options))
       yield { first, pairs: painted, images, timing };
   }
@@ -735,6 +732,11 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     this.dispose();
     await this.#pool?.dispose();
   }
+}
+
+function checkBatchSize(size: number): void {
+  if (!(Number.isSafeInteger(size) && size > 0))
+    throw new StylizingError("ARGUMENT", `batchSize is ${size}.`, "Give a positive integer.");
 }
 
 interface Pair {
