@@ -10,8 +10,11 @@ import { attentionCandidates, planAttention } from "../../src/ops/attention.js";
 import { type PixelFormat, planConvolution, planPatchify, planPatchProduct, planQuantize } from "../../src/ops/images.js";
 import { planLayerNorm } from "../../src/ops/layer-norm.js";
 import { type Epilogue, linearCandidates, planLinear } from "../../src/ops/linear.js";
+import { backwardPlans } from "../ops/backward-plans.js";
 import { attentionCases, layerNormCases, linearCases, patchProductCases } from "../ops/cases.js";
+import { featurePlans } from "../ops/feature-plans.js";
 import { setUpLinear } from "../ops/setups.js";
+import { trainingPlans } from "../ops/training-plans.js";
 import { nullGpu } from "../support/gpu.js";
 import { runOp } from "../support/run-op.js";
 import { kernelNames, kernelText } from "../support/wgsl.js";
@@ -89,6 +92,9 @@ function allPlans(profile: Profile): Plan[] {
     // Larger heads do not fit the 16 KB of this device (see ops/plan.test.ts).
     ...attentionCases.filter(({ headSize }) => headSize <= 192).map((one) => planAttention(one, profile)),
     ...patchProductCases.map((one) => planPatchProduct({ ...one, stride: 4 }, profile)),
+    ...backwardPlans(profile),
+    ...featurePlans(profile),
+    ...trainingPlans(profile),
   ];
 }
 
