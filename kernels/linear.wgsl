@@ -8,13 +8,14 @@
 // output [rows, cols]   result, row-major
 // Rows and columns sit at offsets and strides of their own, all counted in vec4s, so that one weight holds query, key
 // and value side by side and any part of it can be applied to any run of rows. depth and cols are multiples of 4:
-// packing pads with zeros.
+// packing pads with zeros. Rows may be windows of feature maps (parts/linear_windows.wgsl), and a grid of several layers
+// computes as many products of one shape.
 //
 // One workgroup: WIDTH × HEIGHT invocations, each ROWS rows × 4 columns, f32 accumulators. Per step it stages
 // DEPTH4 vec4s of depth: input HEIGHT·ROWS × DEPTH4 and weight 4·DEPTH4 × WIDTH vec4s.
 // Workgroup memory: 16 · DEPTH4 · (HEIGHT·ROWS + 4·WIDTH) bytes in f32, 12 KB at 16 × 16 × 8 rows × DEPTH4 4.
 // Invocations along x share an input row (a broadcast) and read neighbouring weight vectors (no bank conflict).
-// Generated in front: elem4, result4, ROWS, DEPTH4; parts/linear_epilogue.wgsl.
+// Generated in front: elem4, result4, ROWS, DEPTH4; of parts/, linear_parameters, linear_rows or linear_windows, and an epilogue.
 
 override WIDTH: u32 = 16;
 override HEIGHT: u32 = 16;
@@ -26,12 +27,12 @@ override HEIGHT: u32 = 16;
 var<workgroup> input_tile: array<elem4, HEIGHT * ROWS * DEPTH4>;
 var<workgroup> weight_tile: array<elem4, 4 * DEPTH4 * WIDTH>;
 
-fn store(sum: vec4f, row: u32, col4: u32) {
+fn store(sum: vec4f, row: u32, col4: u32, slice: u32) {
   var value = epilogue(sum, row, col4);
   if p.residual == 1 {
-    value += of_result(output[residual_at(row, col4)]);
+    value += of_result(output[slice * p.output_slice4 + residual_at(row, col4)]);
   }
-  output[output_at(row, col4)] = to_result(value);
+  output[slice * p.output_slice4 + output_at(row, col4)] = to_result(value);
 }
 
 @compute @workgroup_size(WIDTH, HEIGHT)
@@ -43,6 +44,8 @@ fn tiled(
   let first_row = group.y * HEIGHT * ROWS;
   let first_col4 = group.x * WIDTH;
   let last_row = p.rows - 1;
+  let input_slice = group.z * p.input_slice4;
+  let weight_first = p.weight_offset4 + group.z * p.weight_slice4;
   let threads = WIDTH * HEIGHT;
   var sums: array<vec4f, ROWS>;
 
@@ -52,7 +55,7 @@ fn tiled(
       let k4 = depth4 + i % DEPTH4;
       var value = elem4();
       if k4 < p.depth4 {
-        value = input[p.input_offset4 + row * p.input_stride4 + k4];
+        value = input[input_slice + input_row(row) + input_column(k4)];
       }
       input_tile[i] = value;
     }
@@ -61,7 +64,7 @@ fn tiled(
       let col4 = first_col4 + i % WIDTH;
       var value = elem4();
       if k < 4 * p.depth4 && col4 < p.cols4 {
-        value = weight[p.weight_offset4 + k * p.weight_stride4 + col4];
+        value = weight[weight_first + k * p.weight_stride4 + col4];
       }
       weight_tile[i] = value;
     }
@@ -85,7 +88,7 @@ fn tiled(
   for (var r = 0u; r < ROWS; r++) {
     let row = first_row + local.y * ROWS + r;
     if row < p.rows && col4 < p.cols4 {
-      store(sums[r], row, col4);
+      store(sums[r], row, col4, group.z);
     }
   }
 }

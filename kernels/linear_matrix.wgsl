@@ -3,7 +3,8 @@
 //   output[m, n] = epilogue(Σ_k input[m, k] · weight[k, n] + bias[n]),     as linear.wgsl, with the same parameters
 //
 // input [rows, depth] and weight [depth, cols] are halves, two to a word; the result is halves or f32 (HALF_RESULT). depth is
-// a multiple of DEPTH, every other size, offset and stride a multiple of 8: other shapes go to linear.wgsl.
+// a multiple of DEPTH, every other size, offset and stride a multiple of 8: other shapes go to linear.wgsl. Where rows are
+// windows, channels are a multiple of DEPTH as well, so that a panel lies in one tap.
 //
 // One workgroup: a tile of 16·FM·SUB_M rows × 16·FN·SUB_N columns by SUB_M × SUB_N subgroups, each of which keeps FM × FN
 // fragments of sums in registers (4 × 4 is 64 × 64: 128 registers a lane). Per panel of DEPTH steps both operands are staged in
@@ -15,8 +16,8 @@
 // Workgroup memory: 16 · max(16·FM·SUB_M·(DEPTH/8 + 1) + DEPTH·(2·FN·SUB_N + 1), SUB_M·SUB_N·16·(4·FN + 1)) bytes: 18.9 KB
 // at 128 × 128 × 32.
 // Arithmetic intensity at 128 × 128: 64 operations a byte of operands read, 128 a byte of workgroup memory by a subgroup.
-// Generated in front: HALF_RESULT, SUB_M, SUB_N, FM, FN (2 or 4 each), DEPTH (16 or 32); parts/linear_epilogue.wgsl and
-// parts/matrix_units.wgsl.
+// Generated in front: HALF_RESULT, SUB_M, SUB_N, FM, FN (2 or 4 each), DEPTH (16 or 32); of parts/, matrix_units,
+// linear_parameters, linear_rows or linear_windows, and an epilogue.
 
 const THREADS = 32 * SUB_M * SUB_N;
 const TILE_M = 16 * FM * SUB_M;
@@ -49,7 +50,7 @@ fn input_place(index: u32) -> u32 {
 
 fn input_source(index: u32, first_row: u32) -> u32 {
   let row = min(first_row + index / (DEPTH / 8), p.rows - 1);
-  return (p.input_offset4 + row * p.input_stride4) / 2 + index % (DEPTH / 8);
+  return input_row(row) / 2 + index % (DEPTH / 8);
 }
 
 fn weight_place(index: u32) -> u32 {
@@ -62,15 +63,15 @@ fn weight_source(index: u32, first_col8: u32) -> u32 {
 }
 
 /// Finishes and writes 8 columns of a row.
-fn store(low: vec4f, high: vec4f, row: u32, col4: u32) {
+fn store(low: vec4f, high: vec4f, row: u32, col4: u32, slice: u32) {
   var a = epilogue(low, row, col4);
   var b = epilogue(high, row, col4 + 1);
-  let at = output_at(row, col4);
+  let at = slice * p.output_slice4 + output_at(row, col4);
   if HALF_RESULT {
     output[at / 2] = vec4u(pack2x16float(a.xy), pack2x16float(a.zw), pack2x16float(b.xy), pack2x16float(b.zw));
   } else {
     if p.residual == 1 {
-      let residual = residual_at(row, col4);
+      let residual = slice * p.output_slice4 + residual_at(row, col4);
       a += bitcast<vec4f>(output[residual]);
       b += bitcast<vec4f>(output[residual + 1]);
     }
@@ -88,15 +89,17 @@ fn matrix(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
   let sub_n = subgroup % SUB_N;
   let first_row = group.y * TILE_M;
   let first_col8 = group.x * (TILE_N / 8);
+  let inputs = group.z * p.input_slice4 / 2;
+  let weights = group.z * p.weight_slice4 / 2;
 
-  var input0 = input_source(index, first_row);
-  var input1 = input_source(index + THREADS, first_row);
-  var input2 = input_source(index + 2 * THREADS, first_row);
-  var input3 = input_source(index + 3 * THREADS, first_row);
-  var weight0 = weight_source(index, first_col8);
-  var weight1 = weight_source(index + THREADS, first_col8);
-  var weight2 = weight_source(index + 2 * THREADS, first_col8);
-  var weight3 = weight_source(index + 3 * THREADS, first_col8);
+  let input0 = inputs + input_source(index, first_row);
+  let input1 = inputs + input_source(index + THREADS, first_row);
+  let input2 = inputs + input_source(index + 2 * THREADS, first_row);
+  let input3 = inputs + input_source(index + 3 * THREADS, first_row);
+  var weight0 = weights + weight_source(index, first_col8);
+  var weight1 = weights + weight_source(index + THREADS, first_col8);
+  var weight2 = weights + weight_source(index + 2 * THREADS, first_col8);
+  var weight3 = weights + weight_source(index + 3 * THREADS, first_col8);
   let weight_step = DEPTH * p.weight_stride4 / 2;
 
   var a0 = input[input0];
@@ -131,12 +134,12 @@ fn matrix(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
 
     // The next panel sets out now and arrives while this one is multiplied.
     if panel + 1 < panels {
-      input0 += DEPTH / 8;
+      let column = input_column((panel + 1) * (DEPTH / 4)) / 2;
       weight0 += weight_step;
-      a0 = input[input0];
+      a0 = input[input0 + column];
       b0 = weight[weight0];
-      if INPUT_LOADS > 1 { input1 += DEPTH / 8; a1 = input[input1]; }
-      if INPUT_LOADS > 2 { input2 += DEPTH / 8; a2 = input[input2]; input3 += DEPTH / 8; a3 = input[input3]; }
+      if INPUT_LOADS > 1 { a1 = input[input1 + column]; }
+      if INPUT_LOADS > 2 { a2 = input[input2 + column]; a3 = input[input3 + column]; }
       if WEIGHT_LOADS > 1 { weight1 += weight_step; b1 = weight[weight1]; }
       if WEIGHT_LOADS > 2 { weight2 += weight_step; b2 = weight[weight2]; weight3 += weight_step; b3 = weight[weight3]; }
     }
@@ -195,7 +198,7 @@ fn matrix(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
       let col4 = 2 * (first_col8 + sub_n * FN * 2 + i % (2 * FN));
       let at = scratch + i / (2 * FN) * SUM_STRIDE + 2 * (i % (2 * FN));
       if row < p.rows && col4 < p.cols4 {
-        store(bitcast<vec4f>(staging[at]), bitcast<vec4f>(staging[at + 1]), row, col4);
+        store(bitcast<vec4f>(staging[at]), bitcast<vec4f>(staging[at + 1]), row, col4, group.z);
       }
     }
     workgroupBarrier();

@@ -85,7 +85,8 @@ export function variantLabel(variant: Variant, profile: TextProfile): string {
   const settings = { ...variant.constants, ...variant.overrides };
   const values = Object.entries(settings).map(([name, value]) => `${name}=${value}`);
   const elem = profile.elementBytes === 2 ? "f16" : "f32";
-  return `${variant.kernel}.${variant.entryPoint}<${elem}, ${variant.result === "f32" ? "f32" : elem}>(${values.join(", ")})`;
+  const parts = (variant.parts ?? []).map((name) => ` + ${name}`).join("");
+  return `${variant.kernel}.${variant.entryPoint}<${elem}, ${variant.result === "f32" ? "f32" : elem}>(${values.join(", ")})${parts}`;
 }
 
 /** Compiles each variant once, also when several callers ask for it at the same time. */

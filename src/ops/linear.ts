@@ -2,8 +2,12 @@ import { bucket, type Candidate, type Plan, pick, u32, type Word } from "../gpu/
 import type { Variant } from "../gpu/pipelines.js";
 import type { Profile } from "../gpu/profile.js";
 
-/** Fused behind the product and its bias. `residual` adds the output's own rows, `table` rows that repeat. */
-export type Epilogue = "none" | "gelu" | "residual" | "table";
+/**
+ * Fused behind the product and its bias. `residual` adds the output's own rows, `table` rows of another buffer that repeat;
+ * `gelu_derivative` and `relu_derivative` are those of backward passes: they multiply with the derivative of the activation in
+ * front of what is differentiated.
+ */
+export type Epilogue = "none" | "gelu" | "relu" | "residual" | "table" | "gelu_derivative" | "relu_derivative";
 
 /** What decides the kernel and the grid. All sizes are padded ones, multiples of 4. */
 export interface LinearShape {
@@ -15,33 +19,57 @@ export interface LinearShape {
   result: "f32" | "elem";
   /** Whether every offset and stride of the placement is a multiple of 8, as matrix units need; true where it is left out. */
   aligned8?: boolean;
+  /** Products of one shape side by side; each has its own operands and output, and none a bias. */
+  slices?: number;
+  /** Rows are 3 × 3 windows of feature maps with so many channels (a multiple of 4), and depth is 9 times that. */
+  windowChannels?: number;
 }
 
 /** Where the operands lie in their buffers, in elements; multiples of 4. */
 export interface LinearPlacement {
   inputOffset?: number;
   inputStride: number;
-  /** First column of the weight that is used; also the first element of the bias. */
+  /** First element of the weight that is used; also the first element of the bias. */
   weightColumn?: number;
   weightStride: number;
   outputOffset?: number;
   outputStride: number;
   residualOffset?: number;
+  /** First element of the table, or of the activations that a derivative is taken at, which are laid out as the output is. */
+  tableOffset?: number;
   /** Rows of the table, for the `table` epilogue. */
   period?: number;
+  /** False for a product without a bias. */
+  bias?: boolean;
+  /** How far apart the operands of two slices lie. */
+  inputSlice?: number;
+  weightSlice?: number;
+  outputSlice?: number;
+  /** For windows: side of the maps without their border, and which of their pixels the first row is. */
+  side?: number;
+  firstPixel?: number;
 }
 
 /** Whether a placement suits kernels that move eight elements at a time. */
 export function isAligned8(placement: LinearPlacement): boolean {
   const { inputOffset = 0, inputStride, weightColumn = 0, weightStride, outputOffset = 0, outputStride } = placement;
-  const { residualOffset = outputOffset } = placement;
-  return [inputOffset, inputStride, weightColumn, weightStride, outputOffset, outputStride, residualOffset].every(
-    (elements) => elements % 8 === 0,
-  );
+  const { residualOffset = outputOffset, inputSlice = 0, weightSlice = 0, outputSlice = 0 } = placement;
+  const all = [inputOffset, inputStride, weightColumn, weightStride, outputOffset, outputStride, residualOffset];
+  return [...all, inputSlice, weightSlice, outputSlice].every((elements) => elements % 8 === 0);
 }
 
 const BINDINGS: Variant["bindings"] = ["read", "read", "read", "read", "write"];
-const EPILOGUE = ["gelu", "linear_epilogue"];
+
+/** Files in front of a linear kernel: where rows lie, and what happens behind the product. */
+function partsOf({ epilogue, windowChannels }: LinearShape): string[] {
+  const backward = epilogue === "gelu_derivative" || epilogue === "relu_derivative";
+  return [
+    "linear_parameters",
+    windowChannels === undefined ? "linear_rows" : "linear_windows",
+    "gelu",
+    ...(backward ? ["gelu_derivative", "linear_backward_epilogue"] : ["linear_epilogue"]),
+  ];
+}
 
 /** Invocations of the quad kernel's workgroup: whole quads, 8 columns each. 96 divides every width of the published models. */
 const QUAD_WIDTHS = [12, 24, 4];
@@ -92,9 +120,9 @@ function quadCandidates(shape: LinearShape): Candidate[] {
         overrides: { WIDTH: width },
         bindings: BINDINGS,
         subgroups: true,
-        parts: EPILOGUE,
+        parts: partsOf(shape),
       },
-      workgroups: [Math.ceil(pairs / width), Math.ceil(shape.rows / 16), 1],
+      workgroups: [Math.ceil(pairs / width), Math.ceil(shape.rows / 16), shape.slices ?? 1],
       workgroupBytes: 0,
     },
   }));
@@ -114,13 +142,14 @@ function tiledCandidates(shape: LinearShape, profile: Profile): Candidate[] {
         result: shape.result,
         overrides: { WIDTH: width, HEIGHT: height },
         bindings: BINDINGS,
-        parts: EPILOGUE,
+        parts: partsOf(shape),
       },
-      workgroups: [columns, Math.ceil(shape.rows / (height * rowsEach)), 1],
+      workgroups: [columns, Math.ceil(shape.rows / (height * rowsEach)), shape.slices ?? 1],
       workgroupBytes: 4 * profile.elementBytes * depth4 * (height * rowsEach + 4 * width),
     },
   });
-  const first = [8, 4, 2].find((rows) => columns * Math.ceil(shape.rows / (height * rows)) >= ENOUGH_WORKGROUPS) ?? 2;
+  const first =
+    [8, 4, 2].find((rows) => columns * Math.ceil(shape.rows / (height * rows)) * (shape.slices ?? 1) >= ENOUGH_WORKGROUPS) ?? 2;
   const others = TILED_SIZES.filter(([rows, depth4]) => rows !== first || depth4 !== 4);
   return [of(first, 4), ...others.map(([rows, depth4]) => of(rows, depth4))].filter(
     ({ plan }) => plan.workgroupBytes <= profile.limits.maxComputeWorkgroupStorageSize,
@@ -138,17 +167,18 @@ function matrixCandidates(shape: LinearShape, profile: Profile): Candidate[] {
   const grid = (tile: (typeof MATRIX_TILES)[number]): [number, number, number] => [
     Math.ceil(shape.cols / (16 * tile.fn * tile.subN)),
     Math.ceil(shape.rows / (16 * tile.fm * tile.subM)),
-    1,
+    shape.slices ?? 1,
   ];
   /** Time, in arbitrary units: the padded product over the tile's share of speed, in whole rounds of workgroups. */
   const cost = (tile: (typeof MATRIX_TILES)[number]) => {
-    const [x, y] = grid(tile);
+    const [x, y, z] = grid(tile);
     const each = tile.fm * tile.subM * tile.fn * tile.subN;
-    return (Math.max(x * y, MATRIX_WORKGROUPS) * each) / tile.share;
+    return (Math.max(x * y * z, MATRIX_WORKGROUPS) * each) / tile.share;
   };
   return MATRIX_TILES.filter(
     (tile) =>
       shape.depth % tile.depth === 0 &&
+      (shape.windowChannels ?? tile.depth) % tile.depth === 0 &&
       matrixBytes(tile) <= maxComputeWorkgroupStorageSize &&
       32 * tile.subM * tile.subN <= maxComputeInvocationsPerWorkgroup,
   )
@@ -165,7 +195,7 @@ function matrixCandidates(shape: LinearShape, profile: Profile): Candidate[] {
             result: shape.result,
             overrides: {},
             bindings: BINDINGS,
-            parts: EPILOGUE,
+            parts: partsOf(shape),
             matrix: true,
           },
           workgroups: grid(tile),
@@ -198,7 +228,10 @@ export function planLinear(shape: LinearShape, profile: Profile, choice?: string
   return pick(linearCandidates(shape, profile), choice);
 }
 
-/** The kernel's parameter block; buffers bind as input, weight, bias, table (the bias again where there is none), output. */
+/**
+ * The kernel's parameter block; buffers bind as input, weight, bias, table or activations (the bias again where there is none),
+ * output.
+ */
 export function linearParameters(shape: LinearShape, placement: LinearPlacement): Word[] {
   return [
     shape.rows,
@@ -211,18 +244,26 @@ export function linearParameters(shape: LinearShape, placement: LinearPlacement)
     (placement.outputOffset ?? 0) / 4,
     placement.outputStride / 4,
     (placement.residualOffset ?? placement.outputOffset ?? 0) / 4,
+    (placement.tableOffset ?? 0) / 4,
     placement.period ?? 1,
-    shape.epilogue === "gelu" ? 1 : 0,
+    placement.bias === false ? 0 : 1,
+    shape.epilogue.startsWith("gelu") ? 1 : shape.epilogue.startsWith("relu") ? 2 : 0,
     shape.epilogue === "residual" ? 1 : shape.epilogue === "table" ? 2 : 0,
+    (placement.inputSlice ?? 0) / 4,
+    (placement.weightSlice ?? 0) / 4,
+    (placement.outputSlice ?? 0) / 4,
+    placement.side ?? 1,
+    placement.firstPixel ?? 0,
   ].map(u32);
 }
 
 /** What a tuner knows a product by. */
-export function linearKey({ rows, depth, cols, epilogue, result }: LinearShape): string {
-  return `linear ${bucket(rows)}x${depth}x${cols} ${epilogue} ${result}`;
+export function linearKey({ rows, depth, cols, epilogue, result, slices = 1, windowChannels }: LinearShape): string {
+  const kind = `${epilogue} ${result}${slices > 1 ? ` by ${slices}` : ""}${windowChannels === undefined ? "" : " windows"}`;
+  return `linear ${bucket(rows)}x${depth}x${cols} ${kind}`;
 }
 
 /** Floating-point operations of the product. */
 export function linearFlops(shape: LinearShape): number {
-  return 2 * shape.rows * shape.depth * shape.cols;
+  return 2 * shape.rows * shape.depth * shape.cols * (shape.slices ?? 1);
 }

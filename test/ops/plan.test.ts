@@ -318,7 +318,7 @@ describe("plans", () => {
 });
 
 /** Parts that hold the parameters of several kernels. */
-const SHARED: Record<string, string[]> = { linear: ["linear_epilogue"], attention: ["attention_parameters"] };
+const SHARED: Record<string, string[]> = { linear: ["linear_parameters"], attention: ["attention_parameters"] };
 
 describe("parameter blocks fill the structure that their kernel reads", () => {
   const image = { images: 1, channels: 3, imageSize: 32 };
