@@ -1,0 +1,66 @@
+// What a training step comes to, between its gradients and its update: norm, clipping, and the losses for whoever asks.
+//
+//   norm = √(Σ partials) / scale,   coefficient = min(1, clip / (norm + 1e-6)) / scale      (as clip_grad_norm_ of PyTorch)
+//
+// partials [count] f32: sums of squares of the gradient, which is `scale` times too large where losses are scaled
+// losses   [4] f32: identity, consistency, anatomical, style of this step
+// settings [8] f32 (u32 bits in 0): step (from 1), learning rate, 1 / (1 - beta1^step), 1 / √(1 - beta2^step), scale
+// state    [16] words, kept from step to step:
+//   0 norm   1 coefficient   2 the first step whose norm or losses were not finite, 0 for none   3 steps since the last report
+//   4-7 losses of this step  8-11 their sums since the last report                             12 step
+// From the first broken step on `adamw` leaves the weights alone: what was good before is not lost, and the host need not look
+// every step. Whether a number is finite is told by its bits, since compilers may take NaN to be impossible.
+// One invocation of 64 does the rest. Workgroup memory: 256 bytes. Generated in front: nothing of it is used.
+
+struct Parameters {
+  count: u32,
+  clip: f32,
+}
+
+@group(0) @binding(0) var<storage, read> partials: array<f32>;
+@group(0) @binding(1) var<storage, read> losses: array<f32>;
+@group(0) @binding(2) var<storage, read> settings: array<f32>;
+@group(0) @binding(3) var<storage, read_write> state: array<u32>;
+@group(1) @binding(0) var<uniform> p: Parameters;
+
+var<workgroup> lane_sums: array<f32, 64>;
+
+fn finite(bits: u32) -> bool {
+  return (bits & 0x7f800000u) != 0x7f800000u;
+}
+
+@compute @workgroup_size(64)
+fn finish(@builtin(local_invocation_index) index: u32) {
+  var sum = 0.0;
+  for (var i = index; i < p.count; i += 64) {
+    sum += partials[i];
+  }
+  lane_sums[index] = sum;
+  workgroupBarrier();
+  for (var half = 32u; half > 0; half /= 2) {
+    if index < half {
+      lane_sums[index] += lane_sums[index + half];
+    }
+    workgroupBarrier();
+  }
+  if index > 0 {
+    return;
+  }
+  let scale = settings[4];
+  let norm = sqrt(lane_sums[0]) / scale;
+  let step = bitcast<u32>(settings[0]);
+  var sound = finite(bitcast<u32>(norm));
+  for (var term = 0u; term < 4; term++) {
+    let loss = losses[term];
+    sound = sound && finite(bitcast<u32>(loss));
+    state[4 + term] = bitcast<u32>(loss);
+    state[8 + term] = bitcast<u32>(bitcast<f32>(state[8 + term]) + loss);
+  }
+  if !sound && state[2] == 0 {
+    state[2] = step;
+  }
+  state[0] = bitcast<u32>(norm);
+  state[1] = bitcast<u32>(min(1.0, p.clip / (norm + 1e-6)) / scale);
+  state[3] += 1;
+  state[12] = step;
+}
