@@ -1,5 +1,15 @@
 import type { Plan } from "../../src/gpu/dispatch.js";
 import type { Profile } from "../../src/gpu/profile.js";
+import { planAddRows, planGelu, planSumRows, planSumSlices, planTranspose } from "../../src/ops/rows.js";
+import { geluCases, SOURCES, sumRowsCases, sumSlicesCases, transposeCases } from "./backward-cases.js";
 
 /** Plans of the backward kernels of the encoder's ops. */
-export const backwardPlans = (_profile: Profile): Plan[] => [];
+export const backwardPlans = (profile: Profile): Plan[] => [
+  ...SOURCES.flatMap((source) => [
+    ...transposeCases.map((one) => planTranspose({ ...one, paddedRows: Math.ceil(one.rows / 4) * 4, source }, profile)),
+    ...sumRowsCases.map((one) => planSumRows({ ...one, source }, profile)),
+  ]),
+  ...sumSlicesCases.map((one) => planSumSlices(one, profile)),
+  planAddRows(96, profile),
+  ...geluCases.flatMap((one) => [false, true].map((derivative) => planGelu({ ...one, derivative }, profile))),
+];
