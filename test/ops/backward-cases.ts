@@ -81,3 +81,52 @@ export const geluCases: readonly GeluCase[] = [
   { name: "rows", rows: 17, cols: 388 },
   { name: "offsets", rows: 5, cols: 52, inputOffset: 36, outputOffset: 12 },
 ];
+
+export interface LayerNormBackwardCase {
+  name: string;
+  rows: number;
+  width: number;
+  inputOffset?: number;
+  inputGap?: number;
+  upstreamOffset?: number;
+  upstreamGap?: number;
+  gradientOffset?: number;
+  /** Beyond the padded width; to be zero afterwards. */
+  gradientGap?: number;
+  accumulate?: boolean;
+  /** Mean and deviation of x; a deviation of 0 makes every row constant. */
+  mean?: number;
+  deviation?: number;
+  /** All rows of both operands alike. */
+  equal?: boolean;
+  /** The mean of d, beside a deviation of 1. */
+  upstreamMean?: number;
+}
+
+export const layerNormBackwardCases: readonly LayerNormBackwardCase[] = [
+  { name: "the smallest", rows: 1, width: 4 },
+  { name: "narrower than a vector", rows: 3, width: 2 },
+  { name: "an odd width, added", rows: 7, width: 30, accumulate: true },
+  {
+    name: "odd width, offsets and gaps",
+    rows: 18,
+    width: 29,
+    inputOffset: 64,
+    inputGap: 12,
+    upstreamOffset: 20,
+    upstreamGap: 16,
+    gradientOffset: 32,
+    gradientGap: 8,
+  },
+  { name: "offsets, added", rows: 33, width: 96, inputOffset: 8, upstreamOffset: 4, gradientOffset: 12, accumulate: true },
+  { name: "a sequence", rows: 197, width: 192 },
+  { name: "base, added", rows: 17, width: 768, accumulate: true },
+  { name: "wide", rows: 5, width: 3072 },
+  { name: "all rows equal", rows: 20, width: 192, equal: true },
+  { name: "a large mean of d", rows: 9, width: 384, upstreamMean: 30 },
+  { name: "large values", rows: 9, width: 384, deviation: 1e6 },
+  { name: "tiny values, where eps decides", rows: 9, width: 384, deviation: 1e-4 },
+  { name: "a mean of 1000 and some variance", rows: 21, width: 192, mean: 1e3, deviation: 1 },
+  { name: "constant rows", rows: 21, width: 192, mean: 0.3, deviation: 0 },
+  { name: "zero rows", rows: 4, width: 48, mean: 0, deviation: 0 },
+];

@@ -1,7 +1,8 @@
 import type { Plan } from "../../src/gpu/dispatch.js";
 import type { Profile } from "../../src/gpu/profile.js";
+import { planLayerNormBackward } from "../../src/ops/layer-norm-backward.js";
 import { planAddRows, planGelu, planSumRows, planSumSlices, planTranspose } from "../../src/ops/rows.js";
-import { geluCases, SOURCES, sumRowsCases, sumSlicesCases, transposeCases } from "./backward-cases.js";
+import { geluCases, layerNormBackwardCases, SOURCES, sumRowsCases, sumSlicesCases, transposeCases } from "./backward-cases.js";
 
 /** Plans of the backward kernels of the encoder's ops. */
 export const backwardPlans = (profile: Profile): Plan[] => [
@@ -12,4 +13,5 @@ export const backwardPlans = (profile: Profile): Plan[] => [
   ...sumSlicesCases.map((one) => planSumSlices(one, profile)),
   planAddRows(96, profile),
   ...geluCases.flatMap((one) => [false, true].map((derivative) => planGelu({ ...one, derivative }, profile))),
+  ...layerNormBackwardCases.map((one) => planLayerNormBackward(one, profile)),
 ];
