@@ -1,5 +1,6 @@
 import type { Plan } from "../../src/gpu/dispatch.js";
 import type { Profile } from "../../src/gpu/profile.js";
+import { planAttentionBackwardContext, planAttentionBackwardQuery } from "../../src/ops/attention-backward.js";
 import { planLayerNormBackward } from "../../src/ops/layer-norm-backward.js";
 import { planAddRows, planGelu, planSumRows, planSumSlices, planTranspose } from "../../src/ops/rows.js";
 import { geluCases, layerNormBackwardCases, SOURCES, sumRowsCases, sumSlicesCases, transposeCases } from "./backward-cases.js";
@@ -14,4 +15,8 @@ export const backwardPlans = (profile: Profile): Plan[] => [
   planAddRows(96, profile),
   ...geluCases.flatMap((one) => [false, true].map((derivative) => planGelu({ ...one, derivative }, profile))),
   ...layerNormBackwardCases.map((one) => planLayerNormBackward(one, profile)),
+  ...[4, 12, 20, 32, 64, 80, 192].flatMap((headSize) => {
+    const shape = { sequences: 3, contexts: 2, tokens: 197, heads: 3, headSize };
+    return [planAttentionBackwardQuery(shape, profile), planAttentionBackwardContext(shape, profile)];
+  }),
 ];
