@@ -1,0 +1,196 @@
+import { StylizingError } from "../errors.js";
+import { f32, type Plan, u32, type Word } from "../gpu/dispatch.js";
+import type { Profile } from "../gpu/profile.js";
+
+/**
+ * Attention's backward pass in two dispatches, as FlashAttention-2 has it (Dao 2023): over queries, which leaves statistics, and
+ * then over contexts. Scores are computed again in both.
+ */
+
+export interface AttentionBackwardShape {
+  /** Sequences of queries. */
+  sequences: number;
+  /** Contexts whose keys and values get a gradient. */
+  contexts: number;
+  tokens: number;
+  heads: number;
+  /** Padded size of a head: a multiple of 4. */
+  headSize: number;
+}
+
+/** What a context's entry among the readers holds in the place of a sequence that is not there. */
+export const NO_READER = 0xffffffff;
+
+/** Strides and first columns of the operands, in elements; multiples of 4. */
+export interface AttentionBackwardPlacement {
+  queryColumn?: number;
+  queryStride: number;
+  keyColumn: number;
+  valueColumn: number;
+  contextStride: number;
+  /** Of o and of dL/do, whose heads start at column 0. */
+  outputStride: number;
+}
+
+export interface AttentionBackwardQueryPlacement extends AttentionBackwardPlacement {
+  queryGradientColumn?: number;
+  queryGradientStride: number;
+  /** What dL/dq is multiplied by: 1/√d where q was scaled by it and the gradient before scaling is wanted. */
+  scale: number;
+  /** The first of the sequences that this dispatch computes. */
+  firstSequence?: number;
+}
+
+export interface AttentionBackwardContextPlacement extends AttentionBackwardPlacement {
+  keyGradientColumn: number;
+  valueGradientColumn: number;
+  contextGradientStride: number;
+  /** The first of the contexts that this dispatch computes. */
+  firstContext?: number;
+}
+
+/** Blocks of 4 rows that a workgroup owns, and rows of the tiles that stream past them; the first that fits is taken. */
+const TILES: readonly (readonly [blocks: number, streamed: number])[] = [
+  [4, 16],
+  [4, 8],
+  [2, 8],
+  [1, 8],
+  [1, 4],
+  [1, 1],
+];
+/** A CPU pays for every barrier of a tile, and not for workgroup memory. */
+const SOFTWARE_TILES = [[4, 32], ...TILES] as const;
+/** Lanes of a block where its head has fewer vec4s. */
+const FEWEST_LANES = 8;
+
+interface Tile {
+  blocks: number;
+  lanes: number;
+  streamed: number;
+  bytes: number;
+}
+
+function tileOf(
+  { headSize }: AttentionBackwardShape,
+  profile: Profile,
+  bytesOf: (head4: number, blocks: number, lanes: number, streamed: number) => number,
+): Tile {
+  if (headSize % 4 !== 0) throw new RangeError(`attention backward: headSize is ${headSize}, not a multiple of 4`);
+  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX } = profile.limits;
+  const head4 = headSize / 4;
+  const lanes = Math.max(FEWEST_LANES, head4);
+  let bytes = 0;
+  for (const [blocks, streamed] of profile.software ? SOFTWARE_TILES : TILES) {
+    bytes = bytesOf(head4, blocks, lanes, streamed);
+    const fits = blocks * lanes <= Math.min(maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX);
+    if (fits && bytes <= maxComputeWorkgroupStorageSize) return { blocks, lanes, streamed, bytes };
+  }
+  throw new StylizingError(
+    "GPU",
+    `Attention's gradient with heads of ${headSize} needs ${bytes} bytes of workgroup memory and ${lanes} invocations, ` +
+      `and this device has ${maxComputeWorkgroupStorageSize} and ${maxComputeInvocationsPerWorkgroup}.`,
+    "Use more heads, or a device created with a higher maxComputeWorkgroupStorageSize.",
+  );
+}
+
+/**
+ * Plans dL/dq and the statistics that dL/dk and dL/dv need: kernels/attention_backward_query.wgsl. Every sequence must have
+ * rows of queries of its own.
+ * @throws StylizingError `GPU` where not even one block of queries fits the device's workgroup memory.
+ */
+export function planAttentionBackwardQuery(shape: AttentionBackwardShape, profile: Profile): Plan {
+  const { blocks, lanes, streamed, bytes } = tileOf(
+    shape,
+    profile,
+    (head4, blocks, lanes, streamed) => 16 * (8 * blocks * head4 + 2 * streamed * (head4 + 1) + blocks * (streamed + lanes)),
+  );
+  return {
+    variant: {
+      kernel: "attention_backward_query",
+      entryPoint: "differentiate_queries",
+      constants: { HEAD4: shape.headSize / 4 },
+      result: "elem",
+      overrides: { BLOCKS: blocks, LANES: lanes, KEYS: streamed },
+      bindings: ["read", "read", "read", "read", "read", "write", "write"],
+    },
+    workgroups: [Math.ceil(shape.tokens / (4 * blocks)), shape.heads, shape.sequences],
+    workgroupBytes: bytes,
+  };
+}
+
+/**
+ * The parameter block; buffers bind as query, context, sequences ([sequences] u32 pairs), output and its gradient
+ * ([sequences · tokens, outputStride] elem), query gradient (elem), statistics ([sequences · tokens, heads] f32 pairs).
+ */
+export function attentionBackwardQueryParameters(
+  shape: AttentionBackwardShape,
+  placement: AttentionBackwardQueryPlacement,
+): Word[] {
+  return [
+    ...[
+      shape.tokens,
+      (placement.queryColumn ?? 0) / 4,
+      placement.queryStride / 4,
+      placement.keyColumn / 4,
+      placement.valueColumn / 4,
+      placement.contextStride / 4,
+      placement.outputStride / 4,
+      (placement.queryGradientColumn ?? 0) / 4,
+      placement.queryGradientStride / 4,
+      placement.firstSequence ?? 0,
+    ].map(u32),
+    f32(placement.scale),
+  ];
+}
+
+/**
+ * Plans dL/dk and dL/dv of every context, zero where nobody reads it: kernels/attention_backward_context.wgsl.
+ * @throws StylizingError `GPU` where not even one block of keys fits the device's workgroup memory.
+ */
+export function planAttentionBackwardContext(shape: AttentionBackwardShape, profile: Profile): Plan {
+  const { blocks, lanes, streamed, bytes } = tileOf(
+    shape,
+    profile,
+    (head4, blocks, _, streamed) => 16 * (8 * blocks * head4 + 2 * streamed * (head4 + 1 + blocks)) + 8 * streamed,
+  );
+  return {
+    variant: {
+      kernel: "attention_backward_context",
+      entryPoint: "differentiate_contexts",
+      constants: { HEAD4: shape.headSize / 4 },
+      result: "elem",
+      overrides: { BLOCKS: blocks, LANES: lanes, QUERIES: streamed },
+      bindings: ["read", "read", "read", "read", "read", "read", "write"],
+    },
+    workgroups: [Math.ceil(shape.tokens / (4 * blocks)), shape.heads, shape.contexts],
+    workgroupBytes: bytes,
+  };
+}
+
+/**
+ * The parameter block; buffers bind as query, context, sequences ([sequences] u32 pairs), readers ([contexts] four u32: first
+ * row, one reading sequence, another, unused; `NO_READER` for none), output gradient, statistics, context gradient (elem).
+ */
+export function attentionBackwardContextParameters(
+  shape: AttentionBackwardShape,
+  placement: AttentionBackwardContextPlacement,
+): Word[] {
+  return [
+    shape.tokens,
+    (placement.queryColumn ?? 0) / 4,
+    placement.queryStride / 4,
+    placement.keyColumn / 4,
+    placement.valueColumn / 4,
+    placement.contextStride / 4,
+    placement.outputStride / 4,
+    placement.keyGradientColumn / 4,
+    placement.valueGradientColumn / 4,
+    placement.contextGradientStride / 4,
+    placement.firstContext ?? 0,
+  ].map(u32);
+}
+
+/** Floating-point operations of the eight products of both dispatches, three of which compute scores again. */
+export function attentionBackwardFlops(shape: AttentionBackwardShape): number {
+  return 16 * shape.sequences * shape.heads * shape.tokens * shape.tokens * shape.headSize;
+}

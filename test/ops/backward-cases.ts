@@ -1,0 +1,132 @@
+import type { Source } from "../../src/ops/rows.js";
+
+/** One table per op of the backward pass. */
+
+export interface TransposeCase {
+  name: string;
+  rows: number;
+  /** Rows of zeros beyond the next multiple of 4. */
+  padding?: number;
+  cols: number;
+  inputOffset?: number;
+  inputGap?: number;
+  outputOffset?: number;
+}
+
+export const transposeCases: readonly TransposeCase[] = [
+  { name: "one row", rows: 1, cols: 4 },
+  { name: "five rows", rows: 5, cols: 12 },
+  { name: "one block of a workgroup", rows: 32, cols: 32 },
+  { name: "one past it", rows: 33, cols: 36 },
+  { name: "a sequence", rows: 197, cols: 96 },
+  { name: "more padding than one vec4", rows: 18, padding: 44, cols: 40 },
+  { name: "offsets and gaps", rows: 51, cols: 68, inputOffset: 24, inputGap: 12, outputOffset: 40 },
+];
+
+export interface SumRowsCase {
+  name: string;
+  rows: number;
+  cols: number;
+  inputOffset?: number;
+  inputGap?: number;
+  outputOffset?: number;
+  scale?: number;
+  accumulate?: boolean;
+  /** Numbers of one sign, whose roundings add up. */
+  positive?: boolean;
+}
+
+export const sumRowsCases: readonly SumRowsCase[] = [
+  { name: "one vector", rows: 1, cols: 4 },
+  { name: "rows of one vector", rows: 21, cols: 4, accumulate: true },
+  { name: "a bias's gradient", rows: 96, cols: 612, scale: 0.25 },
+  { name: "one row past a workgroup, added", rows: 17, cols: 260, accumulate: true, scale: -3 },
+  { name: "offsets and gaps", rows: 13, cols: 100, inputOffset: 32, inputGap: 20, outputOffset: 7, accumulate: true },
+  { name: "one long row", rows: 1, cols: 40_000, outputOffset: 3, scale: 1e-3 },
+  { name: "long rows of one sign", rows: 3, cols: 200_000, inputGap: 4, positive: true },
+  { name: "one past a block", rows: 2, cols: 4 * 32 * 256 + 4, positive: true },
+];
+
+export const SOURCES: readonly Source[] = ["elem", "f32"];
+
+export interface SumSlicesCase {
+  name: string;
+  slices: number;
+  count: number;
+  gap?: number;
+  inputOffset?: number;
+  outputOffset?: number;
+  scale?: number;
+  accumulate?: boolean;
+}
+
+export const sumSlicesCases: readonly SumSlicesCase[] = [
+  { name: "one slice of one vector", slices: 1, count: 4 },
+  { name: "one past a workgroup", slices: 3, count: 260, scale: 0.5 },
+  { name: "added", slices: 5, count: 96, accumulate: true },
+  { name: "offsets and gaps", slices: 8, count: 1000, gap: 16, inputOffset: 12, outputOffset: 20, accumulate: true, scale: -2 },
+  { name: "many images", slices: 64, count: 192, scale: 1 / 64 },
+];
+
+export interface GeluCase {
+  name: string;
+  rows: number;
+  cols: number;
+  inputOffset?: number;
+  outputOffset?: number;
+}
+
+export const geluCases: readonly GeluCase[] = [
+  { name: "one vector", rows: 1, cols: 4 },
+  { name: "rows", rows: 17, cols: 388 },
+  { name: "offsets", rows: 5, cols: 52, inputOffset: 36, outputOffset: 12 },
+];
+
+export interface LayerNormBackwardCase {
+  name: string;
+  rows: number;
+  width: number;
+  inputOffset?: number;
+  inputGap?: number;
+  upstreamOffset?: number;
+  upstreamGap?: number;
+  gradientOffset?: number;
+  /** Beyond the padded width; to be zero afterwards. */
+  gradientGap?: number;
+  accumulate?: boolean;
+  /** Mean and deviation of x; a deviation of 0 makes every row constant. */
+  mean?: number;
+  deviation?: number;
+  /** All rows of both operands alike. */
+  equal?: boolean;
+  /** The mean of d, beside a deviation of 1. */
+  upstreamMean?: number;
+}
+
+export const layerNormBackwardCases: readonly LayerNormBackwardCase[] = [
+  { name: "the smallest", rows: 1, width: 4 },
+  { name: "narrower than a vector", rows: 3, width: 2 },
+  { name: "an odd width, added", rows: 7, width: 30, accumulate: true },
+  {
+    name: "odd width, offsets and gaps",
+    rows: 18,
+    width: 29,
+    inputOffset: 64,
+    inputGap: 12,
+    upstreamOffset: 20,
+    upstreamGap: 16,
+    gradientOffset: 32,
+    gradientGap: 8,
+  },
+  { name: "offsets, added", rows: 33, width: 96, inputOffset: 8, upstreamOffset: 4, gradientOffset: 12, accumulate: true },
+  { name: "a sequence", rows: 197, width: 192 },
+  { name: "base, added", rows: 17, width: 768, accumulate: true },
+  { name: "wide", rows: 5, width: 3072 },
+  { name: "all rows equal", rows: 20, width: 192, equal: true },
+  { name: "a large mean of d", rows: 9, width: 384, upstreamMean: 30 },
+  { name: "large values", rows: 9, width: 384, deviation: 1e6 },
+  { name: "tiny values, where eps decides", rows: 9, width: 384, deviation: 1e-4 },
+  { name: "a mean of 1000 and some variance", rows: 21, width: 192, mean: 1e3, deviation: 1 },
+  { name: "constant rows", rows: 21, width: 192, mean: 0.3, deviation: 0 },
+  { name: "zero rows", rows: 4, width: 48, mean: 0, deviation: 0 },
+];
