@@ -40,12 +40,7 @@ export interface PlanesShape extends MapsShape {
 }
 
 /** The plan of a kernel that reduces over pixels by strips of channels: kernels/parts/channel_strips.wgsl. */
-export function planStrips(
-  shape: MapsShape,
-  profile: Profile,
-  kernel: string,
-  bindings: Plan["variant"]["bindings"],
-): Plan {
+export function planStrips(shape: MapsShape, profile: Profile, kernel: string, bindings: Plan["variant"]["bindings"]): Plan {
   // A CPU adapter pays for barriers; on a GPU 4 vec4s are whole sectors of memory in either width of element.
   const columns = 4;
   const lanes = profile.software ? 4 : 64;
@@ -146,9 +141,6 @@ export function planFeatureStatistics(shape: MapsShape, profile: Profile): Plan 
   return planStrips(shape, profile, "feature_statistics", ["read", "write"]);
 }
 
-export function featureStatisticsParameters(
-  shape: MapsShape,
-  { inputOffset = 0, outputOffset = 0 }: MapsPlacement = {},
-): Word[] {
+export function featureStatisticsParameters(shape: MapsShape, { inputOffset = 0, outputOffset = 0 }: MapsPlacement = {}): Word[] {
   return [shape.images, shape.side, paddedChannels(shape.channels) / 4, inputOffset / 4, outputOffset / 4].map(u32);
 }

@@ -143,8 +143,5 @@ export function planQuantize(shape: QuantizeShape, profile: Profile): Plan {
 }
 
 export function quantizeParameters(shape: QuantizeShape, normalization: Normalization): Word[] {
-  return [
-    ...[shape.images, shape.channels, shape.imageSize, 0].map(u32),
-    ...normalizationWords(normalization),
-  ];
+  return [...[shape.images, shape.channels, shape.imageSize, 0].map(u32), ...normalizationWords(normalization)];
 }

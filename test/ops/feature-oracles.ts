@@ -23,7 +23,8 @@ export function normalizePixels(
   for (let b = 0; b < images; b++) {
     for (let c = 0; c < channels; c++) {
       for (let y = 0; y < side; y++) {
-        for (let x = 0; x < side; x++) planes.push((bytes[((b * side + y) * side + x) * channels + c]! / 255 - mean[c]!) / std[c]!);
+        for (let x = 0; x < side; x++)
+          planes.push((bytes[((b * side + y) * side + x) * channels + c]! / 255 - mean[c]!) / std[c]!);
       }
     }
   }
