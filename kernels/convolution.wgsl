@@ -2,9 +2,16 @@
 //
 //   output[b, o, y, x] = Σ_{c, i, j} weight[o, c, i, j] · input[b, c, y + i - K/2, x + j - K/2]
 //
+// Where FLIPPED, the gradient to its input instead, from the gradient of its output: the same sum with input and output
+// channels of the weight exchanged and both axes of the kernel reversed.
+//
+//   output[b, c, y, x] = Σ_{o, i, j} weight[o, c, i, j] · input[b, o, y - i + K/2, x - j + K/2]
+//
 // input, output [B, C, S, S] f32; weight [C, C, K, K] f32.
 // One invocation: four neighbouring pixels of one row and one channel, so that a weight is read once for four products
 // and a row of input slides through registers. Workgroup memory: none.
+
+override FLIPPED: bool = false;
 
 struct Parameters {
   images: u32,
@@ -48,12 +55,15 @@ fn convolve(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
         continue;
       }
       let start = ((b * p.channels + c) * p.image_size + u32(row)) * p.image_size;
-      let weights = ((channel * p.channels + c) * p.kernel_size + u32(i)) * p.kernel_size;
+      var weights = ((channel * p.channels + c) * p.kernel_size + u32(i)) * p.kernel_size;
+      if FLIPPED {
+        weights = ((c * p.channels + channel + 1) * p.kernel_size - u32(i)) * p.kernel_size - 1;
+      }
       let left = i32(x) - reach;
       var window = vec4f(0.0, tap(start, left), tap(start, left + 1), tap(start, left + 2));
       for (var j = 0i; j < i32(p.kernel_size); j++) {
         window = vec4f(window.yzw, tap(start, left + j + 3));
-        sum += weight[weights + u32(j)] * window;
+        sum += weight[select(weights + u32(j), weights - u32(j), FLIPPED)] * window;
       }
     }
   }

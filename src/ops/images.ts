@@ -21,7 +21,8 @@ export interface Normalization {
   std: readonly number[];
 }
 
-function plan(profile: Profile, variant: Omit<Variant, "constants">, invocations: number): Plan {
+/** A plan of a kernel whose workgroups are 64 invocations that share nothing. */
+export function planInvocations(profile: Profile, variant: Omit<Variant, "constants">, invocations: number): Plan {
   const limit = profile.limits.maxComputeWorkgroupsPerDimension;
   return {
     variant: { ...variant, constants: {} },
@@ -31,6 +32,9 @@ function plan(profile: Profile, variant: Omit<Variant, "constants">, invocations
 }
 
 const vec4 = (values: readonly number[], rest: number): Word[] => [0, 1, 2, 3].map((index) => f32(values[index] ?? rest));
+
+/** Two vectors of a parameter block: mean and deviation of four channels. */
+export const normalizationWords = ({ mean, std }: Normalization): Word[] => [...vec4(mean, 0), ...vec4(std, 1)];
 
 /** Bytes of a batch of images. */
 export function imageBytes(shape: ImageShape, format: PixelFormat): number {
@@ -47,7 +51,7 @@ export interface PatchifyShape extends ImageShape {
 /** Plans kernels/patchify.wgsl; buffers bind as pixels, patches. */
 export function planPatchify(shape: PatchifyShape, profile: Profile): Plan {
   const tokens = (shape.imageSize / shape.patchSize) ** 2 + 1;
-  return plan(
+  return planInvocations(
     profile,
     {
       kernel: "patchify",
@@ -69,8 +73,7 @@ export function patchifyParameters(shape: PatchifyShape, firstRow: number, norma
     : [size * size * channels, size * channels, channels, 1];
   return [
     ...[shape.images, channels, size, shape.patchSize, shape.depth / 4, firstRow, ...strides, 0, 0].map(u32),
-    ...vec4(planes ? [] : normalization.mean, 0),
-    ...vec4(planes ? [] : normalization.std, 1),
+    ...normalizationWords(planes ? { mean: [], std: [] } : normalization),
   ];
 }
 
@@ -84,7 +87,7 @@ export interface PatchProductShape extends ImageShape {
 
 /** Plans kernels/patch_product.wgsl; buffers bind as tokens, image. */
 export function planPatchProduct(shape: PatchProductShape, profile: Profile): Plan {
-  return plan(
+  return planInvocations(
     profile,
     { kernel: "patch_product", entryPoint: "unpatchify", result: "f32", overrides: {}, bindings: ["read", "write"] },
     shape.images * shape.channels * shape.imageSize ** 2,
@@ -97,13 +100,21 @@ export function patchProductParameters(shape: PatchProductShape): Word[] {
 
 export interface ConvolutionShape extends ImageShape {
   kernelSize: number;
+  /** The gradient to the input from that of the output, which then binds as input. */
+  flipped?: boolean;
 }
 
 /** Plans kernels/convolution.wgsl; buffers bind as input, weight, output. */
 export function planConvolution(shape: ConvolutionShape, profile: Profile): Plan {
-  return plan(
+  return planInvocations(
     profile,
-    { kernel: "convolution", entryPoint: "convolve", result: "f32", overrides: {}, bindings: ["read", "read", "write"] },
+    {
+      kernel: "convolution",
+      entryPoint: "convolve",
+      result: "f32",
+      overrides: { FLIPPED: shape.flipped ? 1 : 0 },
+      bindings: ["read", "read", "write"],
+    },
     shape.images * shape.channels * shape.imageSize * Math.ceil(shape.imageSize / 4),
   );
 }
@@ -118,7 +129,7 @@ export interface QuantizeShape extends ImageShape {
 
 /** Plans kernels/quantize.wgsl; buffers bind as image, pixels. */
 export function planQuantize(shape: QuantizeShape, profile: Profile): Plan {
-  return plan(
+  return planInvocations(
     profile,
     {
       kernel: "quantize",
@@ -132,9 +143,5 @@ export function planQuantize(shape: QuantizeShape, profile: Profile): Plan {
 }
 
 export function quantizeParameters(shape: QuantizeShape, normalization: Normalization): Word[] {
-  return [
-    ...[shape.images, shape.channels, shape.imageSize, 0].map(u32),
-    ...vec4(normalization.mean, 0),
-    ...vec4(normalization.std, 1),
-  ];
+  return [...[shape.images, shape.channels, shape.imageSize, 0].map(u32), ...normalizationWords(normalization)];
 }
