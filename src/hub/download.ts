@@ -68,9 +68,21 @@ const HOST = hostname().replace(/[^\w-]/g, "_");
  */
 export async function downloadCheckpoint(name: string, options: DownloadOptions = {}): Promise<DownloadedCheckpoint> {
   options.signal?.throwIfAborted();
-  const { entry, revision: named } = resolveModelName(name);
-  const { repo } = entry;
-  const revision = options.revision ?? named ?? "main";
+  const { entry, revision } = resolveModelName(name);
+  return downloadRepository(entry.repo, { ...options, revision: options.revision ?? revision }, entry.name);
+}
+
+/**
+ * The same for any repository that has its weights in `model.safetensors` or in shards of it.
+ * @param label what messages call it
+ */
+export async function downloadRepository(
+  repo: string,
+  options: DownloadOptions = {},
+  label: string = repo,
+): Promise<DownloadedCheckpoint> {
+  options.signal?.throwIfAborted();
+  const revision = options.revision ?? "main";
   if (!/^[\w.-]+(\/[\w.-]+)*$/.test(revision) || revision.split("/").some((part) => /^\.+$/.test(part))) {
     throw new StylizingError("ARGUMENT", `"${revision}" is not a revision.`, "Give a branch, a tag or a 40-digit commit.");
   }
@@ -91,7 +103,7 @@ export async function downloadCheckpoint(name: string, options: DownloadOptions 
   if (offline) {
     throw new StylizingError(
       "DOWNLOAD",
-      `${entry.name} (revision ${revision}) is not in the cache ${cache}, and downloads are off.`,
+      `${label} (revision ${revision}) is not in the cache ${cache}, and downloads are off.`,
       "Run once without HF_HUB_OFFLINE, or copy the cache from a machine that has it.",
     );
   }
