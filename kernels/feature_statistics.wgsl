@@ -3,7 +3,7 @@
 //   mean = Σ x / S²        deviation = sqrt(max(Σ (x - mean)² / S², 1e-5))        two passes: one would cancel
 //
 // maps [images, S + 2, S + 2, 4 · channels4] elem, of which the S × S pixels inside the border count
-// statistics [images, 2, 4 · channels4] f32: means, then deviations
+// statistics [images, 2, 4 · channels4] f32: means, then deviations; those of padding are 0 and sqrt(1e-5), so that they divide
 // One workgroup: one image, COLS4 vec4s of channels, LANES invocations to each over the pixels; their sums meet in a tree.
 // Workgroup memory: 16 · COLS4 · LANES bytes. Generated in front: elem4, result4, parts/channel_strips.wgsl.
 

@@ -15,7 +15,8 @@ export const mapsCases: readonly MapsCase[] = [
   { name: "five channels", images: 2, side: 7, channels: 5, front: 1 },
   { name: "a strip and a part of one", images: 2, side: 10, channels: 70, front: 3 },
   { name: "more pixels than lanes", images: 1, side: 21, channels: 16 },
-  { name: "sixty-four channels", images: 2, side: 32, channels: 64, front: 1 },
+  { name: "sixty-four channels", images: 1, side: 32, channels: 64, front: 1 },
+  { name: "a published picture's side", images: 1, side: 224, channels: 4 },
 ];
 
 /** For `it.each("%s")`: title and case. */
