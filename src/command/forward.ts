@@ -1,7 +1,7 @@
 import type { Command } from "commander";
-import { StylizingError } from "../errors.js";
-import { SafetensorsFile, type TensorToWrite, writeSafetensors } from "../hub/safetensors.js";
+import { type TensorToWrite, writeSafetensors } from "../hub/safetensors.js";
 import { StylizingViT } from "../model/stylizing-vit.js";
+import { readPairs } from "./pairs.js";
 import { addModelFlags, checkOutput, loadOptions, type ModelFlags, note, printJson } from "./shared.js";
 
 interface ForwardFlags extends ModelFlags {
@@ -10,44 +10,12 @@ interface ForwardFlags extends ModelFlags {
   streams?: boolean;
 }
 
-async function readInputs(path: string, config: { in_channels: number; image_size: number }) {
-  await using file = await SafetensorsFile.open(path);
-  const wanted = `[batch, ${config.in_channels}, ${config.image_size}, ${config.image_size}]`;
-  const read = async (name: string) => {
-    const info = file.tensors.get(name);
-    if (!info)
-      throw new StylizingError(
-        "ARGUMENT",
-        `${path} has no tensor "${name}".`,
-        `It must hold content and style, ${wanted}, normalised, F32.`,
-      );
-    const [batch = 0, c, h, w] = info.shape;
-    if (info.shape.length !== 4 || batch < 1 || c !== config.in_channels || h !== config.image_size || w !== config.image_size) {
-      throw new StylizingError(
-        "ARGUMENT",
-        `${path}: ${name} has the shape [${info.shape.join(", ")}].`,
-        `This model takes ${wanted}.`,
-      );
-    }
-    return { batch, data: await file.read(name) };
-  };
-  const content = await read("content");
-  const style = await read("style");
-  if (content.batch !== style.batch)
-    throw new StylizingError(
-      "ARGUMENT",
-      `${path}: ${content.batch} contents and ${style.batch} styles.`,
-      "Give as many of one as of the other.",
-    );
-  return { batch: content.batch, content: content.data, style: style.data };
-}
-
 async function forward(flags: ForwardFlags): Promise<void> {
   await checkOutput(flags.output);
   const started = performance.now();
   await using model = await StylizingViT.load(flags.model, loadOptions(flags));
   const { config, report } = model;
-  const { batch, content, style } = await readInputs(flags.input, config);
+  const { batch, content, style } = await readPairs(flags.input, config);
   const loaded = performance.now();
   const image = [batch, config.in_channels, config.image_size, config.image_size];
   const outputs: [string, TensorToWrite][] = [];

@@ -5,6 +5,7 @@ import { addDemo } from "./demo.js";
 import { addDoctor } from "./doctor.js";
 import { addExport } from "./export.js";
 import { addForward } from "./forward.js";
+import { addGradients } from "./gradients.js";
 import { addModels } from "./models.js";
 import { stopProgress } from "./progress.js";
 import { EXIT, errorDocument, exitCode, note, printJson } from "./shared.js";
@@ -20,6 +21,7 @@ const program = new Command("stylizing-vit")
 // After the settings above: a verb copies them when it is made, so that its errors come here too.
 addStylize(program);
 addForward(program);
+addGradients(program);
 addExport(program);
 addDoctor(program);
 addTune(program);
