@@ -220,3 +220,17 @@ export function planGelu({ rows, cols, derivative }: GeluShape, profile: Profile
 export function geluParameters(shape: GeluShape, placement: GeluPlacement = {}): Word[] {
   return [(shape.rows * shape.cols) / 4, (placement.inputOffset ?? 0) / 4, (placement.outputOffset ?? 0) / 4].map(u32);
 }
+
+/** Plans kernels/narrow_rows.wgsl over `count` numbers, a multiple of 4; buffers bind as input (f32), output (elem). */
+export function planNarrow(count: number, profile: Profile): Plan {
+  return perVector(profile, count, {
+    kernel: "narrow_rows",
+    entryPoint: "narrow",
+    result: "elem",
+    overrides: {},
+    bindings: ["read", "write"],
+  });
+}
+
+/** @param first number of the input that the output begins with, a multiple of 4 */
+export const narrowParameters = (count: number, first = 0): Word[] => [count / 4, first / 4].map(u32);

@@ -59,8 +59,10 @@ import {
 import {
   addRowsParameters,
   geluParameters,
+  narrowParameters,
   planAddRows,
   planGelu,
+  planNarrow,
   planSumRows,
   planSumSlices,
   planTranspose,
@@ -214,6 +216,7 @@ export class TrainingGraph {
     | "normal"
     | "wide"
     | "gradient"
+    | "narrowed"
     | "narrowGradient"
     | "wideGradient"
     | "qkvGradient"
@@ -330,6 +333,8 @@ export class TrainingGraph {
       normal: elem("normal rows", all, width),
       wide: elem("wide rows", all, Math.max(hidden, bottleneck)),
       gradient: floats("gradient rows", all * width),
+      // Where elements are f32 the gradient's own rows are taken.
+      narrowed: elementBytes === 4 ? this.#nothing : elem("gradient rows in halves", all, width),
       narrowGradient: elem("narrow gradient", all, Math.max(width, attention)),
       wideGradient: elem("wide gradient", all, Math.max(hidden, bottleneck)),
       qkvGradient: elem("qkv gradient", all, 3 * attention),
@@ -1029,6 +1034,16 @@ class BatchBuilder {
     );
   }
 
+  /** Rows of the residual gradient as an operand of products. */
+  #residualGradient(rows: number, first: number): Rows {
+    const { gradient, narrowed } = this.#in.scratch;
+    if (this.#profile.elementBytes === 4) return { buffer: gradient, first };
+    const { width } = this.#graph.layout;
+    this.steps.share = "rest";
+    this.steps.add(planNarrow(rows * width, this.#profile), [gradient, narrowed], narrowParameters(rows * width, first * width));
+    return { buffer: narrowed };
+  }
+
   /** LayerNorm's way back: from `narrowGradient`'s rows to those of the residual gradient at `to`. */
   #normalizeBackward(rows: number, input: Rows, from: number, to: number, accumulate: boolean): void {
     const { width } = this.#graph.layout;
@@ -1055,10 +1070,15 @@ class BatchBuilder {
     const { hidden } = this.#graph.layout;
     const { scratch, layers } = this.#in;
     const { fc1, fc2 } = layers[layer]!;
-    const gradient = { buffer: scratch.gradient, first };
     this.#gelu(rows, hidden, { buffer: hiddenRows }, scratch.wide);
-    this.#weightGradient(rows, fc2.linear, { ...gradient, source: "f32" }, { buffer: scratch.wide });
-    this.#inputGradient(rows, fc2, gradient, { buffer: scratch.wideGradient }, { activations: { buffer: hiddenRows } });
+    this.#weightGradient(rows, fc2.linear, { buffer: scratch.gradient, first, source: "f32" }, { buffer: scratch.wide });
+    this.#inputGradient(
+      rows,
+      fc2,
+      this.#residualGradient(rows, first),
+      { buffer: scratch.wideGradient },
+      { activations: { buffer: hiddenRows } },
+    );
     this.#normalize(rows, { buffer: residual });
     this.#weightGradient(rows, fc1.linear, { buffer: scratch.wideGradient, source: "elem" }, { buffer: scratch.normal });
     this.#inputGradient(rows, fc1, { buffer: scratch.wideGradient }, { buffer: scratch.narrowGradient });
@@ -1076,9 +1096,8 @@ class BatchBuilder {
     const { config } = this.#graph;
     const { scratch, layers } = this.#in;
     const { out } = layers[layer]!;
-    const gradient = { buffer: scratch.gradient, first };
-    this.#weightGradient(rows, out.linear, { ...gradient, source: "f32" }, { buffer: attended });
-    this.#inputGradient(rows, out, gradient, { buffer: scratch.narrowGradient });
+    this.#weightGradient(rows, out.linear, { buffer: scratch.gradient, first, source: "f32" }, { buffer: attended });
+    this.#inputGradient(rows, out, this.#residualGradient(rows, first), { buffer: scratch.narrowGradient });
     this.steps.share = "attention";
     const placement = this.#attentionPlacement;
     const shape = { ...this.#attentionShape(index.sequenceCount), contexts: index.contexts };

@@ -2,6 +2,7 @@ import type { Plan } from "../../src/gpu/dispatch.js";
 import type { Profile } from "../../src/gpu/profile.js";
 import { planLinear } from "../../src/ops/linear.js";
 import { planAdamW, planFinishStep, planSumSquares } from "../../src/ops/optimizer.js";
+import { planNarrow } from "../../src/ops/rows.js";
 import { planFoldBias, planFoldMatrix, planPositionTable, planUnfold } from "../../src/ops/weights.js";
 
 /** Plans of the kernels for weights: folding, optimiser, products of the backward pass. */
@@ -10,6 +11,7 @@ export const trainingPlans = (profile: Profile): Plan[] => [
   planFoldBias({ rows: 576, cols: 192 }, profile),
   planPositionTable({ tokens: 197, width: 192 }, profile),
   planUnfold({ rows: 576, cols: 192 }, profile),
+  planNarrow(197 * 192, profile),
   planSumSquares(),
   planFinishStep(),
   planAdamW(5_820_544, profile),
