@@ -130,3 +130,56 @@ export const layerNormBackwardCases: readonly LayerNormBackwardCase[] = [
   { name: "constant rows", rows: 21, width: 192, mean: 0.3, deviation: 0 },
   { name: "zero rows", rows: 4, width: 48, mean: 0, deviation: 0 },
 ];
+
+export interface AttentionBackwardCase {
+  name: string;
+  /** The context that each sequence reads. */
+  reads: readonly number[];
+  contexts: number;
+  tokens: number;
+  heads: number;
+  headSize: number;
+  /** Whether queries, keys and values are columns of one buffer. */
+  together?: boolean;
+  /** Columns in front of the first that is used, and behind the last, of every operand. */
+  gap?: number;
+  /** Sequences and contexts that the dispatches leave to another. */
+  first?: number;
+  /** `equal`: all rows of each operand alike. `logits`: scores up to ±80. `padded`: zeros in the last two columns of a head. */
+  data?: "normal" | "equal" | "logits" | "padded";
+}
+
+// Sizes of heads repeat on purpose: each makes two pipelines a tile, which a CPU adapter takes a while to compile.
+export const attentionBackwardCases: readonly AttentionBackwardCase[] = [
+  { name: "one token", reads: [0, 1], contexts: 2, tokens: 1, heads: 2, headSize: 4 },
+  { name: "five tokens, each to itself", reads: [0, 1, 2], contexts: 3, tokens: 5, heads: 3, headSize: 4, together: true },
+  { name: "heads of 18, padded", reads: [1, 0], contexts: 2, tokens: 17, heads: 3, headSize: 20, data: "padded" },
+  { name: "crossed, with a context that nobody reads", reads: [2, 0], contexts: 3, tokens: 17, heads: 3, headSize: 20 },
+  { name: "two readers a context", reads: [0, 1, 1, 0], contexts: 2, tokens: 26, heads: 2, headSize: 32 },
+  {
+    name: "an encoder's layer: one, two and no reader",
+    reads: [0, 1, 1],
+    contexts: 3,
+    tokens: 26,
+    heads: 2,
+    headSize: 32,
+    together: true,
+    gap: 8,
+  },
+  { name: "columns in front and behind", reads: [1, 1], contexts: 2, tokens: 33, heads: 3, headSize: 20, gap: 12 },
+  { name: "the later of several", reads: [0, 2, 1, 2], contexts: 3, tokens: 17, heads: 2, headSize: 20, gap: 4, first: 1 },
+  { name: "equal rows", reads: [0, 0], contexts: 1, tokens: 37, heads: 2, headSize: 32, data: "equal" },
+  { name: "scores of ±80", reads: [1, 0], contexts: 2, tokens: 65, heads: 2, headSize: 64, data: "logits" },
+  { name: "a published sequence", reads: [0], contexts: 1, tokens: 197, heads: 2, headSize: 64, together: true },
+  { name: "many tokens", reads: [0], contexts: 1, tokens: 401, heads: 1, headSize: 64 },
+  { name: "heads of 80", reads: [0], contexts: 1, tokens: 35, heads: 2, headSize: 80, together: true },
+  { name: "heads of 192", reads: [0], contexts: 1, tokens: 35, heads: 2, headSize: 192 },
+  {
+    name: "a step of training in a test",
+    reads: [0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7],
+    contexts: 12,
+    tokens: 17,
+    heads: 3,
+    headSize: 32,
+  },
+];
