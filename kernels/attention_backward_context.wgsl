@@ -80,6 +80,15 @@ fn weight_gradients(block: u32, row: u32) -> vec4f {
   return sum;
 }
 
+/// Stores what belongs to key t, if there is one.
+fn store(t: u32, key_gradient: vec4f, value_gradient: vec4f, context_row: u32, column: u32) {
+  if t < p.tokens {
+    let at = (context_row + t) * p.gradient_stride4 + column;
+    context_gradient[at + p.key_gradient_offset4] = to_result(key_gradient);
+    context_gradient[at + p.value_gradient_offset4] = to_result(value_gradient);
+  }
+}
+
 @compute @workgroup_size(BLOCKS * LANES)
 fn differentiate_contexts(
   @builtin(workgroup_id) group: vec3u,
@@ -145,13 +154,11 @@ fn differentiate_contexts(
   }
 
   if lane < HEAD4 {
-    for (var i = 0u; i < 4; i++) {
-      let t = first + 4 * block + i;
-      if t < p.tokens {
-        let at = (reader.x + t) * p.gradient_stride4 + head + lane;
-        context_gradient[at + p.key_gradient_offset4] = to_result(dk[i]);
-        context_gradient[at + p.value_gradient_offset4] = to_result(dv[i]);
-      }
-    }
+    let t = first + 4 * block;
+    let column = head + lane;
+    store(t, dk[0], dv[0], reader.x, column);
+    store(t + 1, dk[1], dv[1], reader.x, column);
+    store(t + 2, dk[2], dv[2], reader.x, column);
+    store(t + 3, dk[3], dv[3], reader.x, column);
   }
 }

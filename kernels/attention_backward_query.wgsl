@@ -104,6 +104,26 @@ fn block_max(value: vec4f, index: u32, block: u32) -> vec4f {
   return highest;
 }
 
+/// What one vec4 of columns of this workgroup's query `own` adds to D.
+fn output_product(sequence: u32, first: u32, own: u32, column: u32, head: u32) -> f32 {
+  let row = sequence * p.tokens + min(first + own, p.tokens - 1);
+  return dot(widen(output[row * p.output_stride4 + head + column]), gradients[own * HEAD4 + column]);
+}
+
+/// Stores what belongs to query t, if there is one.
+fn store(t: u32, gradient: vec4f, log_sum: f32, product: f32, query_row: u32, group: vec3u, heads: u32, lane: u32) {
+  if t >= p.tokens {
+    return;
+  }
+  if lane < HEAD4 {
+    let at = (query_row + t) * p.gradient_stride4 + p.gradient_offset4 + group.y * HEAD4 + lane;
+    query_gradient[at] = to_result(p.scale * gradient);
+  }
+  if lane == 0 {
+    statistics[((p.first_sequence + group.z) * p.tokens + t) * heads + group.y] = vec2f(log_sum, product);
+  }
+}
+
 @compute @workgroup_size(BLOCKS * LANES)
 fn differentiate_queries(
   @builtin(workgroup_id) group: vec3u,
@@ -148,10 +168,13 @@ fn differentiate_queries(
 
   var product = vec4f();
   for (var c = lane; c < HEAD4; c += LANES) {
-    for (var i = 0u; i < 4; i++) {
-      let row = sequence * p.tokens + min(first + 4 * block + i, p.tokens - 1);
-      product[i] += dot(widen(output[row * p.output_stride4 + head + c]), gradients[(4 * block + i) * HEAD4 + c]);
-    }
+    let own = 4 * block;
+    product += vec4f(
+      output_product(sequence, first, own, c, head),
+      output_product(sequence, first, own + 1, c, head),
+      output_product(sequence, first, own + 2, c, head),
+      output_product(sequence, first, own + 3, c, head),
+    );
   }
   product = block_sum(product, index, block);
 
@@ -179,15 +202,9 @@ fn differentiate_queries(
     workgroupBarrier();
   }
 
-  for (var i = 0u; i < 4; i++) {
-    let t = first + 4 * block + i;
-    if t < p.tokens {
-      if lane < HEAD4 {
-        query_gradient[(rows.x + t) * p.gradient_stride4 + p.gradient_offset4 + head + lane] = to_result(p.scale * dq[i]);
-      }
-      if lane == 0 {
-        statistics[(sequence * p.tokens + t) * groups.y + group.y] = vec2f(log_sum[i], product[i]);
-      }
-    }
-  }
+  let t = first + 4 * block;
+  store(t, dq[0], log_sum.x, product.x, rows.x, group, groups.y, lane);
+  store(t + 1, dq[1], log_sum.y, product.y, rows.x, group, groups.y, lane);
+  store(t + 2, dq[2], log_sum.z, product.z, rows.x, group, groups.y, lane);
+  store(t + 3, dq[3], log_sum.w, product.w, rows.x, group, groups.y, lane);
 }

@@ -36,9 +36,25 @@ fn is_inside(block: vec2u) -> bool {
 
 fn store(block: vec2u, rows: mat4x4f) {
   let turned = transpose(rows);
-  for (var column = 0u; column < 4; column++) {
-    output[p.output_offset4 + (4 * block.y + column) * p.padded_rows4 + block.x] = to_result(turned[column]);
+  let at = p.output_offset4 + 4 * block.y * p.padded_rows4 + block.x;
+  output[at] = to_result(turned[0]);
+  output[at + p.padded_rows4] = to_result(turned[1]);
+  output[at + 2 * p.padded_rows4] = to_result(turned[2]);
+  output[at + 3 * p.padded_rows4] = to_result(turned[3]);
+}
+
+fn elem_row(row: u32, column4: u32) -> vec4f {
+  if row < p.rows {
+    return widen(elements[p.input_offset4 + row * p.input_stride4 + column4]);
   }
+  return vec4f();
+}
+
+fn f32_row(row: u32, column4: u32) -> vec4f {
+  if row < p.rows {
+    return floats[p.input_offset4 + row * p.input_stride4 + column4];
+  }
+  return vec4f();
 }
 
 @compute @workgroup_size(8, 8)
@@ -49,11 +65,9 @@ fn transpose_elem(
 ) {
   let block = block_of(group.y * groups.x + group.x, local.xy);
   if is_inside(block) {
-    var rows = mat4x4f();
-    for (var i = 0u; i < 4 && 4 * block.x + i < p.rows; i++) {
-      rows[i] = widen(elements[p.input_offset4 + (4 * block.x + i) * p.input_stride4 + block.y]);
-    }
-    store(block, rows);
+    let row = 4 * block.x;
+    let c = block.y;
+    store(block, mat4x4f(elem_row(row, c), elem_row(row + 1, c), elem_row(row + 2, c), elem_row(row + 3, c)));
   }
 }
 
@@ -65,10 +79,8 @@ fn transpose_f32(
 ) {
   let block = block_of(group.y * groups.x + group.x, local.xy);
   if is_inside(block) {
-    var rows = mat4x4f();
-    for (var i = 0u; i < 4 && 4 * block.x + i < p.rows; i++) {
-      rows[i] = floats[p.input_offset4 + (4 * block.x + i) * p.input_stride4 + block.y];
-    }
-    store(block, rows);
+    let row = 4 * block.x;
+    let c = block.y;
+    store(block, mat4x4f(f32_row(row, c), f32_row(row + 1, c), f32_row(row + 2, c), f32_row(row + 3, c)));
   }
 }

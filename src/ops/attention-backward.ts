@@ -49,8 +49,8 @@ export interface AttentionBackwardContextPlacement extends AttentionBackwardPlac
   firstContext?: number;
 }
 
-/** Blocks of 4 rows that a workgroup owns, and rows of the tiles that stream past them; the first that fits is taken. */
-const TILES: readonly (readonly [blocks: number, streamed: number])[] = [
+/** The most blocks of 4 rows that a workgroup owns, and rows of the tiles that stream past them; the first that fits is taken. */
+const TILES: readonly (readonly [most: number, streamed: number])[] = [
   [4, 16],
   [4, 8],
   [2, 8],
@@ -58,8 +58,8 @@ const TILES: readonly (readonly [blocks: number, streamed: number])[] = [
   [1, 4],
   [1, 1],
 ];
-/** A CPU pays for every barrier of a tile, and not for workgroup memory. */
-const SOFTWARE_TILES = [[4, 32], ...TILES] as const;
+/** A CPU pays for every workgroup and for every barrier of a tile, and not for workgroup memory. */
+const SOFTWARE_TILES = [[8, 32], [4, 32], ...TILES] as const;
 /** Lanes of a block where its head has fewer vec4s. */
 const FEWEST_LANES = 8;
 
@@ -71,7 +71,7 @@ interface Tile {
 }
 
 function tileOf(
-  { headSize }: AttentionBackwardShape,
+  { headSize, tokens }: AttentionBackwardShape,
   profile: Profile,
   bytesOf: (head4: number, blocks: number, lanes: number, streamed: number) => number,
 ): Tile {
@@ -80,7 +80,10 @@ function tileOf(
   const head4 = headSize / 4;
   const lanes = Math.max(FEWEST_LANES, head4);
   let bytes = 0;
-  for (const [blocks, streamed] of profile.software ? SOFTWARE_TILES : TILES) {
+  const total = Math.ceil(tokens / 4);
+  for (const [most, streamed] of profile.software ? SOFTWARE_TILES : TILES) {
+    // As many workgroups as the most blocks need, but no more blocks in each than those leave: 17 tokens are 3 + 2, not 4 + 1.
+    const blocks = Math.ceil(total / Math.ceil(total / most));
     bytes = bytesOf(head4, blocks, lanes, streamed);
     const fits = blocks * lanes <= Math.min(maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX);
     if (fits && bytes <= maxComputeWorkgroupStorageSize) return { blocks, lanes, streamed, bytes };

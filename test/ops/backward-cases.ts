@@ -32,8 +32,8 @@ export interface SumRowsCase {
   outputOffset?: number;
   scale?: number;
   accumulate?: boolean;
-  /** Numbers of one sign, whose roundings add up. */
-  positive?: boolean;
+  /** All numbers alike, whose roundings add up. */
+  value?: number;
 }
 
 export const sumRowsCases: readonly SumRowsCase[] = [
@@ -43,8 +43,8 @@ export const sumRowsCases: readonly SumRowsCase[] = [
   { name: "one row past a workgroup, added", rows: 17, cols: 260, accumulate: true, scale: -3 },
   { name: "offsets and gaps", rows: 13, cols: 100, inputOffset: 32, inputGap: 20, outputOffset: 7, accumulate: true },
   { name: "one long row", rows: 1, cols: 40_000, outputOffset: 3, scale: 1e-3 },
-  { name: "long rows of one sign", rows: 3, cols: 200_000, inputGap: 4, positive: true },
-  { name: "one past a block", rows: 2, cols: 4 * 32 * 256 + 4, positive: true },
+  { name: "millions of one value", rows: 1, cols: 3_000_000, value: 0.1 },
+  { name: "one past a block", rows: 2, cols: 4 * 32 * 256 + 4 },
 ];
 
 export const SOURCES: readonly Source[] = ["elem", "f32"];
@@ -121,7 +121,7 @@ export const layerNormBackwardCases: readonly LayerNormBackwardCase[] = [
   { name: "offsets, added", rows: 33, width: 96, inputOffset: 8, upstreamOffset: 4, gradientOffset: 12, accumulate: true },
   { name: "a sequence", rows: 197, width: 192 },
   { name: "base, added", rows: 17, width: 768, accumulate: true },
-  { name: "wide", rows: 5, width: 3072 },
+  { name: "wide", rows: 2, width: 3072 },
   { name: "all rows equal", rows: 20, width: 192, equal: true },
   { name: "a large mean of d", rows: 9, width: 384, upstreamMean: 30 },
   { name: "large values", rows: 9, width: 384, deviation: 1e6 },
@@ -129,4 +129,57 @@ export const layerNormBackwardCases: readonly LayerNormBackwardCase[] = [
   { name: "a mean of 1000 and some variance", rows: 21, width: 192, mean: 1e3, deviation: 1 },
   { name: "constant rows", rows: 21, width: 192, mean: 0.3, deviation: 0 },
   { name: "zero rows", rows: 4, width: 48, mean: 0, deviation: 0 },
+];
+
+export interface AttentionBackwardCase {
+  name: string;
+  /** The context that each sequence reads. */
+  reads: readonly number[];
+  contexts: number;
+  tokens: number;
+  heads: number;
+  headSize: number;
+  /** Whether queries, keys and values are columns of one buffer. */
+  together?: boolean;
+  /** Columns in front of the first that is used, and behind the last, of every operand. */
+  gap?: number;
+  /** Sequences and contexts that the dispatches leave to another. */
+  first?: number;
+  /** `equal`: all rows of each operand alike. `logits`: scores up to ±80. `padded`: zeros in the last two columns of a head. */
+  data?: "normal" | "equal" | "logits" | "padded";
+}
+
+// Sizes of heads repeat on purpose: each makes two pipelines a tile, which a CPU adapter takes a while to compile.
+export const attentionBackwardCases: readonly AttentionBackwardCase[] = [
+  { name: "one token", reads: [0, 1], contexts: 2, tokens: 1, heads: 2, headSize: 4 },
+  { name: "five tokens, each to itself", reads: [0, 1, 2], contexts: 3, tokens: 5, heads: 3, headSize: 4, together: true },
+  { name: "heads of 18, padded", reads: [1, 0], contexts: 2, tokens: 17, heads: 3, headSize: 20, data: "padded" },
+  { name: "crossed, with a context that nobody reads", reads: [2, 0], contexts: 3, tokens: 17, heads: 3, headSize: 20 },
+  { name: "two readers a context", reads: [0, 1, 1, 0], contexts: 2, tokens: 26, heads: 2, headSize: 32 },
+  {
+    name: "an encoder's layer: one, two and no reader",
+    reads: [0, 1, 1],
+    contexts: 3,
+    tokens: 26,
+    heads: 2,
+    headSize: 32,
+    together: true,
+    gap: 8,
+  },
+  { name: "columns in front and behind", reads: [1, 1], contexts: 2, tokens: 33, heads: 3, headSize: 20, gap: 12 },
+  { name: "the later of several", reads: [0, 2, 1, 2], contexts: 3, tokens: 17, heads: 2, headSize: 20, gap: 4, first: 1 },
+  { name: "equal rows", reads: [0, 0], contexts: 1, tokens: 37, heads: 2, headSize: 32, data: "equal" },
+  { name: "scores of ±80", reads: [1, 0], contexts: 2, tokens: 65, heads: 2, headSize: 64, data: "logits" },
+  { name: "a published sequence", reads: [0], contexts: 1, tokens: 197, heads: 2, headSize: 64, together: true },
+  { name: "many tokens", reads: [0], contexts: 1, tokens: 401, heads: 1, headSize: 64 },
+  { name: "heads of 80", reads: [0], contexts: 1, tokens: 35, heads: 2, headSize: 80, together: true },
+  { name: "heads of 192", reads: [0], contexts: 1, tokens: 35, heads: 2, headSize: 192 },
+  {
+    name: "a step of training in a test",
+    reads: [0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7],
+    contexts: 12,
+    tokens: 17,
+    heads: 3,
+    headSize: 32,
+  },
 ];

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Random } from "../support/random.js";
-import { geluDerivative, layerNormBackward } from "./backward-oracles.js";
-import { gelu, layerNorm } from "./oracles.js";
+import { attendBackward, geluDerivative, layerNormBackward } from "./backward-oracles.js";
+import { attend, gelu, layerNorm } from "./oracles.js";
 
 // The oracles of the backward ops against finite differences of the forward ones, all in float64: a gradient that is wrong here
 // would only be found together with a kernel that is wrong in the same way.
@@ -50,5 +50,55 @@ describe("the gradient of layer norm", () => {
     const d = normals(random, rows * width);
     const gradient = layerNormBackward(rows, width, x, d);
     expect(gradientError(x, gradient, () => dot(d, layerNorm(rows, width, x)))).toBeLessThan(1e-5);
+  });
+});
+
+describe("the gradients of attention", () => {
+  it.each([
+    [1, 4],
+    [5, 3],
+    [7, 8],
+  ])("%i tokens, heads of %i", (tokens, size) => {
+    const random = new Random(`${tokens} ${size}`);
+    const [q, k, v, d] = [0, 1, 2, 3].map(() => normals(random, tokens * size)) as [
+      Float64Array,
+      Float64Array,
+      Float64Array,
+      Float64Array,
+    ];
+    const loss = () => dot(d, attend(tokens, size, q, k, v));
+    const { query, key, value, product } = attendBackward(tokens, size, q, k, v, attend(tokens, size, q, k, v), d);
+    expect(gradientError(v, value, loss)).toBeLessThan(1e-7);
+    if (tokens === 1) {
+      // A single key takes all weight: nothing depends on the scores.
+      for (const x of [...query, ...key]) expect(Math.abs(x)).toBeLessThan(1e-14);
+      expect(product[0]).toBeCloseTo(dot(d, v), 12);
+    } else {
+      expect(gradientError(q, query, loss)).toBeLessThan(1e-7);
+      expect(gradientError(k, key, loss)).toBeLessThan(1e-7);
+    }
+  });
+
+  it("of keys and values that two sequences read are sums", () => {
+    const [tokens, size] = [6, 4];
+    const random = new Random("two readers");
+    const [q1, q2, k, v, d1, d2] = [0, 1, 2, 3, 4, 5].map(() => normals(random, tokens * size)) as Float64Array[];
+    const loss = () => dot(d1!, attend(tokens, size, q1!, k!, v!)) + dot(d2!, attend(tokens, size, q2!, k!, v!));
+    const first = attendBackward(tokens, size, q1!, k!, v!, attend(tokens, size, q1!, k!, v!), d1!);
+    const second = attendBackward(tokens, size, q2!, k!, v!, attend(tokens, size, q2!, k!, v!), d2!);
+    expect(
+      gradientError(
+        k!,
+        first.key.map((x, at) => x + second.key[at]!),
+        loss,
+      ),
+    ).toBeLessThan(1e-7);
+    expect(
+      gradientError(
+        v!,
+        first.value.map((x, at) => x + second.value[at]!),
+        loss,
+      ),
+    ).toBeLessThan(1e-7);
   });
 });

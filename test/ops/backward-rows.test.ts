@@ -79,7 +79,7 @@ async function checkTranspose(one: TransposeCase, source: Source, on: Gpu, profi
 async function checkSumRows(one: SumRowsCase, source: Source, on: Gpu, profile: Profile) {
   const { rows, cols, inputOffset = 0, inputGap = 0, outputOffset = 0, scale = 1, accumulate = false } = one;
   const random = new Random(one.name);
-  const input = kept(profile, one.positive ? random.uniforms(rows * cols) : random.normals(rows * cols), source);
+  const input = kept(profile, random.normals(rows * cols, one.value === undefined ? 1 : 0, one.value ?? 0), source);
   const old = random.normals(rows, 10);
   const inputStride = cols + inputGap;
   const shape = { rows, cols, source };

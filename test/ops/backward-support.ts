@@ -1,7 +1,11 @@
+import assert from "node:assert/strict";
+import { BufferUsage, MAP_READ } from "../../src/gpu/dawn.js";
+import { DispatchBuilder } from "../../src/gpu/dispatch.js";
+import { adapterName, type Gpu } from "../../src/gpu/gpu.js";
 import type { Profile } from "../../src/gpu/profile.js";
 import { float16BitsToFloat32, float32ToFloat16Bits } from "../../src/hub/half.js";
 import { F32_BOUND } from "../support/compare.js";
-import { asFloats, type Region } from "../support/run-op.js";
+import { asFloats, type Op, type Region } from "../support/run-op.js";
 
 /** Half the distance between 1 and the next half: the relative error of one rounding to 16 bits. */
 export const HALF_UNIT = 2 ** -11;
@@ -41,4 +45,78 @@ export function fill(before: Uint32Array, { offset, stride, rows, cols }: Region
   for (let row = 0; row < rows; row++) {
     before.set(words.subarray(row * cols, (row + 1) * cols), offset + row * stride);
   }
+}
+
+export interface Output {
+  /** The whole buffer before the run, sentinels included. */
+  before: Uint32Array;
+  region: Region;
+}
+
+export interface Outcome {
+  /** The region's words, row after row. */
+  words: Uint32Array;
+  /** The whole buffer. */
+  after: Uint32Array;
+}
+
+/**
+ * `runOp` for ops with several outputs, which bind behind the inputs.
+ * @throws where a word outside a region changed, or where an output was not written at all.
+ */
+export async function runOutputs(
+  gpu: Gpu,
+  { plan, parameters, inputs }: Pick<Op, "plan" | "parameters" | "inputs">,
+  outputs: readonly Output[],
+): Promise<Outcome[]> {
+  assert.ok(!/null/i.test(adapterName(gpu.facts)), `${adapterName(gpu.facts)} executes nothing`);
+  const buffers = new Map<Float32Array | Uint32Array, GPUBuffer>();
+  for (const data of [...inputs, ...outputs.map(({ before }) => before)]) {
+    if (buffers.has(data)) continue;
+    const buffer = gpu.storage("operand", data.byteLength);
+    gpu.device.queue.writeBuffer(buffer, 0, data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+    buffers.set(data, buffer);
+  }
+  const reads = outputs.map(({ before }) => gpu.buffer("read", before.byteLength, BufferUsage.MAP_READ | BufferUsage.COPY_DST));
+  const pipeline = await gpu.pipelines.get(plan.variant);
+  try {
+    return await gpu.checked(pipeline.label, async () => {
+      const builder = new DispatchBuilder(gpu);
+      const bound = [...inputs, ...outputs.map(({ before }) => before)].map((data) => buffers.get(data)!);
+      builder.add(plan, pipeline, bound, parameters);
+      const schedule = builder.finish("test");
+      const encoder = gpu.device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      schedule.encode(pass);
+      pass.end();
+      for (const [index, { before }] of outputs.entries())
+        encoder.copyBufferToBuffer(buffers.get(before)!, 0, reads[index]!, 0, before.byteLength);
+      gpu.device.queue.submit([encoder.finish()]);
+      const results: Outcome[] = [];
+      for (const [index, { before, region }] of outputs.entries()) {
+        await reads[index]!.mapAsync(MAP_READ);
+        const after = new Uint32Array(reads[index]!.getMappedRange().slice(0, before.byteLength));
+        reads[index]!.unmap();
+        results.push({ words: inside(`${pipeline.label}, output ${index}`, before, after, region), after });
+      }
+      schedule.dispose();
+      return results;
+    });
+  } finally {
+    gpu.release(...reads, ...buffers.values());
+  }
+}
+
+function inside(label: string, before: Uint32Array, after: Uint32Array, { offset, stride, rows, cols }: Region): Uint32Array {
+  const result = new Uint32Array(rows * cols);
+  let changed = 0;
+  for (let at = 0; at < after.length; at++) {
+    const row = Math.floor((at - offset) / stride);
+    const col = at - offset - row * stride;
+    if (after[at] !== before[at]) changed++;
+    if (at >= offset && row < rows && col < cols) result[row * cols + col] = after[at]!;
+    else assert.equal(after[at], before[at], `${label} wrote outside its region: word ${at}, row ${row}, column ${col}`);
+  }
+  assert.ok(changed > 0, `${label} was not written`);
+  return result;
 }
