@@ -9,6 +9,7 @@ import { addModels } from "./models.js";
 import { stopProgress } from "./progress.js";
 import { EXIT, errorDocument, exitCode, note, printJson } from "./shared.js";
 import { addStylize } from "./stylize.js";
+import { addTrain } from "./train.js";
 import { addTune } from "./tune.js";
 
 const program = new Command("stylizing-vit")
@@ -22,6 +23,7 @@ addStylize(program);
 addForward(program);
 addExport(program);
 addDoctor(program);
+addTrain(program);
 addTune(program);
 addModels(program);
 addDemo(program);

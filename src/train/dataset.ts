@@ -335,7 +335,7 @@ function copySquare(image: PixelImage, where: Placement, mirrored: boolean, upen
   }
 }
 
-/** Pictures that a run is judged by: all of them in memory, whole, in the order of the list. */
+/** Pictures that a run is judged by: all of them in memory, whole, in an order of their own that is always the same. */
 export interface ValidationSet {
   files: PictureFile[];
   /** [files, size, size, channels]. */
@@ -355,7 +355,8 @@ export async function loadValidation(
   signal?: AbortSignal,
 ): Promise<ValidationSet> {
   const count = Math.min(limit, files.length);
-  const chosen = Array.from({ length: count }, (_, i) => files[Math.floor((i * files.length) / count)]!);
+  // Shuffled: neighbours in a list are often of one kind, and each picture's style is that of its neighbour.
+  const chosen = Array.from(permutation(count, 0), (i) => files[Math.floor((i * files.length) / count)]!);
   const each = size * size * channels;
   const images = new Uint8Array(count * each);
   const set: ValidationSet = { files: [], images, placements: [] };
