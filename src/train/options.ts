@@ -117,7 +117,8 @@ export function checkOptions(options: TrainerOptions): void {
   for (const name of ["weightDecay", "cacheBytes", "checkpointMinutes", "reportSeconds"] as const)
     check(name, (value) => value >= 0, "Give a number from 0 on.");
   checkWorkers(options.workers);
-  const { lossWeights, crop, batch, microBatch } = options;
+  const { lossWeights, crop, microBatch } = options;
+  const batch = options.batch ?? (options.resume ? Number.POSITIVE_INFINITY : DEFAULTS.batch);
   if (lossWeights) {
     const values = LOSS_TERMS.map((term) => lossWeights[term]);
     if (!values.every((value) => Number.isFinite(value) && value >= 0) || !values.some((value) => value > 0))
@@ -125,7 +126,7 @@ export function checkOptions(options: TrainerOptions): void {
   }
   if (crop !== undefined && crop !== "whole" && crop !== "random")
     refuse(`crop is ${JSON.stringify(crop)}.`, 'Give "whole" or "random".');
-  if (microBatch !== undefined && microBatch > (batch ?? Number.POSITIVE_INFINITY))
+  if (microBatch !== undefined && microBatch > batch)
     refuse(`microBatch is ${microBatch}, more than the batch of ${batch}.`, "Give at most the batch.");
 }
 

@@ -152,8 +152,10 @@ describe("a run on a device that is none", () => {
   it("prints nothing on stdout without --json, and goes on where it was left", async () => {
     const stop = new AbortController();
     const reason = new Error("stopped");
-    setTimeout(() => stop.abort(reason), 150);
-    const first = await capture({ checkpointSteps: 100 }, { delay: 20 }, stop.signal);
+    const faults: Faults = { delay: 20 };
+    const poll = setInterval(() => (faults.done ?? 0) > 5 && stop.abort(reason), 5);
+    const first = await capture({ checkpointSteps: 100 }, faults, stop.signal);
+    clearInterval(poll);
     expect(first.error).toBe(reason);
     expect(first.stdout).toBe("");
     expect(first.stderr).toMatch(/stopped in epoch \d after step \d; --resume goes on from there/);

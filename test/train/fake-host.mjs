@@ -54,10 +54,12 @@ class FakeEngine {
     const side = this.config.image_size;
     if (images.length !== this.batch * side * side * this.config.in_channels) throw new Error("a batch of another size");
     this.#step++;
-    if (this.#faults.loseAt?.includes(this.#faults.done++)) {
+    if (this.#faults.loseAt?.includes(this.#faults.done)) {
       this.#faults.lost = true;
+      this.#faults.done++;
       throw this.#faults.loss;
     }
+    this.#faults.done++;
     if (this.#step >= (this.#faults.breakAt ?? Number.POSITIVE_INFINITY)) this.#broken ??= this.#step;
     this.#since.push(lossesOf(this.#parameters, images));
     if (this.#broken !== undefined) return;

@@ -49,7 +49,7 @@ describe("a run that is resumed", () => {
 
   it("ends as the unbroken one where it was stopped, and loses no step", async () => {
     const random = new Random("stopped");
-    for (let instant = 0; instant < 3; instant++) {
+    for (let instant = 0; instant < 2; instant++) {
       const out = newRun();
       const at = 1 + random.integer(26);
       // A state is written only because it was stopped.
