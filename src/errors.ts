@@ -13,6 +13,7 @@
  * | `NO_ADAPTER` | no usable GPU adapter, neither hardware nor software |
  * | `GPU` | the device failed: a shader did not compile, validation failed, memory ran out |
  * | `DEVICE_LOST` | the device was lost and a second one failed too |
+ * | `TRAINING` | a loss or a gradient was not a finite number |
  * | `DISPOSED` | an object was used after `dispose()` |
  */
 export type ErrorCode =
@@ -25,6 +26,7 @@ export type ErrorCode =
   | "NO_ADAPTER"
   | "GPU"
   | "DEVICE_LOST"
+  | "TRAINING"
   | "DISPOSED";
 
 export class StylizingError extends Error {

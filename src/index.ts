@@ -22,4 +22,8 @@ export {
 } from "./model/stylizing-vit.js";
 export { type ExportOptions, type ExportProgress, type ExportReport, exportOnnx } from "./onnx/export.js";
 export { HOSPITALS, type Hospital, paintTissue, randomHospital, type TissueOptions, type TissueTile } from "./tissue/painter.js";
+export { psnr, ssim } from "./train/metrics.js";
+export type { EpochReport, TrainingProgress } from "./train/progress.js";
+export { type PrepareProgress, Trainer, type TrainerOptions, type TrainerReport } from "./train/trainer.js";
+export type { Losses } from "./train/types.js";
 export { VERSION } from "./version.js";

@@ -1,27 +1,13 @@
-import { readdir, stat } from "node:fs/promises";
-import { basename, dirname, extname, join, relative, resolve } from "node:path";
+import { stat } from "node:fs/promises";
+import { basename, dirname, extname, join, relative } from "node:path";
 import { StylizingError } from "../errors.js";
+import { listPictures } from "../image/folder.js";
 
 /** A picture that was named on the command line or found in a folder that was. */
 export interface InputFile {
   path: string;
   /** Path below the folder that was given, without the ending; the bare name for a file. */
   name: string;
-}
-
-const PICTURES = new Set([".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".avif"]);
-
-async function walk(folder: string, except: string): Promise<string[]> {
-  const entries = await readdir(folder, { withFileTypes: true });
-  const found: string[] = [];
-  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    if (entry.name.startsWith(".")) continue;
-    const path = join(folder, entry.name);
-    if (resolve(path) === except) continue;
-    if (entry.isDirectory()) found.push(...(await walk(path, except)));
-    else if (PICTURES.has(extname(entry.name).toLowerCase())) found.push(path);
-  }
-  return found;
 }
 
 const stem = (path: string) => join(dirname(path), basename(path, extname(path)));
@@ -39,7 +25,7 @@ export async function listInputs(paths: readonly string[], out: string): Promise
       () => false,
     );
     if (!isFolder) files.push({ path, name: basename(stem(path)) });
-    else for (const found of await walk(path, resolve(out))) files.push({ path: found, name: stem(relative(path, found)) });
+    else for (const found of await listPictures(path, out)) files.push({ path: found, name: stem(relative(path, found)) });
   }
   return files;
 }

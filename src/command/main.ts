@@ -10,6 +10,7 @@ import { addModels } from "./models.js";
 import { stopProgress } from "./progress.js";
 import { EXIT, errorDocument, exitCode, note, printJson } from "./shared.js";
 import { addStylize } from "./stylize.js";
+import { addTrain } from "./train.js";
 import { addTune } from "./tune.js";
 
 const program = new Command("stylizing-vit")
@@ -24,6 +25,7 @@ addForward(program);
 addGradients(program);
 addExport(program);
 addDoctor(program);
+addTrain(program);
 addTune(program);
 addModels(program);
 addDemo(program);

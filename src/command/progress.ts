@@ -17,12 +17,13 @@ export class Progress {
   readonly #start = performance.now();
   #stopped = false;
 
-  constructor(what: string, total: number, unit: keyof typeof UNITS) {
+  /** @param detail whether `update` is given words to show behind the bar, time left among them. */
+  constructor(what: string, total: number, unit: keyof typeof UNITS, { detail = false } = {}) {
     this.#scale = UNITS[unit];
     this.#unit = unit === "bytes" ? "MB" : unit;
     this.#bar = new cliProgress.SingleBar(
       {
-        format: `${what} {bar} {value}/{total} ${this.#unit} | {rate} ${this.#unit}/s | {eta_formatted} left`,
+        format: `${what} {bar} {value}/{total} ${this.#unit} | {rate} ${this.#unit}/s | ${detail ? "{detail}" : "{eta_formatted} left"}`,
         stream: process.stderr,
         clearOnComplete: true,
         hideCursor: true,
@@ -30,14 +31,16 @@ export class Progress {
       },
       cliProgress.Presets.shades_classic,
     );
-    this.#bar.start(Math.round(total / this.#scale), 0, { rate: "-" });
+    this.#bar.start(Math.round(total / this.#scale), 0, { rate: "-", detail: "" });
     running.add(this);
   }
 
-  update(value: number): void {
+  /** @param rate a second, where it is known better than from what was done since the bar began. */
+  update(value: number, detail = "", rate?: number): void {
     const seconds = (performance.now() - this.#start) / 1000;
     const scaled = value / this.#scale;
-    this.#bar.update(Math.round(scaled), { rate: seconds > 0 ? (scaled / seconds).toFixed(1) : "-" });
+    const shown = rate ?? (seconds > 0 ? scaled / seconds : undefined);
+    this.#bar.update(Math.round(scaled), { rate: shown?.toFixed(1) ?? "-", detail });
   }
 
   stop(): void {

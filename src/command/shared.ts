@@ -33,6 +33,11 @@ export function printJson(document: unknown): void {
   process.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
 }
 
+/** A line of a stream of them. */
+export function printJsonLine(document: unknown): void {
+  process.stdout.write(`${JSON.stringify(document)}\n`);
+}
+
 /** What `--json` prints of a failure. */
 export function errorDocument(error: unknown): { code: string; message: string; fix: string } {
   if (error instanceof StylizingError) return { code: error.code, message: error.message, fix: error.fix };
@@ -59,6 +64,19 @@ export function wholeNumber(text: string): number {
   return value;
 }
 
+export function positiveNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError("It must be a number above 0.");
+  return value;
+}
+
+export function numberFromZero(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value) || value < 0)
+    throw new InvalidArgumentError("It must be a number from 0 on.");
+  return value;
+}
+
 /** `r,g,b`, or one number for a grey model. */
 export function channelList(text: string): number[] {
   const values = text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
@@ -82,15 +100,15 @@ export interface ModelFlags extends SourceFlags {
   tune?: TuneMode;
 }
 
-export function addSourceFlags(command: Command): Command {
+export function addSourceFlags(command: Command, json = "print one JSON document on stdout"): Command {
   return command
     .option("--config <file>", "the model's configuration, as JSON")
     .option("--preset <name>", "a published size instead of a configuration: tiny, small or base")
-    .option("--json", "print one JSON document on stdout");
+    .option("--json", json);
 }
 
-export function addModelFlags(command: Command, { tune = true } = {}): Command {
-  addSourceFlags(command)
+export function addModelFlags(command: Command, { tune = true, json }: { tune?: boolean; json?: string } = {}): Command {
+  addSourceFlags(command, json)
     .addOption(new Option("--precision <tier>", "arithmetic").choices(["auto", "f32", "f16", "matrix"]).default("auto"))
     .addOption(
       new Option("--adapter <kind>", "where to run (default: auto, or STYLIZING_VIT_ADAPTER)").choices([

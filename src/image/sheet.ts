@@ -14,11 +14,13 @@ export interface SheetRow {
   readonly content: SheetPicture;
   readonly style: SheetPicture;
   readonly result: SheetPicture;
+  /** The content as the model draws it in its own style; pairs only. */
+  readonly reconstruction?: SheetPicture | undefined;
 }
 
 export interface SheetOptions {
   /**
-   * "pairs": content, style and result beside each other. "grid": contents down the left, styles along the top, results
+   * "pairs": content, style, result and, where there is one, reconstruction beside each other. "grid": contents down the left, styles along the top, results
    * in the cells. Default: a grid when there are at least two styles and the rows are every content with every style.
    */
   layout?: "auto" | "pairs" | "grid" | undefined;
@@ -189,21 +191,22 @@ function drawPairs(rows: readonly SheetRow[], top: number, options: SheetOptions
   const groups = Math.min(3, Math.ceil(shown.length / 6));
   const perGroup = Math.ceil(shown.length / groups);
   const apart = 40;
-  const groupWidth = 3 * side + 2 * GAP;
+  const columns = shown.some(({ reconstruction }) => reconstruction) ? 4 : 3;
+  const groupWidth = columns * side + (columns - 1) * GAP;
   const width = 2 * MARGIN + groups * groupWidth + (groups - 1) * apart;
   const first = top + 20;
   let height = first + perGroup * (side + CAPTION + 4) - 4;
 
   const tiles: Drawing["tiles"] = [];
   const svg: string[] = [];
-  for (const [i, { content, style, result }] of shown.entries()) {
+  for (const [i, { content, style, result, reconstruction }] of shown.entries()) {
     const group = Math.floor(i / perGroup);
     const left = MARGIN + group * (groupWidth + apart);
     const y = first + (i % perGroup) * (side + CAPTION + 4);
-    for (const [j, picture] of [content, style, result].entries()) {
+    for (const [j, [what, picture]] of Object.entries({ content, style, result, reconstruction }).entries()) {
       const x = left + j * (side + GAP);
-      if (i % perGroup === 0)
-        svg.push(textSvg(ellipsise(["content", "style", "result"][j]!, side, heading.size), x, top + 9, heading));
+      if (i % perGroup === 0 && j < columns) svg.push(textSvg(ellipsise(what, side, heading.size), x, top + 9, heading));
+      if (!picture) continue;
       tiles.push({ picture, left: x, top: y });
       svg.push(caption(picture, x, y, side));
     }

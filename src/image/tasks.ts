@@ -1,5 +1,6 @@
+import { decodeImage } from "./decode.js";
 import { type OutputFormat, saveImage } from "./encode.js";
-import { type FittedImage, loadSquare, unfit } from "./preprocess.js";
+import { cut, type FittedImage, fitSquare, unfit } from "./preprocess.js";
 import type { PixelImage } from "./types.js";
 
 /** What a worker is asked to do; everything in it survives being sent to another thread. */
@@ -11,6 +12,17 @@ export interface LoadTask {
   /** Side of the square, the model's image size. */
   size: number;
   channels: 1 | 3;
+  /**
+   * Instead of fitting the picture: a square of it at its own resolution, at these fractions of the way from left to right
+   * and from top to bottom; or "original", all of it. A picture with a side shorter than the square's is fitted nevertheless.
+   */
+  crop?: { x: number; y: number } | "original" | undefined;
+}
+
+/** Where a square lies that is cut from a picture at fractions, in [0, 1), of the way from left to right and from top to bottom. */
+export function cropPlacement(image: Pick<PixelImage, "width" | "height">, size: number, { x, y }: { x: number; y: number }) {
+  const [left, top] = [Math.floor(x * (image.width - size + 1)), Math.floor(y * (image.height - size + 1))];
+  return { left, top, width: size, height: size };
 }
 
 export interface SaveTask {
@@ -27,10 +39,22 @@ export interface LoadedImage extends FittedImage {
   readonly milliseconds: number;
 }
 
-/** Reads a picture. Throws as {@link loadSquare} does. */
-export async function load({ file, size, channels }: LoadTask): Promise<LoadedImage> {
+/**
+ * Reads a picture, as {@link fitSquare} gives it or, where a crop is asked for, with a placement that fills it.
+ * Throws as `loadSquare` does.
+ */
+export async function load({ file, size, channels, crop }: LoadTask): Promise<LoadedImage> {
   const start = performance.now();
-  const image = await loadSquare(file, size, channels);
+  const picture = await decodeImage(file, { channels });
+  const { width, height } = picture;
+  let image: FittedImage;
+  if (crop === undefined || width < size || height < size) image = await fitSquare(picture, size);
+  else {
+    const placement = crop === "original" ? { left: 0, top: 0, width, height } : cropPlacement(picture, size, crop);
+    const part = crop === "original" ? { data: picture.data, width, height, channels } : cut(picture, placement);
+    const whole = { left: 0, top: 0, width: part.width, height: part.height };
+    image = { ...part, placement: whole, originalWidth: width, originalHeight: height };
+  }
   return { ...image, milliseconds: performance.now() - start };
 }
 

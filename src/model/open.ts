@@ -73,7 +73,7 @@ function withStatistics(
 }
 
 /** The configuration that was asked for, if any was. */
-async function givenConfig(options: OpenOptions): Promise<ModelConfig | undefined> {
+export async function givenConfig(options: Pick<OpenOptions, "config" | "preset">): Promise<ModelConfig | undefined> {
   if (typeof options.config === "string") return parseConfig(await readJson(options.config), options.config);
   if (options.config) return checkConfig(options.config);
   return options.preset === undefined ? undefined : presetConfig(options.preset);

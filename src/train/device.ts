@@ -292,12 +292,13 @@ export class TrainingDevice {
     const numbers = new Float32Array(bytes!);
     const words = new Uint32Array(bytes!);
     const steps = words[3]!;
+    const sums = asLosses(numbers.subarray(8, 12));
     const mean = asLosses(numbers.subarray(8, 12).map((sum) => (steps > 0 ? sum / steps : Number.NaN)));
     return {
       step: words[12]!,
       losses: asLosses(numbers.subarray(4, 8)),
       gradientNorm: numbers[0]!,
-      mean: { steps, losses: mean },
+      mean: { steps, losses: mean, sums },
       brokenAt: words[2] === 0 ? undefined : words[2],
     };
   }

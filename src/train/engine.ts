@@ -26,6 +26,9 @@ export interface TrainingEngineOptions {
 /** AdamW's constants in the published recipe. */
 const ADAMW = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 
+/** What losses are multiplied by in 16-bit tiers, an image of the batch: a power of two, far from what overflows. */
+const LOSS_SCALE = 1024;
+
 const DEFAULT_MICRO_BATCH = { hardware: 16, software: 4 };
 
 /**
@@ -48,7 +51,8 @@ export async function createTrainingEngine(
         pairs,
         recompute,
         weights: lossWeights,
-        lossScale: 1,
+        // Gradients of single numbers are of the order of 1 / (batch · numbers): in halves they would vanish.
+        lossScale: gpu.profile.elementBytes === 2 ? LOSS_SCALE * batch : 1,
         vgg,
         clip,
         adamW: { ...ADAMW, weightDecay },

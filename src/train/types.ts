@@ -21,8 +21,11 @@ export interface StepReport {
   losses: Losses;
   /** Norm of the gradient of the weighted total before it was clipped. */
   gradientNorm: number;
-  /** Means over the steps since the last report. */
-  mean: { steps: number; losses: Losses };
+  /**
+   * Means over the steps since the last report, and what they are made of: the steps' losses, each a float32, added in float64.
+   * Such a sum is exact, so that an epoch's losses do not depend on when reports were asked for.
+   */
+  mean: { steps: number; losses: Losses; sums: Losses };
   /** The first step whose loss or gradient was not finite: it and all later ones left the weights as they were. */
   brokenAt: number | undefined;
 }

@@ -68,6 +68,17 @@ describe("contactSheet", () => {
     expect((await draw(everything, { layout: "pairs", tile: 32 })).width).toBe(48 + 3 * (3 * 32 + 16) + 80);
   });
 
+  it("draws reconstructions as a fourth column of pairs, where there are some", async () => {
+    const rows = contents.slice(0, 3).map((content, i) => ({ ...pair(content, styles[i]!), reconstruction: picture("again") }));
+    const sheet = await draw(rows, { layout: "pairs" });
+    expect(sheet.width).toBe(48 + 4 * 224 + 3 * 8);
+    for (const row of [0, 1, 2]) expect(sheet.ink(24 + 3 * 232, 24 + 20 + row * 250, 224, 224)).toBeGreaterThan(1000);
+    expect(sheet.ink(24 + 3 * 232, 24, 130, 12)).toBeGreaterThan(50);
+    const some = await draw([pair(contents[0]!, styles[0]!), rows[1]!], { layout: "pairs" });
+    expect(some.ink(24 + 3 * 232, 24 + 20, 224, 224)).toBe(0);
+    expect(some.ink(24 + 3 * 232, 24 + 20 + 250, 224, 224)).toBeGreaterThan(1000);
+  });
+
   it("stays bounded and says what is missing", async () => {
     const all = await draw(everything, { tile: 32 });
     const part = await draw(everything, { tile: 32, maxRows: 3, maxColumns: 2 });

@@ -15,13 +15,16 @@ const SURFACE = [
   "HOSPITALS",
   "StylizingError",
   "StylizingViT",
+  "Trainer",
   "VERSION",
   "exportOnnx",
   "listModels",
   "matchColour",
   "measureStatistics",
   "paintTissue",
+  "psnr",
   "randomHospital",
+  "ssim",
 ];
 
 interface Ended {

@@ -18,7 +18,8 @@ export function hashedPictures(name: string, images: number, channels: number, s
     const plane = Math.floor(index / size ** 2) * grid ** 2;
     const y = taps[Math.floor(index / size) % size]!;
     const x = taps[index % size]!;
-    const row = (at: number) => (1 - x.share) * coarse[plane + at * grid + x.low]! + x.share * coarse[plane + at * grid + x.high]!;
+    const row = (at: number) =>
+      (1 - x.share) * coarse[plane + at * grid + x.low]! + x.share * coarse[plane + at * grid + x.high]!;
     return 1.5 * ((1 - y.share) * row(y.low) + y.share * row(y.high)) + 0.4 * noise;
   });
 }

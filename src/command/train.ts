@@ -1,0 +1,187 @@
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { OpenHost } from "../train/host.js";
+import type { EpochReport, TrainingProgress } from "../train/progress.js";
+import { type PrepareProgress, Trainer, type TrainerOptions, type TrainerReport } from "../train/trainer.js";
+import { LOSS_TERMS, type Losses } from "../train/types.js";
+import { Progress, stopProgress } from "./progress.js";
+import {
+  addModelFlags,
+  channelList,
+  countFromZero,
+  errorDocument,
+  exitCode,
+  interruptible,
+  type ModelFlags,
+  note,
+  numberFromZero,
+  positiveInteger,
+  positiveNumber,
+  printJsonLine,
+  wholeNumber,
+} from "./shared.js";
+
+export type TrainFlags = Omit<ModelFlags, "model"> &
+  Omit<TrainerOptions, "config" | "signal" | "onProgress" | "onNote" | "precision" | "adapter" | "tune">;
+
+/** The last line on stdout of a run that came to its end. */
+export interface TrainDocument extends TrainerReport {
+  done: true;
+  epochs: number;
+  /** The epoch whose weights are the model. */
+  best: EpochReport | undefined;
+}
+
+function lossWeights(text: string): Losses {
+  const values = text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
+  if (values.length !== LOSS_TERMS.length || values.some((value) => !(value >= 0) || !Number.isFinite(value)))
+    throw new InvalidArgumentError(`It must be ${LOSS_TERMS.length} numbers from 0 on with commas between: 70,1,7,10`);
+  return Object.fromEntries(LOSS_TERMS.map((term, i) => [term, values[i]])) as Losses;
+}
+
+const clock = (seconds: number): string => {
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60)];
+  if (hours > 0) return `${hours} h ${minutes} min`;
+  return minutes > 0 ? `${minutes} min` : `${Math.ceil(seconds)} s`;
+};
+
+const short = (value: number): string => value.toPrecision(3);
+
+function terms({ total, ...losses }: Losses & { total: number }): string {
+  return `loss ${short(total)} (${LOSS_TERMS.map((term) => `${term} ${short(losses[term])}`).join(", ")})`;
+}
+
+/** Shows on stderr how far a run is, a bar an epoch and a line when it is done. */
+class Display {
+  #bar: Progress | undefined;
+  #of = "";
+
+  prepare({ phase, loaded, total }: PrepareProgress): void {
+    this.#show(phase, total, phase === "download" ? "bytes" : "images", false);
+    this.#bar!.update(loaded);
+  }
+
+  train(progress: TrainingProgress, batch: number): void {
+    if (progress.kind === "step") {
+      const { epoch, epochs, step, steps, losses, imagesPerSecond, secondsLeft } = progress;
+      this.#show(`epoch ${epoch}/${epochs}`, steps * batch, "images", true);
+      this.#bar!.update(step * batch, `${clock(secondsLeft)} left | ${terms(losses)}`, imagesPerSecond);
+      return;
+    }
+    this.stop();
+    if (progress.kind === "note") note(progress.text);
+    else {
+      const { epoch, training, validation, best, psnr, ssim, imagesPerSecond, seconds } = progress;
+      const quality = `reconstruction ${psnr.toFixed(1)} dB, SSIM ${ssim.toFixed(3)}`;
+      const judged = `validation ${short(validation.total)}${best ? ", the best so far" : ""}`;
+      note(
+        `epoch ${epoch}: ${terms(training)}; ${judged}; ${quality}; ${imagesPerSecond.toFixed(1)} images/s, ${clock(seconds)}`,
+      );
+    }
+  }
+
+  #show(what: string, total: number, unit: "images" | "bytes", detail: boolean): void {
+    if (this.#bar && this.#of === what) return;
+    this.stop();
+    this.#of = what;
+    this.#bar = new Progress(what, total, unit, { detail });
+  }
+
+  stop(): void {
+    this.#bar?.stop();
+    this.#bar = undefined;
+  }
+}
+
+function describe({ config, recipe, ...report }: TrainerReport): string {
+  const model = `${config.depth} layers of ${config.embed_dim} at ${config.image_size} pixels`;
+  const pictures = `${report.pictures} pictures${recipe.crops > 1 ? ` × ${recipe.crops} crops` : ""}`;
+  const parts = report.microBatch < recipe.batch ? ` in parts of ${report.microBatch}` : "";
+  const { adapter, tier } = report;
+  return (
+    `training ${model} on ${pictures}, ${report.steps} steps of ${recipe.batch}${parts} an epoch, ${recipe.epochs} epochs; ` +
+    `losses from VGG-19 ${recipe.vgg}; on ${adapter.name}, ${tier}${adapter.software ? " (a CPU: slow)" : ""}`
+  );
+}
+
+/**
+ * Trains, with progress and notes on stderr and, with `json`, a line an epoch and a last one on stdout.
+ * @param openHost for tests.
+ */
+export async function train({ json, ...flags }: TrainFlags, signal: AbortSignal, openHost?: OpenHost): Promise<void> {
+  const display = new Display();
+  try {
+    const onNote = (text: string) => {
+      display.stop();
+      note(text);
+    };
+    const onProgress = (progress: PrepareProgress) => display.prepare(progress);
+    await using trainer = await Trainer.create({ ...flags, signal, onNote, onProgress }, openHost);
+    display.stop();
+    const { report } = trainer;
+    note(describe(report));
+    if (report.resumed) note(`resumed in epoch ${report.resumed.epoch + 1} after step ${report.resumed.step}`);
+    for await (const progress of trainer.run({ signal })) {
+      display.train(progress, report.recipe.batch);
+      if (!json || progress.kind !== "epoch") continue;
+      const { kind, ...line } = progress;
+      printJsonLine(line);
+    }
+    const best = trainer.log.findLast((line) => line.best);
+    if (best) {
+      const quality = `validation loss ${short(best.validation.total)}`;
+      note(`done: the model of epoch ${best.epoch}, ${quality}, is in ${report.out}; --model ${report.out} paints with it`);
+    }
+    const document: TrainDocument = { done: true, epochs: trainer.log.length, best, ...report };
+    if (json) printJsonLine(document);
+  } finally {
+    display.stop();
+  }
+}
+
+export function addTrain(program: Command): void {
+  addModelFlags(
+    program
+      .command("train")
+      .description("train a model on pictures of your own; a run can be stopped at any moment and resumed")
+      .requiredOption("--data <folder...>", "training pictures, at any depth")
+      .requiredOption("--val <folder...>", "validation pictures, which choose the best epoch")
+      .requiredOption("--out <folder>", "where the model, the state to resume from, a log, a curve and sheets go")
+      .option("--resume", "go on with the run in --out; options that are not given are its own")
+      .option("--init <model>", "begin with a model's weights: a published name, a folder or a .safetensors file")
+      .option("--image-size <n>", "side of the pictures as the model sees them, in pixels", positiveInteger)
+      .option("--epochs <n>", "(default: 50)", positiveInteger)
+      .option("--batch <n>", "pictures a step (default: 64)", positiveInteger)
+      .option("--micro-batch <n>", "pictures on the device at a time (default: what fits)", positiveInteger)
+      .option("--lr <x>", "AdamW's learning rate, which falls to zero along a cosine (default: 1e-3)", positiveNumber)
+      .option("--weight-decay <x>", "AdamW's (default: 1e-2)", numberFromZero)
+      .option("--clip <x>", "longest norm of a gradient (default: 1)", positiveNumber)
+      .option("--loss-weights <i,c,a,s>", "of identity, consistency, anatomical and style (default: 70,1,7,10)", lossWeights)
+      .option("--seed <n>", "of the first weights and of the order and crops of pictures (default: 0)", wholeNumber)
+      .option("--vgg <source>", "the losses' VGG-19: hub, a file, or random:SEED (default: hub)")
+      .addOption(
+        new Option("--crop <kind>", "whole: scaled; random: squares at the pictures' own resolution (default: whole)").choices([
+          "whole",
+          "random",
+        ]),
+      )
+      .option("--crops <n>", "times that each picture stands in an epoch (default: 1)", positiveInteger)
+      .option("--flips", "mirror training pictures at random")
+      .option("--recompute", "keep fewer activations and compute them again: less memory, more time")
+      .option("--mean <r,g,b>", "mean of the pictures, in [0, 1] (default: measured)", channelList)
+      .option("--std <r,g,b>", "their standard deviation", channelList)
+      .option("--workers <n>", "threads that read pictures; 0: none (default: the number of cores, at most 8)", countFromZero),
+    { json: "print JSON lines on stdout: one an epoch, and a last one" },
+  ).action(async (flags: TrainFlags) => {
+    try {
+      const stopped = { after: "this step", before: "its last epoch was done; --resume goes on" };
+      await interruptible((signal) => train(flags, signal), stopped);
+    } catch (error) {
+      if (!flags.json) throw error;
+      // A document of several lines would be no line of a stream.
+      stopProgress();
+      printJsonLine({ done: false, error: errorDocument(error) });
+      note(`stylizing-vit: ${errorDocument(error).message}`);
+      process.exitCode = exitCode(error);
+    }
+  });
+}

@@ -1,0 +1,382 @@
+import { createHash } from "node:crypto";
+import { stat } from "node:fs/promises";
+import { basename, relative } from "node:path";
+import { StylizingError } from "../errors.js";
+import { listPictures } from "../image/folder.js";
+import type { ImagePool } from "../image/pool.js";
+import { cropPlacement } from "../image/tasks.js";
+import type { PixelImage, Placement } from "../image/types.js";
+import { fraction, permutation } from "./seeded.js";
+
+export interface PictureFile {
+  path: string;
+  /** Path below the folder that was given: what a run knows the picture by, so that folders may be moved. */
+  name: string;
+}
+
+/**
+ * The pictures below folders, at any depth, by folder and then by name; a file stands for itself.
+ * @param out passed over where it lies below one of them: what is in it are results.
+ * @throws StylizingError `ARGUMENT` where a path does not exist or there is no picture; `what` names them.
+ */
+export async function listDataset(paths: readonly string[], out: string, what: string): Promise<PictureFile[]> {
+  const files: PictureFile[] = [];
+  for (const path of paths) {
+    const about = await stat(path).catch(() => undefined);
+    if (!about) throw new StylizingError("ARGUMENT", `The ${what} ${path} do not exist.`, "Check the path.");
+    if (!about.isDirectory()) files.push({ path, name: basename(path) });
+    else for (const found of await listPictures(path, out)) files.push({ path: found, name: relative(path, found) });
+  }
+  if (files.length > 0) return files;
+  const problem = `There are no ${what} in ${paths.length > 0 ? paths.join(", ") : "no folder at all"}.`;
+  throw new StylizingError("ARGUMENT", problem, "Give folders that hold PNG, JPEG, WebP, TIFF, GIF or AVIF files, at any depth.");
+}
+
+/** A hash of the names and of how many they are. */
+export function fingerprint(files: readonly PictureFile[]): string {
+  const names = files.map(({ name }) => name.replaceAll("\\", "/"));
+  return createHash("sha256").update(JSON.stringify(names)).digest("hex").slice(0, 16);
+}
+
+/** Sums over 8-bit pixels. They are whole numbers and exact, so that the order of pictures does not matter. */
+class Moments {
+  readonly #sums: number[];
+  readonly #squares: number[];
+  #pixels = 0;
+
+  constructor(channels: number) {
+    this.#sums = new Array<number>(channels).fill(0);
+    this.#squares = new Array<number>(channels).fill(0);
+  }
+
+  add({ data, width, channels }: PixelImage, { left, top, width: across, height: down }: Placement): void {
+    for (let y = top; y < top + down; y++) {
+      for (let c = 0; c < channels; c++) {
+        let [sum, squares] = [0, 0];
+        const end = (y * width + left + across) * channels;
+        for (let i = (y * width + left) * channels + c; i < end; i += channels) {
+          const value = data[i]!;
+          sum += value;
+          squares += value * value;
+        }
+        this.#sums[c]! += sum;
+        this.#squares[c]! += squares;
+      }
+    }
+    this.#pixels += across * down;
+  }
+
+  /** In units of [0, 1], to four digits. A flat picture has no spread to divide by: one grey level is the least. */
+  statistics(): { mean: number[]; std: number[] } {
+    const rounded = (value: number) => Math.round(value * 1e4) / 1e4;
+    const means = this.#sums.map((sum) => sum / this.#pixels);
+    const deviations = means.map((mean, c) => Math.sqrt(Math.max(this.#squares[c]! / this.#pixels - mean * mean, 0)));
+    return { mean: means.map((mean) => rounded(mean / 255)), std: deviations.map((d) => rounded(Math.max(d, 1) / 255)) };
+  }
+}
+
+export interface DatasetOptions {
+  /** Side of the squares, the model's image size. */
+  size: number;
+  channels: 1 | 3;
+  pool: ImagePool;
+  seed: number;
+  /**
+   * `whole`: the picture scaled to the square, as the recipe has it. `random`: a square of it at its own resolution, anew in
+   * every epoch; pictures with a side shorter than the square's are scaled to it.
+   */
+  crop: "whole" | "random";
+  /** How many times each picture stands in an epoch. */
+  cropsPerImage: number;
+  /** Mirrors squares at random, left and right and top and bottom. */
+  flips: boolean;
+  /** Decoded pictures are kept in memory up to so many bytes; those that came first. */
+  cacheBytes: number;
+  /** Receives a picture that could not be read, once. */
+  onUnreadable: (file: PictureFile, error: StylizingError) => void;
+}
+
+export interface BatchOptions {
+  /** Squares a batch. */
+  batch: number;
+  /** The sequence ends before this epoch. */
+  epochs: number;
+  /** The first batch; by default that of the first epoch. */
+  from?: { epoch: number; step: number };
+  /** Batches that are prepared while one is in use. Default 2. */
+  ahead?: number;
+  signal?: AbortSignal | undefined;
+}
+
+export interface TrainingBatch {
+  /** Both from 0. */
+  epoch: number;
+  step: number;
+  /** [batch, size, size, channels]. */
+  images: Uint8Array;
+}
+
+/** Pictures that are read at a time where all are. */
+const AT_ONCE = 64;
+
+/**
+ * Training pictures as batches of squares. What is in a batch is a pure function of the seed, the epoch, the step and the
+ * list of files; a file that could not be read when the dataset was opened is no part of it, and one that cannot be read any
+ * more later on gives way to the next one that can.
+ */
+export class Dataset {
+  readonly files: readonly PictureFile[];
+  readonly #options: DatasetOptions;
+  readonly #kept = new Map<number, PixelImage>();
+  #keptBytes = 0;
+  /** Files that could be read once and cannot any more. */
+  readonly #gone = new Set<number>();
+
+  private constructor(files: readonly PictureFile[], options: DatasetOptions) {
+    this.files = files;
+    this.#options = options;
+  }
+
+  /** Of files that an earlier run read: `unreadable` are the places in the list of those that it could not. */
+  static reopen(files: readonly PictureFile[], unreadable: readonly number[], options: DatasetOptions): Dataset {
+    const skipped = new Set(unreadable);
+    return new Dataset(
+      files.filter((_, index) => !skipped.has(index)),
+      options,
+    );
+  }
+
+  /**
+   * Reads every file once, and measures mean and deviation over the squares (the crops of the first epoch, or the pictures
+   * without the padding around them).
+   * @throws StylizingError `IMAGE` where none can be read; the signal's reason when aborted.
+   */
+  static async open(
+    files: readonly PictureFile[],
+    options: DatasetOptions,
+    { signal, onProgress }: { signal?: AbortSignal | undefined; onProgress?: (done: number, total: number) => void } = {},
+  ): Promise<{ dataset: Dataset; unreadable: number[]; mean: number[]; std: number[] }> {
+    const { pool, size, channels, crop, onUnreadable } = options;
+    const moments = new Moments(channels);
+    const readable: PictureFile[] = [];
+    const unreadable: number[] = [];
+    const kept: PixelImage[] = [];
+    let bytes = 0;
+    for (let first = 0; first < files.length; first += AT_ONCE) {
+      const some = files.slice(first, first + AT_ONCE);
+      const images = await Promise.all(
+        some.map(({ path }) =>
+          pool
+            .load({ file: path, size, channels, crop: crop === "random" ? "original" : undefined }, signal)
+            .catch((error: unknown) => asUnreadable(error)),
+        ),
+      );
+      for (const [i, image] of images.entries()) {
+        const file = some[i]!;
+        if (image instanceof StylizingError) {
+          unreadable.push(first + i);
+          onUnreadable(file, image);
+          continue;
+        }
+        const index = readable.push(file) - 1;
+        const where = crop === "random" ? cropPlacement(image, size, place(options.seed, 0, index, 0)) : image.placement;
+        moments.add(image, where);
+        // Only without a gap: which pictures are kept must not depend on anything but their order.
+        if (kept.length === index && bytes + image.data.length <= options.cacheBytes) {
+          kept.push(image);
+          bytes += image.data.length;
+        }
+      }
+      onProgress?.(Math.min(first + AT_ONCE, files.length), files.length);
+    }
+    if (readable.length === 0) {
+      const problem = `None of ${files.length} training pictures can be read, ${files[0]?.path} for one.`;
+      throw new StylizingError("IMAGE", problem, "Check the files.");
+    }
+    const dataset = new Dataset(readable, options);
+    for (const [index, image] of kept.entries()) dataset.#keep(index, image);
+    return { dataset, unreadable, ...moments.statistics() };
+  }
+
+  /** Squares of an epoch. */
+  get length(): number {
+    return this.files.length * this.#options.cropsPerImage;
+  }
+
+  /**
+   * Whole batches of an epoch; what does not fill one is left out.
+   * @throws StylizingError `ARGUMENT` where there is not even one.
+   */
+  steps(batch: number): number {
+    const steps = Math.floor(this.length / batch);
+    if (steps > 0) return steps;
+    throw new StylizingError(
+      "ARGUMENT",
+      `An epoch of ${this.files.length} readable pictures × ${this.#options.cropsPerImage} crops does not fill a batch of ${batch}.`,
+      "Give more pictures, a smaller --batch, or more --crops of each.",
+    );
+  }
+
+  /**
+   * Batches of all epochs in order, prepared ahead of their use and no further.
+   * @throws StylizingError as `steps` does, or `IMAGE` where no picture can be read any more; the signal's reason.
+   */
+  async *batches(options: BatchOptions): AsyncGenerator<TrainingBatch, void> {
+    const { from = { epoch: 0, step: 0 }, ahead = 2, signal } = options;
+    const ended = new AbortController();
+    const stop = signal ? AbortSignal.any([signal, ended.signal]) : ended.signal;
+    const positions = this.#positions({ ...options, from });
+    const underWay: Promise<TrainingBatch>[] = [];
+    try {
+      for (;;) {
+        stop.throwIfAborted();
+        while (underWay.length <= ahead) {
+          const next = positions.next();
+          if (next.done) break;
+          const work = this.#batch(next.value, stop);
+          // Its turn may never come.
+          work.catch(() => {});
+          underWay.push(work);
+        }
+        const first = underWay.shift();
+        if (!first) return;
+        yield await first;
+      }
+    } finally {
+      ended.abort(new Error("No more batches are wanted."));
+    }
+  }
+
+  *#positions({ batch, epochs, from }: Required<Pick<BatchOptions, "batch" | "epochs" | "from">>) {
+    const steps = this.steps(batch);
+    for (let { epoch, step } = from; epoch < epochs; epoch++, step = 0) {
+      if (step >= steps) continue;
+      const order = permutation(this.length, this.#options.seed, 0, epoch);
+      for (; step < steps; step++) yield { epoch, step, squares: order.subarray(step * batch, (step + 1) * batch) };
+    }
+  }
+
+  async #batch(
+    { epoch, step, squares }: { epoch: number; step: number; squares: Uint32Array },
+    signal: AbortSignal,
+  ): Promise<TrainingBatch> {
+    const { size, channels, seed, flips } = this.#options;
+    const images = new Uint8Array(squares.length * size * size * channels);
+    await Promise.all(
+      Array.from(squares, async (square, i) => {
+        const index = square % this.files.length;
+        const crop = Math.floor(square / this.files.length);
+        const where = place(seed, epoch, index, crop);
+        const image = await this.#read(index, where, signal);
+        const flipped = (axis: number) => flips && fraction(seed, 2 + axis, epoch, index, crop) < 0.5;
+        const target = images.subarray(i * size * size * channels, (i + 1) * size * size * channels);
+        copySquare(image, cropPlacement(image, size, where), flipped(0), flipped(1), target);
+      }),
+    );
+    return { epoch, step, images };
+  }
+
+  /** A file's picture or the part of it that is wanted, or, where it cannot be read any more, the next one's. */
+  async #read(index: number, where: { x: number; y: number }, signal: AbortSignal): Promise<PixelImage> {
+    const { size, channels, crop, pool, cacheBytes, onUnreadable } = this.#options;
+    for (let tried = 0; tried < this.files.length; tried++) {
+      const at = (index + tried) % this.files.length;
+      const kept = this.#kept.get(at);
+      if (kept) return kept;
+      if (this.#gone.has(at)) continue;
+      const file = this.files[at]!;
+      const room = this.#keptBytes < cacheBytes;
+      const part = crop === "whole" ? undefined : room ? "original" : where;
+      const image = await pool.load({ file: file.path, size, channels, crop: part }, signal).catch(asUnreadable);
+      if (!(image instanceof StylizingError)) {
+        if (room && this.#keptBytes + image.data.length <= cacheBytes) this.#keep(at, image);
+        return image;
+      }
+      // Several squares of a batch may have asked for it.
+      if (!this.#gone.has(at)) onUnreadable(file, image);
+      this.#gone.add(at);
+    }
+    throw new StylizingError("IMAGE", "None of the training pictures can be read any more.", "Check the disk they are on.");
+  }
+
+  #keep(index: number, image: PixelImage): void {
+    if (this.#kept.has(index)) return;
+    this.#kept.set(index, image);
+    this.#keptBytes += image.data.length;
+  }
+}
+
+/** Where a random square lies: fractions of the way across and down. */
+const place = (seed: number, epoch: number, index: number, crop: number) => ({
+  x: fraction(seed, 1, epoch, index, crop, 0),
+  y: fraction(seed, 1, epoch, index, crop, 1),
+});
+
+/** A picture that cannot be read; whatever else was thrown goes on. */
+function asUnreadable(error: unknown): StylizingError {
+  if (error instanceof StylizingError && error.code === "IMAGE") return error;
+  throw error;
+}
+
+/** Copies a rectangle of an image into `target`, mirrored left to right or top to bottom where asked. */
+function copySquare(image: PixelImage, where: Placement, mirrored: boolean, upended: boolean, target: Uint8Array): void {
+  const { data, width, channels } = image;
+  const row = where.width * channels;
+  for (let y = 0; y < where.height; y++) {
+    const from = ((where.top + (upended ? where.height - 1 - y : y)) * width + where.left) * channels;
+    if (!mirrored) {
+      target.set(data.subarray(from, from + row), y * row);
+      continue;
+    }
+    for (let x = 0, at = y * row; x < where.width; x++) {
+      const pixel = from + (where.width - 1 - x) * channels;
+      for (let c = 0; c < channels; c++) target[at++] = data[pixel + c]!;
+    }
+  }
+}
+
+/** Pictures that a run is judged by: all of them in memory, whole, in an order of their own that is always the same. */
+export interface ValidationSet {
+  files: PictureFile[];
+  /** [files, size, size, channels]. */
+  images: Uint8Array;
+  /** Where each picture lies in its square. */
+  placements: Placement[];
+}
+
+/**
+ * Reads at most `limit` pictures, spread evenly over the list; what cannot be read is left out.
+ * @throws StylizingError `ARGUMENT` where fewer than two can be read; the signal's reason.
+ */
+export async function loadValidation(
+  files: readonly PictureFile[],
+  limit: number,
+  { size, channels, pool, onUnreadable }: Pick<DatasetOptions, "size" | "channels" | "pool" | "onUnreadable">,
+  signal?: AbortSignal,
+): Promise<ValidationSet> {
+  const count = Math.min(limit, files.length);
+  // Shuffled: neighbours in a list are often of one kind, and each picture's style is that of its neighbour.
+  const chosen = Array.from(permutation(count, 0), (i) => files[Math.floor((i * files.length) / count)]!);
+  const each = size * size * channels;
+  const images = new Uint8Array(count * each);
+  const set: ValidationSet = { files: [], images, placements: [] };
+  for (let first = 0; first < count; first += AT_ONCE) {
+    const some = chosen.slice(first, first + AT_ONCE);
+    const loaded = await Promise.all(
+      some.map(({ path }) => pool.load({ file: path, size, channels }, signal).catch(asUnreadable)),
+    );
+    for (const [i, image] of loaded.entries()) {
+      if (image instanceof StylizingError) onUnreadable(some[i]!, image);
+      else {
+        images.set(image.data, (set.files.push(some[i]!) - 1) * each);
+        set.placements.push(image.placement);
+      }
+    }
+  }
+  if (set.files.length < 2) {
+    const problem = `Of ${files.length} validation pictures ${set.files.length} can be read, and each needs another one for a style.`;
+    throw new StylizingError("ARGUMENT", problem, "Give --val a folder with two or more.");
+  }
+  set.images = images.subarray(0, set.files.length * each);
+  return set;
+}

@@ -1,0 +1,37 @@
+import { expect, it, vi } from "vitest";
+import { StylizingError } from "../../src/errors.js";
+import { openTrainingHost } from "../../src/train/host.js";
+
+const vgg = vi.hoisted(() => ({ error: undefined as Error | undefined, disposed: 0 }));
+
+vi.mock("../../src/train/vgg-weights.js", () => ({
+  openVgg: async () => {
+    if (vgg.error) throw vgg.error;
+    return { label: "a network", shapes: new Map(), [Symbol.asyncDispose]: async () => void vgg.disposed++ };
+  },
+}));
+
+it("without a network says what else there is; other errors stay as they are", async () => {
+  vgg.error = new StylizingError("DOWNLOAD", "The hub could not be reached.", "Check the network.");
+  await expect(openTrainingHost({ vgg: "hub", channels: 3, adapter: "software" })).rejects.toMatchObject({
+    code: "DOWNLOAD",
+    message: expect.stringMatching(
+      /^The hub could not be reached\. Check the network\. Without a network, --vgg FILE .*--vgg random:1/,
+    ),
+    fix: expect.stringMatching(/^Check the network\. Without/),
+  });
+  vgg.error = new StylizingError("ARGUMENT", "There is no such file.", "Check the path.");
+  await expect(openTrainingHost({ vgg: "none", channels: 3, adapter: "software" })).rejects.toBe(vgg.error);
+});
+
+it("closes the network where there is no device, and with the device", async () => {
+  vgg.error = undefined;
+  vgg.disposed = 0;
+  const impossible = openTrainingHost({ vgg: "hub", channels: 3, adapter: "software", precision: "matrix" });
+  await expect(impossible).rejects.toMatchObject({ code: "GPU" });
+  expect(vgg.disposed).toBe(1);
+  const host = await openTrainingHost({ vgg: "hub", channels: 3, adapter: "software" });
+  expect(host).toMatchObject({ tier: "f32", isLost: false, adapter: { software: true } });
+  await host[Symbol.asyncDispose]();
+  expect(vgg.disposed).toBe(2);
+});

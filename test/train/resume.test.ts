@@ -1,0 +1,169 @@
+import { spawn } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { beforeAll, describe, expect, it } from "vitest";
+import type { TrainingProgress } from "../../src/train/progress.js";
+import { Trainer, type TrainerOptions } from "../../src/train/trainer.js";
+import { build } from "../command/command.js";
+import { Random } from "../support/random.js";
+import { fakeHost } from "./fake-host.mjs";
+import { follow, newRun, options, outcome, readLog, readTensors, writePictures } from "./runs.js";
+
+/** What an unbroken run of `options` came to. */
+let unbroken: Awaited<ReturnType<typeof outcome>>;
+let unbrokenRun: string;
+
+const create = (given: TrainerOptions) => Trainer.create(given, fakeHost());
+
+beforeAll(async () => {
+  // A child process runs what is compiled.
+  await build();
+  await writePictures("training", 14);
+  await writePictures("judging", 7);
+  unbrokenRun = newRun();
+  await using trainer = await create(options(unbrokenRun));
+  await follow(trainer);
+  unbroken = await outcome(unbrokenRun);
+});
+
+describe("a run that is resumed", () => {
+  it("ends as the unbroken one, wherever it was left without a word", async () => {
+    const random = new Random("interrupted");
+    let instants = 0;
+    while (instants < 10) {
+      const out = newRun();
+      for (;;) {
+        const trainer = await create(options(out, { resume: true, reportEverySteps: 1 + random.integer(4) }));
+        let events = 1 + random.integer(14);
+        const seen = await follow(trainer, () => --events === 0);
+        await trainer.dispose();
+        if (events > 0 || seen.length === 0) break;
+        instants++;
+      }
+      expect(await outcome(out)).toEqual(unbroken);
+    }
+  });
+
+  it("ends as the unbroken one where it was stopped, and loses no step", async () => {
+    const random = new Random("stopped");
+    for (let instant = 0; instant < 2; instant++) {
+      const out = newRun();
+      const at = 1 + random.integer(26);
+      // A state is written only because it was stopped.
+      const given = options(out, { reportEverySteps: 1, checkpointSteps: 1000, resume: true });
+      const trainer = await create(given);
+      const stop = new AbortController();
+      const reason = new Error("enough");
+      const seen: TrainingProgress[] = [];
+      let steps = 0;
+      const run = (async () => {
+        for await (const event of trainer.run({ signal: stop.signal })) {
+          seen.push(event);
+          if (event.kind === "step" && ++steps === at) stop.abort(reason);
+        }
+      })();
+      await expect(run).rejects.toBe(reason);
+      await trainer.dispose();
+      expect(seen.at(-1)).toEqual({ kind: "note", text: expect.stringMatching(/^stopped in epoch \d after step \d; --resume/) });
+      await using again = await create(given);
+      const { epoch, step } = again.report.resumed!;
+      expect(epoch * 7 + step).toBe(at);
+      await follow(again);
+      expect(await outcome(out)).toEqual(unbroken);
+    }
+  });
+
+  it("goes on in the same process too", async () => {
+    const out = newRun();
+    await using trainer = await create(options(out));
+    const stop = new AbortController();
+    const first = follow(
+      trainer,
+      (event) => {
+        if (event.kind === "step" && event.epoch === 2) stop.abort(new Error("for now"));
+        return false;
+      },
+      stop.signal,
+    );
+    await expect(first).rejects.toThrow("for now");
+    await follow(trainer);
+    expect(await outcome(out)).toEqual(unbroken);
+    expect(await follow(trainer)).toEqual([]);
+  });
+
+  it("ends as the unbroken one after kill -9 at random moments, and every file was whole at each of them", async () => {
+    const random = new Random("killed");
+    const out = newRun();
+    const child = fileURLToPath(new URL("child.mjs", import.meta.url));
+    const given = JSON.stringify({ ...options(out, { resume: true, checkpointSteps: 1 }), delay: 2 });
+    let kills = 0;
+    for (let ended = false; !ended; ) {
+      const running = spawn(process.execPath, [child, given], { stdio: ["ignore", "pipe", "inherit"] });
+      const over = new Promise<number | null>((resolve) => running.once("close", resolve));
+      const lines = createInterface({ input: running.stdout });
+      await new Promise<void>((resolve) => {
+        lines.once("line", () => resolve());
+        running.once("close", () => resolve());
+      });
+      // Twelve times within the run, then it may end.
+      if (kills < 12) {
+        await delay(random.uniform(0, 60));
+        running.kill("SIGKILL");
+      }
+      const code = await over;
+      expect([0, null]).toContain(code);
+      ended = code === 0;
+      if (!ended) kills++;
+      if (existsSync(join(out, "last.safetensors"))) await readTensors(join(out, "last.safetensors"));
+      if (existsSync(join(out, "model.safetensors"))) await readTensors(join(out, "model.safetensors"));
+      if (existsSync(join(out, "log.jsonl"))) readLog(out);
+    }
+    expect(kills).toBeGreaterThan(3);
+    expect(await outcome(out)).toEqual(unbroken);
+    expect(readdirSync(out).filter((name) => name.endsWith(".partial"))).toEqual([]);
+  });
+
+  it("cuts its log to what its state knows, and removes what killed writers left", async () => {
+    const out = newRun();
+    const trainer = await create(options(out));
+    await follow(trainer, (event) => event.kind === "epoch" && event.epoch === 2);
+    await trainer.dispose();
+    const log = readFileSync(join(out, "log.jsonl"), "utf8");
+    writeFileSync(join(out, "log.jsonl"), `${log}${log.split("\n")[1]!.replace('"epoch":2', '"epoch":3')}\n{"half`);
+    const left = [
+      "last.safetensors.123.0123456789ab.partial",
+      ".log.jsonl.9.aaaaaaaaaaaa.partial",
+      "sheets/.epoch-0001.png.1.0123456789ab.partial",
+    ];
+    for (const name of left) writeFileSync(join(out, name), "half");
+    writeFileSync(join(out, "my.partial"), "kept");
+    const again = await create(options(out, { resume: true }));
+    expect(readFileSync(join(out, "log.jsonl"), "utf8")).toBe(log);
+    for (const name of left) expect(existsSync(join(out, name)), name).toBe(false);
+    expect(existsSync(join(out, "my.partial"))).toBe(true);
+    await follow(again);
+    await again.dispose();
+    expect(await outcome(out)).toEqual(unbroken);
+  });
+
+  it("needs no options but its folders", async () => {
+    const out = newRun();
+    const given = options(out);
+    const trainer = await create(given);
+    await follow(trainer, (event) => event.kind === "epoch");
+    await trainer.dispose();
+    const { data, val } = given;
+    await using again = await create({ data, val, out, workers: 0, resume: true });
+    await follow(again);
+    expect(await outcome(out)).toEqual(unbroken);
+  });
+
+  it("has nothing left to do where it was done", async () => {
+    await using trainer = await create(options(unbrokenRun, { resume: true }));
+    expect(await follow(trainer)).toEqual([]);
+    expect(await outcome(unbrokenRun)).toEqual(unbroken);
+  });
+});
