@@ -266,7 +266,7 @@ async function check(one: AttentionBackwardCase, on: Gpu, profile: Profile) {
       { length: values.length / 2 },
       (_, at) => values[Math.floor(at / width) * 2 * width + from + (at % width)]!,
     );
-  const vanishing = one.tokens === 1 || (one.data === "equal" && profile.elementBytes === 4);
+  const vanishing = one.tokens === 1 || one.data === "equal";
   for (const [name, result, expected] of [
     ["dq", numbers(profile, gradient.words), reference.query],
     ["dk", columns(context, 0), columns(reference.context, 0)],
@@ -280,15 +280,13 @@ async function check(one: AttentionBackwardCase, on: Gpu, profile: Profile) {
   }
 }
 
-/** Each size of head costs pipelines; these have cases of every kind. */
-const HALVED_HEADS = [4, 32];
-
 const titled = attentionBackwardCases.map((one): [string, AttentionBackwardCase] => [one.name, one]);
 
 describe.each(FAMILIES)("gradients of attention, tiles for %s", (_, of) => {
   it.each(titled)("%s", (_, one) => check(one, gpu(), of(gpu().profile)));
 
-  it.each(titled.filter(([, { headSize }]) => HALVED_HEADS.includes(headSize)))("in halves: %s", async (_, one) => {
+  // Heads of 32 have a case of every kind; those of other sizes would cost pipelines and show nothing new.
+  it.each(titled.filter(([, { headSize }]) => headSize === 32))("in halves: %s", async (_, one) => {
     const half = inTier(gpu(), "f16");
     await check(one, half, of(half.profile));
   });
@@ -300,8 +298,9 @@ const withMemory = (profile: Profile, bytes: number): Profile => ({
 });
 
 describe("gradients of attention where workgroup memory is scarce", () => {
-  it.each(titled.filter(([, { headSize, tokens }]) => headSize >= 64 && tokens < 400))("16 KB: %s", (_, one) =>
-    check(one, gpu(), withMemory(hardwareProfile(gpu().profile), 16_384)),
+  it.each(titled.filter(([, { headSize, tokens }]) => headSize === 192 || (headSize === 64 && tokens < 400)))(
+    "16 KB: %s",
+    (_, one) => check(one, gpu(), withMemory(hardwareProfile(gpu().profile), 16_384)),
   );
 
   it.each([4096, 2048])("%i bytes, heads of 20", async (bytes) => {

@@ -149,7 +149,8 @@ export interface AttentionBackwardCase {
   data?: "normal" | "equal" | "logits" | "padded";
 }
 
-// Sizes of heads repeat on purpose: each makes two pipelines a tile, which a CPU adapter takes a while to compile.
+// Sizes of heads and counts of tokens repeat on purpose: each makes two pipelines, which a CPU adapter takes half a second to
+// compile.
 export const attentionBackwardCases: readonly AttentionBackwardCase[] = [
   { name: "one token", reads: [0, 1], contexts: 2, tokens: 1, heads: 2, headSize: 4 },
   { name: "five tokens, each to itself", reads: [0, 1, 2], contexts: 3, tokens: 5, heads: 3, headSize: 4, together: true },
@@ -168,8 +169,8 @@ export const attentionBackwardCases: readonly AttentionBackwardCase[] = [
   },
   { name: "columns in front and behind", reads: [1, 1], contexts: 2, tokens: 33, heads: 3, headSize: 20, gap: 12 },
   { name: "the later of several", reads: [0, 2, 1, 2], contexts: 3, tokens: 17, heads: 2, headSize: 20, gap: 4, first: 1 },
-  { name: "equal rows", reads: [0, 0], contexts: 1, tokens: 37, heads: 2, headSize: 32, data: "equal" },
-  { name: "scores of ±80", reads: [1, 0], contexts: 2, tokens: 65, heads: 2, headSize: 64, data: "logits" },
+  { name: "equal rows", reads: [0, 0], contexts: 1, tokens: 26, heads: 2, headSize: 32, data: "equal" },
+  { name: "scores of ±80", reads: [1, 0], contexts: 2, tokens: 61, heads: 2, headSize: 64, data: "logits" },
   { name: "a published sequence", reads: [0], contexts: 1, tokens: 197, heads: 2, headSize: 64, together: true },
   { name: "many tokens", reads: [0], contexts: 1, tokens: 401, heads: 1, headSize: 64 },
   { name: "heads of 80", reads: [0], contexts: 1, tokens: 35, heads: 2, headSize: 80, together: true },
