@@ -139,9 +139,10 @@ export class Trainer implements AsyncDisposable {
   readonly #notes: string[] = [];
   /** Steps that no report has told of. */
   #unreported = 0;
+  /** Steps that are not on disk. */
+  #unsaved = 0;
   #reportedAt = 0;
   #savedAt = 0;
-  #unsaved = 0;
   /** Since when time counts towards the epoch. */
   #countedFrom = 0;
   /** Of this process: what time left is reckoned from. */
@@ -345,6 +346,8 @@ export class Trainer implements AsyncDisposable {
     const run = await readRun(this.#options.out);
     if (!run) throw new StylizingError("CHECKPOINT", `The run in ${this.#options.out} is gone.`, "Begin again.");
     this.#run = run;
+    this.#unreported = 0;
+    this.#unsaved = 0;
     this.#host = await this.#openHost(hostOptions(this.#options, run.recipe.vgg, run.config.in_channels));
     await this.#openEngine();
   }
@@ -354,8 +357,6 @@ export class Trainer implements AsyncDisposable {
     const { batch, epochs, lr } = run.recipe;
     const steps = this.#dataset.steps(batch);
     const batches = this.#dataset.batches({ batch, epochs, from: { epoch: run.epoch, step: run.step } });
-    this.#unreported = 0;
-    this.#unsaved = 0;
     this.#savedAt = performance.now();
     try {
       while (run.epoch < epochs) {
@@ -450,7 +451,7 @@ export class Trainer implements AsyncDisposable {
 
   #broken(problem: string, cure: string): StylizingError {
     const last = join(this.#options.out, RUN_FILES.last);
-    const fix = `The state before it is kept in ${last}, and the best model beside it. Begin again in another folder with a ${cure}; --init ${last} takes up these weights.`;
+    const fix = `The state before it is kept in ${last}, and so is the best model, if an epoch was done. Begin again in another folder with a ${cure}; --init ${last} takes up these weights.`;
     return new StylizingError("TRAINING", problem, fix);
   }
 
