@@ -116,6 +116,20 @@ export interface TrainingBatch {
   images: Uint8Array;
 }
 
+/**
+ * Whole batches of an epoch.
+ * @throws StylizingError `ARGUMENT` where there is not even one.
+ */
+export function stepsOf(pictures: number, crops: number, batch: number): number {
+  const steps = Math.floor((pictures * crops) / batch);
+  if (steps > 0) return steps;
+  throw new StylizingError(
+    "ARGUMENT",
+    `An epoch of ${pictures} pictures × ${crops} crops does not fill a batch of ${batch}.`,
+    "Give more pictures, a smaller --batch, or more --crops of each.",
+  );
+}
+
 /** Pictures that are read at a time where all are. */
 const AT_ONCE = 64;
 
@@ -208,13 +222,7 @@ export class Dataset {
    * @throws StylizingError `ARGUMENT` where there is not even one.
    */
   steps(batch: number): number {
-    const steps = Math.floor(this.length / batch);
-    if (steps > 0) return steps;
-    throw new StylizingError(
-      "ARGUMENT",
-      `An epoch of ${this.files.length} readable pictures × ${this.#options.cropsPerImage} crops does not fill a batch of ${batch}.`,
-      "Give more pictures, a smaller --batch, or more --crops of each.",
-    );
+    return stepsOf(this.files.length, this.#options.cropsPerImage, batch);
   }
 
   /**

@@ -33,10 +33,11 @@ import {
   listDataset,
   loadValidation,
   type PictureFile,
+  stepsOf,
   type TrainingBatch,
   type ValidationSet,
 } from "./dataset.js";
-import { type OpenHost, openTrainingHost, type TrainingHost } from "./host.js";
+import { type HostOptions, type OpenHost, openTrainingHost, type TrainingHost } from "./host.js";
 import { colourDistance, psnr, ssim } from "./metrics.js";
 import { checkOptions, DEFAULTS, firstModel, givenRecipe, refuse, type TrainerOptions } from "./options.js";
 import type { EpochReport, LossReport, TrainingProgress } from "./progress.js";
@@ -71,6 +72,42 @@ const KEPT_SHEETS = 10;
 
 const noLosses = (): Losses => ({ identity: 0, consistency: 0, anatomical: 0, style: 0 });
 
+function hostOptions(options: TrainerOptions, vgg: string, channels: number): HostOptions {
+  const { signal, onProgress, adapter, precision, tune } = options;
+  return {
+    vgg,
+    channels,
+    signal,
+    onProgress: ({ loaded, total }) => onProgress?.({ phase: "download", loaded, total }),
+    ...(adapter === undefined ? {} : { adapter }),
+    ...(precision === undefined ? {} : { precision }),
+    ...(tune === undefined ? {} : { tune }),
+  };
+}
+
+/** Reads all training pictures once and settles what is measured over them. */
+async function beginRun(
+  { mean, std, signal, onProgress, onNote }: TrainerOptions,
+  files: readonly PictureFile[],
+  pictures: DatasetOptions,
+  known: Pick<RunState, "config" | "recipe" | "data" | "validation">,
+): Promise<{ dataset: Dataset; run: RunState }> {
+  const onRead = (loaded: number, total: number) => onProgress?.({ phase: "measure", loaded, total });
+  const { dataset, unreadable, ...measured } = await Dataset.open(files, pictures, { signal, onProgress: onRead });
+  const statistics = { mean: mean ?? known.config.mean, std: std ?? known.config.std };
+  if (!statistics.mean || !statistics.std) {
+    const values = `mean ${measured.mean.join(",")} and std ${measured.std.join(",")}`;
+    onNote?.(`${values} were measured over ${dataset.files.length} pictures`);
+  }
+  const config = checkConfig({
+    ...known.config,
+    mean: statistics.mean ?? measured.mean,
+    std: statistics.std ?? measured.std,
+  });
+  const run = { ...known, config, unreadable, epoch: 0, step: 0, sums: noLosses(), gradientNorm: 0, seconds: 0, log: [] };
+  return { dataset, run };
+}
+
 /** Validation batches of two or more, as even as can be; an odd picture that batches of two leave over is left out. */
 export function evaluationBatches(count: number, batch: number): { from: number; count: number }[] {
   const usable = batch === 2 ? count - (count % 2) : count;
@@ -94,17 +131,18 @@ export class Trainer implements AsyncDisposable {
   readonly #validation: ValidationSet;
   readonly #resumed: { epoch: number; step: number } | undefined;
   #run: RunState;
-  #host!: TrainingHost;
+  #host: TrainingHost;
   #engine!: TrainingEngine;
   #disposed: Promise<void> | undefined;
   #running = false;
   /** Notes that came while batches were prepared. */
-  #notes: string[] = [];
+  readonly #notes: string[] = [];
   /** Steps that no report has told of. */
   #unreported = 0;
+  /** Steps that are not on disk. */
+  #unsaved = 0;
   #reportedAt = 0;
   #savedAt = 0;
-  #unsaved = 0;
   /** Since when time counts towards the epoch. */
   #countedFrom = 0;
   /** Of this process: what time left is reckoned from. */
@@ -113,7 +151,14 @@ export class Trainer implements AsyncDisposable {
   private constructor(
     options: TrainerOptions,
     openHost: OpenHost,
-    parts: { pool: ImagePool; dataset: Dataset; validation: ValidationSet; run: RunState; resumed: boolean },
+    parts: {
+      pool: ImagePool;
+      dataset: Dataset;
+      validation: ValidationSet;
+      run: RunState;
+      host: TrainingHost;
+      resumed: boolean;
+    },
   ) {
     this.#options = options;
     this.#openHost = openHost;
@@ -121,6 +166,7 @@ export class Trainer implements AsyncDisposable {
     this.#dataset = parts.dataset;
     this.#validation = parts.validation;
     this.#run = parts.run;
+    this.#host = parts.host;
     this.#resumed = parts.resumed ? { epoch: parts.run.epoch, step: parts.run.step } : undefined;
   }
 
@@ -175,109 +221,51 @@ export class Trainer implements AsyncDisposable {
       throw new StylizingError("CONFIG", `This model takes ${config.in_channels} channels.`, "Pictures have 1 or 3.");
     const settled: Recipe = saved?.recipe ?? { ...DEFAULTS, ...recipe };
 
+    stepsOf(files.length, settled.crops, settled.batch);
+
     const pool = new ImagePool(options.workers);
+    let host: TrainingHost | undefined;
+    let trainer: Trainer | undefined;
     try {
       if (pool.note) onNote?.(pool.note);
-      const trainer = await Trainer.#prepare(options, openHost, {
-        saved,
-        config,
-        recipe: settled,
-        files,
-        others,
-        data,
-        validation,
+      let tell = onNote;
+      const base = {
+        size: config.image_size,
+        channels: config.in_channels as 1 | 3,
         pool,
-      });
-      try {
-        await trainer.#open(weights);
-        return trainer;
-      } catch (error) {
-        await trainer.dispose();
-        throw error;
-      }
+        onUnreadable: ({ path }: PictureFile, error: StylizingError) => tell?.(`left out ${path}: ${error.message}`),
+      };
+      const judged = await loadValidation(others, settled.validationImages, base, signal);
+      // Before all training pictures are read, which may take a while: there may be no device, or no network.
+      host = await openHost(hostOptions(options, settled.vgg, config.in_channels));
+      const { seed, crop, crops: cropsPerImage, flips } = settled;
+      const pictures = { ...base, seed, crop, cropsPerImage, flips, cacheBytes: options.cacheBytes ?? 2 ** 30 };
+      const { dataset, run } = saved
+        ? { dataset: Dataset.reopen(files, saved.unreadable, pictures), run: saved }
+        : await beginRun(options, files, pictures, { config, recipe: settled, data, validation });
+      dataset.steps(settled.batch);
+      trainer = new Trainer(options, openHost, { pool, dataset, validation: judged, run, host, resumed: saved !== undefined });
+      const notes = trainer.#notes;
+      tell = (text) => notes.push(text);
+      await trainer.#openEngine(weights);
+      return trainer;
     } catch (error) {
-      await pool.dispose();
+      if (trainer) await trainer.dispose();
+      else {
+        await host?.[Symbol.asyncDispose]();
+        await pool.dispose();
+      }
       throw error;
     }
   }
 
-  /** Reads what a run needs of the pictures. */
-  static async #prepare(
-    options: TrainerOptions,
-    openHost: OpenHost,
-    known: {
-      saved: RunState | undefined;
-      config: ModelConfig;
-      recipe: Recipe;
-      files: PictureFile[];
-      others: PictureFile[];
-      data: PictureList;
-      validation: PictureList;
-      pool: ImagePool;
-    },
-  ): Promise<Trainer> {
-    const { saved, recipe, files, pool } = known;
-    const { signal, onNote, onProgress } = options;
-    const { image_size: size, in_channels } = known.config;
-    let tell = onNote;
-    const base = {
-      size,
-      channels: in_channels as 1 | 3,
-      pool,
-      onUnreadable: ({ path }: PictureFile, error: StylizingError) => tell?.(`left out ${path}: ${error.message}`),
-    };
-    const pictures: DatasetOptions = {
-      ...base,
-      seed: recipe.seed,
-      crop: recipe.crop,
-      cropsPerImage: recipe.crops,
-      flips: recipe.flips,
-      cacheBytes: options.cacheBytes ?? 2 ** 30,
-    };
-    const judged = await loadValidation(known.others, recipe.validationImages, base, signal);
-    let run = saved;
-    let dataset: Dataset;
-    if (saved) dataset = Dataset.reopen(files, saved.unreadable, pictures);
-    else {
-      const onRead = (loaded: number, total: number) => onProgress?.({ phase: "measure", loaded, total });
-      const opened = await Dataset.open(files, pictures, { signal, onProgress: onRead });
-      dataset = opened.dataset;
-      const mean = options.mean ?? known.config.mean;
-      const std = options.std ?? known.config.std;
-      if (!mean || !std) onNote?.(`measured over ${dataset.files.length} pictures: mean ${opened.mean}, std ${opened.std}`);
-      const config = checkConfig({ ...known.config, mean: mean ?? opened.mean, std: std ?? opened.std });
-      const { data, validation } = known;
-      const fixed = { config, recipe, data, validation, unreadable: opened.unreadable };
-      run = { ...fixed, epoch: 0, step: 0, sums: noLosses(), gradientNorm: 0, seconds: 0, log: [] };
-    }
-    dataset.steps(recipe.batch);
-    const trainer = new Trainer(options, openHost, {
-      pool,
-      dataset,
-      validation: judged,
-      run: run!,
-      resumed: saved !== undefined,
-    });
-    tell = (text) => trainer.#notes.push(text);
-    return trainer;
-  }
-
   /**
-   * Opens the device and puts the run's weights there.
+   * Puts the run's weights on the device.
    * @param first makes them where the folder holds no run yet: it then is begun.
    */
-  async #open(first?: (config: ModelConfig) => Promise<Map<string, Float32Array>>): Promise<void> {
-    const { out, signal, onProgress, microBatch, recompute = false, adapter, precision, tune } = this.#options;
+  async #openEngine(first?: (config: ModelConfig) => Promise<Map<string, Float32Array>>): Promise<void> {
+    const { out, signal, microBatch, recompute = false } = this.#options;
     const { config, recipe } = this.#run;
-    this.#host = await this.#openHost({
-      vgg: recipe.vgg,
-      channels: config.in_channels,
-      signal,
-      onProgress: (progress) => onProgress?.({ phase: "download", loaded: progress.loaded, total: progress.total }),
-      ...(adapter === undefined ? {} : { adapter }),
-      ...(precision === undefined ? {} : { precision }),
-      ...(tune === undefined ? {} : { tune }),
-    });
     const state = first ? undefined : await readState(out, config);
     const { batch, lossWeights, clip, weightDecay } = recipe;
     const initial = state?.parameters ?? (await first!(config));
@@ -358,7 +346,10 @@ export class Trainer implements AsyncDisposable {
     const run = await readRun(this.#options.out);
     if (!run) throw new StylizingError("CHECKPOINT", `The run in ${this.#options.out} is gone.`, "Begin again.");
     this.#run = run;
-    await this.#open();
+    this.#unreported = 0;
+    this.#unsaved = 0;
+    this.#host = await this.#openHost(hostOptions(this.#options, run.recipe.vgg, run.config.in_channels));
+    await this.#openEngine();
   }
 
   async *#train(signal: AbortSignal | undefined): AsyncGenerator<TrainingProgress, void> {
@@ -366,8 +357,6 @@ export class Trainer implements AsyncDisposable {
     const { batch, epochs, lr } = run.recipe;
     const steps = this.#dataset.steps(batch);
     const batches = this.#dataset.batches({ batch, epochs, from: { epoch: run.epoch, step: run.step } });
-    this.#unreported = 0;
-    this.#unsaved = 0;
     this.#savedAt = performance.now();
     try {
       while (run.epoch < epochs) {
@@ -462,7 +451,7 @@ export class Trainer implements AsyncDisposable {
 
   #broken(problem: string, cure: string): StylizingError {
     const last = join(this.#options.out, RUN_FILES.last);
-    const fix = `The state before it is kept in ${last}, and the best model beside it. Begin again in another folder with a ${cure}; --init ${last} takes up these weights.`;
+    const fix = `The state before it is kept in ${last}, and so is the best model, if an epoch was done. Begin again in another folder with a ${cure}; --init ${last} takes up these weights.`;
     return new StylizingError("TRAINING", problem, fix);
   }
 

@@ -45,7 +45,7 @@ describe("wrong usage ends with 2 and says what is wrong", () => {
 
   it.concurrent.each<[string, string[], RegExp]>([
     ["a batch of one", ["--batch", "1"], /batch is 1\..*from 2 on/],
-    ["a batch that pictures do not fill", [], /14 readable pictures × 1 crops does not fill a batch of 64.*--crops/],
+    ["a batch that pictures do not fill", [], /14 pictures × 1 crops does not fill a batch of 64.*--crops/],
     ["another size than a model's", ["--init", "demo", "--image-size", "64"], /demo takes pictures of 96 pixels/],
     ["an unknown preset", ["--preset", "huge"], /Unknown preset "huge"/],
     ["an unknown model", ["--init", "tiny/camelyon17"], /no published model/],
@@ -78,18 +78,18 @@ describe("wrong usage ends with 2 and says what is wrong", () => {
   });
 });
 
-it("what cannot be used ends with 1", async () => {
+it("what cannot be used ends with 1, and too little with 2", async () => {
   const config = fresh("config.json");
   writeFileSync(config, JSON.stringify({ ...CONFIG, embed_dim: 50, num_heads: 1 }));
   const out = fresh("out");
   expect((await failing([...paths(out), "--config", config], 1)).error).toMatchObject({ code: "CONFIG" });
   const [file, pictures] = [fresh("file"), fresh()];
   writeFileSync(file, "in the way");
-  expect((await failing(paths(join(file, "out")), 1)).error).toMatchObject({ code: "OUTPUT" });
+  expect((await failing([...paths(join(file, "out")), "--batch", "4"], 1)).error).toMatchObject({ code: "OUTPUT" });
   for (const name of ["a.png", "b.png"]) writeFileSync(join(pictures, name), "no picture");
-  const given = ["--data", pictures, "--val", join(root, "judging"), "--out", out];
-  const { error, stderr } = await failing(given, 1);
-  expect(error).toMatchObject({ code: "IMAGE", message: expect.stringContaining("None of 2 training pictures can be read") });
+  const given = ["--data", join(root, "training"), "--val", pictures, "--out", out, "--batch", "4"];
+  const { error, stderr } = await failing(given, 2);
+  expect(error).toMatchObject({ code: "ARGUMENT", message: expect.stringContaining("Of 2 validation pictures 0 can be read") });
   expect(stderr).toContain(`left out ${join(pictures, "a.png")}`);
 });
 
@@ -137,7 +137,7 @@ describe("a run on a device that is none", () => {
       out,
       recipe: { vgg: "random:1" },
     });
-    expect(stderr).toMatch(/measured over 14 pictures: mean .*, std /);
+    expect(stderr).toMatch(/^mean .* and std .* were measured over 14 pictures$/m);
     expect(stderr).toMatch(
       /training 1 layers of 48 at 16 pixels on 14 pictures × 2 crops, 7 steps of 4 an epoch, 4 epochs; losses from VGG-19 random:1; on fake, f32/,
     );

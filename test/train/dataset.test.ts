@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import fc from "fast-check";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { StylizingError } from "../../src/errors.js";
 import { ImagePool } from "../../src/image/pool.js";
 import { cut, loadSquare } from "../../src/image/preprocess.js";
 import { measureStatistics } from "../../src/model/batch.js";
@@ -204,7 +205,7 @@ describe("batches", () => {
 
   it("too few pictures for one are refused with the cure, and crops are one", async () => {
     const dataset = await open();
-    expect(() => dataset.steps(12)).toThrow(/11 readable pictures × 1 crops does not fill a batch of 12.*--crops/);
+    expect(() => dataset.steps(12)).toThrow(/11 pictures × 1 crops does not fill a batch of 12.*--crops/);
     await expect(collect(dataset, { batch: 12, epochs: 1 })).rejects.toMatchObject({ code: "ARGUMENT" });
     expect((await open({ cropsPerImage: 3 })).steps(12)).toBe(2);
   });
@@ -267,6 +268,53 @@ describe("batches", () => {
       message: expect.stringMatching(/any more/),
     });
   });
+});
+
+it("whatever the numbers: whole batches, each picture as often as asked and no more, the same from any start", async () => {
+  /** Pictures of one pixel, whose value is their number. */
+  const pixels = (unreadable: ReadonlySet<number>) =>
+    ({
+      load: async ({ file }: { file: string }) => {
+        const number = Number(file);
+        if (unreadable.has(number)) throw new StylizingError("IMAGE", "no picture", "none");
+        const whole = { left: 0, top: 0, width: 1, height: 1 };
+        return { data: Uint8Array.of(number), ...whole, channels: 1, placement: whole, originalWidth: 1, originalHeight: 1 };
+      },
+    }) as unknown as ImagePool;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.record({
+        count: fc.integer({ min: 1, max: 30 }),
+        crops: fc.integer({ min: 1, max: 4 }),
+        batch: fc.integer({ min: 2, max: 9 }),
+        epochs: fc.integer({ min: 1, max: 3 }),
+        seed: fc.maxSafeInteger(),
+        start: fc.nat(20),
+        ahead: fc.integer({ min: 0, max: 4 }),
+        cacheBytes: fc.nat(40),
+        bad: fc.uniqueArray(fc.nat(29), { maxLength: 5 }),
+      }),
+      async ({ count, crops, batch, epochs, seed, start, ahead, cacheBytes, bad }) => {
+        const list = Array.from({ length: count }, (_, i) => ({ path: String(i), name: String(i) }));
+        const readable = list.map((_, i) => i).filter((i) => !bad.includes(i));
+        fc.pre(readable.length * crops >= batch);
+        const common = { size: 1, channels: 1 as const, pool: pixels(new Set(bad)), seed, cropsPerImage: crops, cacheBytes };
+        const { dataset, unreadable } = await Dataset.open(list, options(common));
+        const steps = Math.floor((readable.length * crops) / batch);
+        const batches = await collect(dataset, { batch, epochs, ahead });
+        expect(batches).toHaveLength(steps * epochs);
+        for (let epoch = 0; epoch < epochs; epoch++) {
+          const seen = batches.filter((one) => one.epoch === epoch).flatMap(({ images }) => [...images]);
+          const times = readable.map((number) => seen.filter((value) => value === number).length);
+          expect(times.reduce((a, b) => a + b, 0)).toBe(steps * batch);
+          expect(Math.max(...times)).toBeLessThanOrEqual(crops);
+        }
+        const from = { epoch: Math.floor(start / steps), step: start % steps };
+        const again = Dataset.reopen(list, unreadable, options({ ...common, cacheBytes: 0 }));
+        expect(await collect(again, { batch, epochs, from })).toEqual(batches.slice(start));
+      },
+    ),
+  );
 });
 
 describe("permutation", () => {

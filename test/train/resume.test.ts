@@ -12,9 +12,11 @@ import { Random } from "../support/random.js";
 import { fakeHost } from "./fake-host.mjs";
 import { follow, newRun, options, outcome, readLog, readTensors, writePictures } from "./runs.js";
 
-/** What an unbroken run of `options` came to. */
+/** What an unbroken run of `short` came to. */
 let unbroken: Awaited<ReturnType<typeof outcome>>;
 let unbrokenRun: string;
+
+const short = (out: string, changes: Partial<TrainerOptions> = {}) => options(out, { epochs: 3, ...changes });
 
 const create = (given: TrainerOptions) => Trainer.create(given, fakeHost());
 
@@ -24,7 +26,7 @@ beforeAll(async () => {
   await writePictures("training", 14);
   await writePictures("judging", 7);
   unbrokenRun = newRun();
-  await using trainer = await create(options(unbrokenRun));
+  await using trainer = await create(short(unbrokenRun));
   await follow(trainer);
   unbroken = await outcome(unbrokenRun);
 });
@@ -36,7 +38,7 @@ describe("a run that is resumed", () => {
     while (instants < 10) {
       const out = newRun();
       for (;;) {
-        const trainer = await create(options(out, { resume: true, reportEverySteps: 1 + random.integer(4) }));
+        const trainer = await create(short(out, { resume: true, reportEverySteps: 1 + random.integer(4) }));
         let events = 1 + random.integer(14);
         const seen = await follow(trainer, () => --events === 0);
         await trainer.dispose();
@@ -51,9 +53,9 @@ describe("a run that is resumed", () => {
     const random = new Random("stopped");
     for (let instant = 0; instant < 2; instant++) {
       const out = newRun();
-      const at = 1 + random.integer(26);
+      const at = 1 + random.integer(19);
       // A state is written only because it was stopped.
-      const given = options(out, { reportEverySteps: 1, checkpointSteps: 1000, resume: true });
+      const given = short(out, { reportEverySteps: 1, checkpointSteps: 1000, resume: true });
       const trainer = await create(given);
       const stop = new AbortController();
       const reason = new Error("enough");
@@ -76,9 +78,24 @@ describe("a run that is resumed", () => {
     }
   });
 
+  it("is not spoilt by a reader that looked away and came back", async () => {
+    const out = newRun();
+    const given = short(out, { checkpointSteps: 1000, resume: true });
+    const trainer = await create(given);
+    await follow(trainer, (event) => event.kind === "step" && event.epoch === 2);
+    const stop = new AbortController();
+    stop.abort(new Error("at once"));
+    await expect(follow(trainer, undefined, stop.signal)).rejects.toThrow("at once");
+    await trainer.dispose();
+    await using again = await create(given);
+    expect(again.report.resumed).toEqual({ epoch: 1, step: 3 });
+    await follow(again);
+    expect(await outcome(out)).toEqual(unbroken);
+  });
+
   it("goes on in the same process too", async () => {
     const out = newRun();
-    await using trainer = await create(options(out));
+    await using trainer = await create(short(out));
     const stop = new AbortController();
     const first = follow(
       trainer,
@@ -98,7 +115,7 @@ describe("a run that is resumed", () => {
     const random = new Random("killed");
     const out = newRun();
     const child = fileURLToPath(new URL("child.mjs", import.meta.url));
-    const given = JSON.stringify({ ...options(out, { resume: true, checkpointSteps: 1 }), delay: 2 });
+    const given = JSON.stringify({ ...short(out, { resume: true, checkpointSteps: 1 }), delay: 2 });
     let kills = 0;
     for (let ended = false; !ended; ) {
       const running = spawn(process.execPath, [child, given], { stdio: ["ignore", "pipe", "inherit"] });
@@ -128,7 +145,7 @@ describe("a run that is resumed", () => {
 
   it("cuts its log to what its state knows, and removes what killed writers left", async () => {
     const out = newRun();
-    const trainer = await create(options(out));
+    const trainer = await create(short(out));
     await follow(trainer, (event) => event.kind === "epoch" && event.epoch === 2);
     await trainer.dispose();
     const log = readFileSync(join(out, "log.jsonl"), "utf8");
@@ -140,7 +157,7 @@ describe("a run that is resumed", () => {
     ];
     for (const name of left) writeFileSync(join(out, name), "half");
     writeFileSync(join(out, "my.partial"), "kept");
-    const again = await create(options(out, { resume: true }));
+    const again = await create(short(out, { resume: true }));
     expect(readFileSync(join(out, "log.jsonl"), "utf8")).toBe(log);
     for (const name of left) expect(existsSync(join(out, name)), name).toBe(false);
     expect(existsSync(join(out, "my.partial"))).toBe(true);
@@ -151,7 +168,7 @@ describe("a run that is resumed", () => {
 
   it("needs no options but its folders", async () => {
     const out = newRun();
-    const given = options(out);
+    const given = short(out);
     const trainer = await create(given);
     await follow(trainer, (event) => event.kind === "epoch");
     await trainer.dispose();
@@ -162,7 +179,7 @@ describe("a run that is resumed", () => {
   });
 
   it("has nothing left to do where it was done", async () => {
-    await using trainer = await create(options(unbrokenRun, { resume: true }));
+    await using trainer = await create(short(unbrokenRun, { resume: true }));
     expect(await follow(trainer)).toEqual([]);
     expect(await outcome(unbrokenRun)).toEqual(unbroken);
   });

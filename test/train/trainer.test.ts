@@ -238,7 +238,7 @@ describe("refusals", () => {
     ["a negative weight", { lossWeights: { ...LOSS_WEIGHTS, style: -1 } }, /lossWeights are/],
     ["a part larger than the whole", { microBatch: 5 }, /microBatch is 5, more than the batch of 4/],
     ["an odd crop", { crop: "middle" as "whole" }, /crop is "middle"/],
-    ["a batch that pictures do not fill", { batch: 64 }, /14 readable pictures × 2 crops does not fill a batch of 64.*--crops/],
+    ["a batch that pictures do not fill", { batch: 64 }, /14 pictures × 2 crops does not fill a batch of 64.*--crops/],
     ["no pictures", { data: [join(root, "nowhere")] }, /nowhere do not exist/],
     ["no folders", { val: [] }, /no validation pictures in no folder at all/],
     ["a preset and a configuration", { preset: "tiny" }, /Both a preset and a configuration/],
@@ -248,6 +248,13 @@ describe("refusals", () => {
     const out = newRun();
     await refused(options(out, changes), message);
     if (existsSync(out)) expect(readdirSync(out)).toEqual([]);
+  });
+
+  it("pictures of which none can be read", async () => {
+    const data = join(root, "none");
+    mkdirSync(data);
+    for (const name of ["a.png", "b.png"]) writeFileSync(join(data, name), "no picture");
+    await refused(options(newRun(), { data: [data], batch: 2 }), /None of 2 training pictures can be read/, "IMAGE");
   });
 
   it("a state of another program, or a damaged one", async () => {
