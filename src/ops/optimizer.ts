@@ -7,7 +7,9 @@ import type { Profile } from "../gpu/profile.js";
 export const NORM_PARTIALS = 256;
 /** Words of the buffers that kernels/finish_step.wgsl describes. */
 export const SETTINGS_WORDS = 8;
-export const STATE_WORDS = 16;
+/** Steps whose losses are kept until somebody reads them. */
+export const HISTORY = 1024;
+export const STATE_WORDS = 4 + 4 * HISTORY;
 
 /** Plans kernels/sum_squares.wgsl; buffers bind as values, partials ([NORM_PARTIALS] f32). */
 export function planSumSquares(): Plan {
@@ -34,7 +36,7 @@ export function planFinishStep(): Plan {
     variant: {
       kernel: "finish_step",
       entryPoint: "finish",
-      constants: {},
+      constants: { HISTORY },
       overrides: {},
       result: "f32",
       bindings: ["read", "read", "read", "write"],

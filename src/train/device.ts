@@ -8,6 +8,7 @@ import {
   type AdamW,
   adamWParameters,
   finishStepParameters,
+  HISTORY,
   NORM_PARTIALS,
   planAdamW,
   planFinishStep,
@@ -71,6 +72,9 @@ export class TrainingDevice {
   /** Whether the folded matrices are those of the weights. */
   #folded = false;
   #step = 0;
+  /** Steps whose losses are in the sums since the last report. */
+  #collected = 0;
+  #since = { steps: 0, sums: noLosses() };
 
   private constructor(gpu: Gpu, vgg: Vgg, graph: TrainingGraph, options: DeviceOptions) {
     this.gpu = gpu;
@@ -230,8 +234,9 @@ export class TrainingDevice {
     });
   }
 
-  /** Clips the gradients and updates the weights: the end of a step. */
-  update(learningRate: number): void {
+  /** Clips the gradients and updates the weights: the end of a step. Reads losses back only where no more of them can be kept. */
+  async update(learningRate: number): Promise<void> {
+    if (this.#step - this.#collected >= HISTORY) await this.#collect();
     this.#step++;
     const settings = stepSettings(this.#step, learningRate, this.#options.adamW, this.#options.lossScale);
     this.#assertAlive();
@@ -284,23 +289,29 @@ export class TrainingDevice {
 
   /** What kernels/finish_step.wgsl has noted; sums begin anew. */
   async report(): Promise<StepReport> {
-    const [bytes] = await this.read([{ buffer: this.#state, bytes: 4 * STATE_WORDS }]);
-    this.#submit((encoder) => {
-      encoder.clearBuffer(this.#state, 12, 4);
-      encoder.clearBuffer(this.#state, 32, 16);
-    });
-    const numbers = new Float32Array(bytes!);
-    const words = new Uint32Array(bytes!);
-    const steps = words[3]!;
-    const sums = asLosses(numbers.subarray(8, 12));
-    const mean = asLosses(numbers.subarray(8, 12).map((sum) => (steps > 0 ? sum / steps : Number.NaN)));
+    const { numbers, words } = await this.#collect();
+    const { steps, sums } = this.#since;
+    this.#since = { steps: 0, sums: noLosses() };
+    const mean = Object.fromEntries(LOSS_TERMS.map((term) => [term, sums[term] / steps])) as Losses;
     return {
-      step: words[12]!,
-      losses: asLosses(numbers.subarray(4, 8)),
+      step: this.#step,
+      losses: asLosses(historyOf(numbers, Math.max(1, this.#step))),
       gradientNorm: numbers[0]!,
       mean: { steps, losses: mean, sums },
       brokenAt: words[2] === 0 ? undefined : words[2],
     };
+  }
+
+  /** Adds the losses of the steps that were not collected yet: float32s, in float64, so that no sum is ever rounded. */
+  async #collect(): Promise<{ numbers: Float32Array; words: Uint32Array }> {
+    const [bytes] = await this.read([{ buffer: this.#state, bytes: 4 * STATE_WORDS }]);
+    const numbers = new Float32Array(bytes!);
+    for (; this.#collected < this.#step; this.#collected++) {
+      const losses = historyOf(numbers, this.#collected + 1);
+      for (const [index, term] of LOSS_TERMS.entries()) this.#since.sums[term] += losses[index]!;
+      this.#since.steps++;
+    }
+    return { numbers, words: new Uint32Array(bytes!) };
   }
 
   /** Gradients of the weighted total since `clear`, by published key; after `unfold`. */
@@ -328,6 +339,8 @@ export class TrainingDevice {
       this.gpu.device.queue.writeBuffer(buffer, 0, arrays[index] as Float32Array<ArrayBuffer>);
     this.gpu.device.queue.writeBuffer(this.#state, 0, new Uint32Array(STATE_WORDS));
     this.#step = step;
+    this.#collected = step;
+    this.#since = { steps: 0, sums: noLosses() };
     this.#folded = false;
   }
 
@@ -350,6 +363,14 @@ export class TrainingDevice {
     this.#vgg.dispose();
     this.gpu.release(...this.#own);
   }
+}
+
+const noLosses = (): Losses => ({ identity: 0, consistency: 0, anatomical: 0, style: 0 });
+
+/** Losses of a step in the state that kernels/finish_step.wgsl keeps. */
+function historyOf(state: Float32Array, step: number): Float32Array {
+  const at = 4 + 4 * ((step - 1) % HISTORY);
+  return state.subarray(at, at + 4);
 }
 
 const asLosses = (values: Float32Array): Losses =>

@@ -147,7 +147,7 @@ class Engine implements TrainingEngine {
       this.#device.clear();
       for (const { shape, pictures } of this.#parts(images, count)) await this.#device.run(shape, pictures, true);
       this.#device.unfold();
-      this.#device.update(learningRate);
+      await this.#device.update(learningRate);
     });
   }
 

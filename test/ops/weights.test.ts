@@ -242,9 +242,9 @@ describe("a step of the optimiser", () => {
       const state = buffers.state!;
       const words = new Uint32Array(state.buffer);
       expect(Math.abs(state[0]! / norm - 1)).toBeLessThan(1e-6);
-      expect([words[2], words[3], words[12]]).toEqual([0, step, step]);
-      expect([...state.slice(4, 8)]).toEqual([...losses]);
-      expect(state[11]).toBeCloseTo((4 * step * (step + 1)) / 2, 4);
+      expect([words[2], words[3]]).toEqual([0, step]);
+      for (let past = 1; past <= step; past++)
+        expect([...state.slice(4 * past, 4 * past + 4)]).toEqual([past, 2 * past, 3 * past, 4 * past]);
     }
     assertClose(buffers.weights!, weights, "weights", { bound: 1e-6 });
     assertClose(buffers.first!, moments[0], "first moments", { bound: 2e-6 });
