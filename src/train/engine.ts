@@ -9,7 +9,7 @@ import type { Evaluation, Losses, StepReport, TrainingEngine, TrainingState } fr
 export interface TrainingEngineOptions {
   /** Images of a step. */
   batch: number;
-  /** Images on the device at a time; by default as many as fit, up to 16 on a GPU and 4 on a software adapter. */
+  /** Images on the device at a time; by default as many as fit, up to 16 on a GPU and 8 on a software adapter. */
   microBatch?: number | undefined;
   /** Weights to begin with, by published key. */
   initial: ReadonlyMap<string, Float32Array>;
@@ -29,7 +29,7 @@ const ADAMW = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 /** What losses are multiplied by in 16-bit tiers, an image of the batch: a power of two, far from what overflows. */
 const LOSS_SCALE = 1024;
 
-const DEFAULT_MICRO_BATCH = { hardware: 16, software: 4 };
+const DEFAULT_MICRO_BATCH = { hardware: 16, software: 8 };
 
 /**
  * Opens the device's side of training.
