@@ -1,0 +1,235 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { beforeAll, describe, expect, it } from "vitest";
+import type { Gpu } from "../../src/gpu/gpu.js";
+import { HashedWeights } from "../../src/hub/hashed.js";
+import { SafetensorsFile } from "../../src/hub/safetensors.js";
+import { type ModelConfig, parameterShapes, parseConfig } from "../../src/model/config.js";
+import { TrainingDevice } from "../../src/train/device.js";
+import { type BatchShape, rolled, separate } from "../../src/train/graph.js";
+import { LOSS_TERMS, LOSS_WEIGHTS, type Losses } from "../../src/train/types.js";
+import { openVgg } from "../../src/train/vgg-weights.js";
+import { gpuOfThisFile, inTier } from "../support/gpu.js";
+import { hashedPictures } from "./pictures.js";
+
+/**
+ * Losses, gradients and steps against PyTorch. `nano` is the reference's own case; `grey` is made with the reference in float64: one
+ * channel, no biases for query, key and value, heads of ten, 93 hidden units, another kernel size.
+ */
+interface Case {
+  config: ModelConfig;
+  batch: number;
+  vgg: string;
+  lr: number;
+  steps: (Losses & { total: number; gradient_norm: number })[];
+  weights: Map<string, Float32Array>;
+  /** `gradient.KEY` of the first step, `after.KEY` of four. */
+  tensors: Map<string, Float32Array>;
+  pictures: (step: number) => Float32Array;
+}
+
+const FIXTURES = fileURLToPath(new URL("../fixtures/", import.meta.url));
+
+async function readAll(path: string): Promise<Map<string, Float32Array>> {
+  await using file = await SafetensorsFile.open(path);
+  const tensors = new Map<string, Float32Array>();
+  for (const key of file.tensors.keys()) tensors.set(key, await file.read(key));
+  return tensors;
+}
+
+async function loadCase(name: string): Promise<Case> {
+  const info = JSON.parse(readFileSync(join(FIXTURES, name, "training.json"), "utf8"));
+  const config = parseConfig(info.config, name);
+  let weights: Map<string, Float32Array>;
+  if (name === "nano") weights = await readAll(join(FIXTURES, name, "weights.safetensors"));
+  else {
+    const hashed = new HashedWeights(parameterShapes(config), info.seed);
+    weights = new Map();
+    for (const key of hashed.shapes.keys()) weights.set(key, await hashed.read(key));
+  }
+  return {
+    config,
+    batch: info.batch,
+    vgg: `hashed:${info.seed}`,
+    lr: info.lr ?? 1e-3,
+    steps: info.steps,
+    weights,
+    tensors: await readAll(join(FIXTURES, name, "training.safetensors")),
+    pictures: (step) => hashedPictures(`train.${step}`, info.batch, config.in_channels, config.image_size, info.seed),
+  };
+}
+
+const gpu = gpuOfThisFile();
+const cases = {} as Record<"nano" | "grey", Case>;
+beforeAll(async () => {
+  cases.nano = await loadCase("nano");
+  cases.grey = await loadCase("grey");
+});
+
+async function open(one: Case, on: Gpu = gpu(), options: Partial<{ recompute: boolean; lossScale: number; pairs: number }> = {}) {
+  const pairs = options.pairs ?? one.batch;
+  const device = await TrainingDevice.create(on, one.config, {
+    uniques: 2 * pairs,
+    pairs,
+    recompute: options.recompute ?? false,
+    weights: LOSS_WEIGHTS,
+    lossScale: options.lossScale ?? 1,
+    vgg: await openVgg(one.vgg, one.config.in_channels),
+    clip: 1,
+    adamW: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 1e-2 },
+  });
+  device.writeWeights(one.weights);
+  return device;
+}
+
+/** |a - b| / |b| over a tensor. */
+function normError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  expect(actual.length).toBe(expected.length);
+  let difference = 0;
+  let norm = 0;
+  for (let i = 0; i < expected.length; i++) {
+    difference += (actual[i]! - expected[i]!) ** 2;
+    norm += expected[i]! ** 2;
+  }
+  return Math.sqrt(difference / norm);
+}
+
+const norm = (values: ArrayLike<number>) => Math.sqrt(Array.from(values).reduce((sum, x) => sum + x * x, 0));
+
+/**
+ * A bias of the keys moves all scores of a query alike, which softmax does not see: its true gradient is zero, and what either
+ * side gets is rounding. It is held to be small, beside the gradients' norm.
+ */
+const isZero = (key: string) => key.endsWith("k_proj.bias");
+
+async function gradientsOf(device: TrainingDevice, batches: readonly (readonly [BatchShape, Float32Array])[]) {
+  device.clear();
+  for (const [shape, planes] of batches) await device.run(shape, planes, true);
+  const losses = await device.losses();
+  device.unfold();
+  return { losses, gradients: await device.gradients() };
+}
+
+function checkGradients(
+  one: Case,
+  { losses, gradients }: { losses: Losses; gradients: Map<string, Float32Array> },
+  bound = 1e-3,
+) {
+  const [first] = one.steps;
+  for (const term of LOSS_TERMS) expect(Math.abs(losses[term] / first![term] - 1), term).toBeLessThan(1e-4);
+  expect(gradients.size).toBe(parameterShapes(one.config).size);
+  for (const [key, gradient] of gradients) {
+    if (isZero(key)) expect(norm(gradient), key).toBeLessThan(1e-6 * first!.gradient_norm);
+    else expect(normError(gradient, one.tensors.get(`gradient.${key}`)!), key).toBeLessThan(bound);
+  }
+}
+
+describe.each(["nano", "grey"] as const)("%s", (name) => {
+  it("gives PyTorch's losses and gradients, every picture's stream computed once", async () => {
+    const one = cases[name];
+    const device = await open(one);
+    checkGradients(one, await gradientsOf(device, [[rolled(one.batch, one.batch), one.pictures(0)]]));
+    device.dispose();
+  });
+});
+
+describe("nano", () => {
+  it("gives the same whatever is computed twice: separate styles, parts of a batch, recomputed layers", async () => {
+    const one = cases.nano;
+    const planes = one.pictures(0);
+    const each = planes.length / 3;
+    const picture = (i: number) => planes.subarray((i % 3) * each, ((i % 3) + 1) * each);
+    const join = (...parts: Float32Array[]) => Float32Array.from(parts.flatMap((part) => [...part]));
+    const device = await open(one, gpu(), { recompute: true });
+    const styles = join(picture(1), picture(2), picture(0));
+    checkGradients(one, await gradientsOf(device, [[separate(3), join(planes, styles)]]));
+    // Two pairs and the style of the second, then one pair.
+    checkGradients(
+      one,
+      await gradientsOf(device, [
+        [rolled(2, 3), planes],
+        [rolled(1, 3), join(picture(2), picture(0))],
+      ]),
+    );
+    device.dispose();
+  });
+
+  /**
+   * What rounding to halves costs here is mostly a matter of kinks: ReLUs and poolings of VGG-19 that choose otherwise. PyTorch with
+   * operands and results of its products rounded to halves, gradients scaled alike, is off by these in the same place.
+   */
+  it.each([
+    ["encoder.cls_token", 0.149],
+    ["encoder.blocks.0.mlp.fc1.weight", 0.1316],
+    ["encoder.blocks.1.mlp.fc2.weight", 0.0458],
+    ["encoder.norm.weight", 0.01825],
+    ["bottleneck.fc2.weight", 0.0654],
+    ["post_process_conv.weight", 0.0518],
+  ])("in halves is off by no more than twice a naive run: %s", async (key, naive) => {
+    halves ??= (async () => {
+      const one = cases.nano;
+      const device = await open(one, inTier(gpu(), "f16"), { lossScale: 3 * 1024 });
+      const result = await gradientsOf(device, [[rolled(3, 3), one.pictures(0)]]);
+      device.dispose();
+      return result;
+    })();
+    const { losses, gradients } = await halves;
+    for (const term of LOSS_TERMS) expect(Math.abs(losses[term] / cases.nano.steps[0]![term] - 1), term).toBeLessThan(2e-3);
+    const error = normError(gradients.get(key)!, cases.nano.tensors.get(`gradient.${key}`)!);
+    expect(error).toBeLessThan(2 * naive);
+    // Were it much less, these would not be halves.
+    expect(error).toBeGreaterThan(naive / 10);
+  });
+});
+
+let halves: Promise<{ losses: Losses; gradients: Map<string, Float32Array> }> | undefined;
+
+async function fourSteps(one: Case) {
+  const device = await open(one);
+  const reports = [];
+  for (let step = 0; step < 4; step++) {
+    device.clear();
+    await device.run(rolled(one.batch, one.batch), one.pictures(step), true);
+    device.unfold();
+    await device.update(one.lr);
+    reports.push(await device.report());
+  }
+  const { parameters } = await device.readState();
+  device.dispose();
+  const errors = reports.map(({ losses, gradientNorm }, step) => ({
+    losses: Math.max(...LOSS_TERMS.map((term) => Math.abs(losses[term] / one.steps[step]![term] - 1))),
+    norm: Math.abs(gradientNorm / one.steps[step]!.gradient_norm - 1),
+  }));
+  const weights = Math.max(...[...parameters].map(([key, values]) => normError(values, one.tensors.get(`after.${key}`)!)));
+  return { errors, weights };
+}
+
+describe("four steps of AdamW", () => {
+  it("grey ends where PyTorch does", async () => {
+    const { errors, weights } = await fourSteps(cases.grey);
+    for (const [step, { losses, norm }] of errors.entries()) {
+      expect(losses, `losses of step ${step}`).toBeLessThan(1e-3);
+      expect(norm, `gradient norm of step ${step}`).toBeLessThan(1e-3);
+    }
+    expect(weights).toBeLessThan(1e-3);
+  });
+
+  /**
+   * This case is unstable after its second step: the reference in float64 is off from its own float32 results by 3.5e-3 in losses, 9e-3 in
+   * norms and 4.1e-3 in weights at the end, and with weights that differ by 1e-7 at the start by 1.7e-2, 3.3e-2 and 9.7e-3. So
+   * two steps are held tightly, and the end to what float64 itself makes of a difference in the last digit.
+   */
+  it("nano does for two steps, and then stays as near as float64 to itself", async () => {
+    const { errors, weights } = await fourSteps(cases.nano);
+    for (const [step, { losses, norm }] of errors.slice(0, 2).entries()) {
+      expect(losses, `losses of step ${step}`).toBeLessThan(1e-3);
+      expect(norm, `gradient norm of step ${step}`).toBeLessThan(1e-3);
+    }
+    for (const [step, { losses, norm }] of errors.entries()) {
+      expect(losses, `losses of step ${step}`).toBeLessThan(2e-2);
+      expect(norm, `gradient norm of step ${step}`).toBeLessThan(6e-2);
+    }
+    expect(weights).toBeLessThan(1e-2);
+  });
+});
