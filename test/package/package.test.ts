@@ -181,7 +181,7 @@ await model[Symbol.asyncDispose]();
       join(user, "consumer.ts"),
       `import {
   type BatchTiming, type CatalogueEntry, exportOnnx, type ExportReport, type GpuImages, HOSPITALS, type Image, type ImageTensor, listModels, type LoadOptions, matchColour, measureStatistics,
-  type ModelConfig, type ModelReport, paintTissue, randomHospital, type StyleBank, type StreamTiming, StylizingError, StylizingViT, VERSION,
+  type ModelConfig, type ModelReport, paintTissue, randomHospital, type StyleBank, type StreamTiming, StylizingError, StylizingViT, Trainer, type TrainerOptions, type TrainingProgress, VERSION,
 } from "stylizing-vit";
 
 const image: Image = { data: new Uint8Array(12), width: 2, height: 2, channels: 3 };
@@ -211,7 +211,15 @@ const report: ModelReport = model.report;
 const entries: readonly CatalogueEntry[] = listModels();
 const statistics: { mean: number[]; std: number[] } = measureStatistics([image]);
 const written: ExportReport = await exportOnnx("demo", "demo.onnx", { half: true, onProgress: ({ loaded }) => void loaded });
-void [written, one, many, packed, banked, onDevice, config, report, entries, statistics, VERSION, HOSPITALS, matchColour, paintTissue, randomHospital];
+const recipe: TrainerOptions = { data: ["a"], val: ["b"], out: "c", epochs: 3, vgg: "random:1", lossWeights: { identity: 1, consistency: 1, anatomical: 1, style: 1 } };
+const learn = async (signal: AbortSignal) => {
+  await using trainer = await Trainer.create(recipe);
+  for await (const progress of trainer.run({ signal })) {
+    const event: TrainingProgress = progress;
+    if (event.kind === "epoch") void [event.validation.total, event.ssim];
+  }
+};
+void [learn, written, one, many, packed, banked, onDevice, config, report, entries, statistics, VERSION, HOSPITALS, matchColour, paintTissue, randomHospital];
 try {
   // @ts-expect-error: a content has a width
   await model.stylize({ data: new Uint8Array(12) }, image);
