@@ -8,6 +8,9 @@ export interface DispatchTime {
   milliseconds: number;
 }
 
+/** Milliseconds that one dispatch of a product should take at most; drivers begin to give up on those of seconds. */
+export const LONGEST_DISPATCH = 50;
+
 /** A query set holds at most 4096 timestamps, two a dispatch. */
 const DISPATCHES_AT_ONCE = 2048;
 
@@ -53,4 +56,23 @@ export async function timeDispatches(gpu: Gpu, schedule: Schedule): Promise<Disp
     gpu.release(resolved, read);
   }
   return times;
+}
+
+/** Floating-point operations a millisecond that products reach in a schedule, at least; `flops` has those of each dispatch, 0 for no product. */
+export async function productRate(gpu: Gpu, schedule: Schedule, flops: readonly number[]): Promise<number> {
+  const total = flops.reduce((a, b) => a + b, 0);
+  await timeDispatches(gpu, schedule);
+  const start = performance.now();
+  const times = await timeDispatches(gpu, schedule);
+  if (!times) {
+    const encoder = gpu.device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    schedule.encode(pass);
+    pass.end();
+    gpu.device.queue.submit([encoder.finish()]);
+    await gpu.device.queue.onSubmittedWorkDone();
+  }
+  const wall = performance.now() - start;
+  const products = times?.reduce((sum, { milliseconds }, index) => sum + (flops[index]! > 0 ? milliseconds : 0), 0);
+  return total / (products !== undefined && products > 0 ? products : wall);
 }

@@ -3,7 +3,7 @@ import { StylizingError } from "../errors.js";
 import { BufferUsage, MAP_READ } from "../gpu/dawn.js";
 import type { Schedule } from "../gpu/dispatch.js";
 import { Gpu } from "../gpu/gpu.js";
-import { type DispatchTime, timeDispatches } from "../gpu/timing.js";
+import { type DispatchTime, LONGEST_DISPATCH, productRate, timeDispatches } from "../gpu/timing.js";
 import { hashedUniform } from "../hub/hashed.js";
 import type { WeightSource } from "../hub/weight-source.js";
 import { imageBytes, type PixelFormat } from "../ops/images.js";
@@ -78,9 +78,6 @@ export interface Trace {
 
 /** Results on their way to the host at the same time: enough for the device to work while one is read. */
 const READS_IN_FLIGHT = 2;
-
-/** Milliseconds that one dispatch of a product should take at most; drivers begin to give up on those of seconds. */
-const LONGEST_DISPATCH = 50;
 
 /** Schedules kept bound; a batch of a size not seen lately is bound anew, in about a millisecond. */
 const MOST_SCHEDULES = 12;
@@ -184,23 +181,9 @@ export class Engine {
       const job: Job = { mode, images: 1, input: output, output };
       const { schedule, flops } = await this.#schedule(job, await this.#prepare(job));
       // A CPU has no watchdog, and one pass of a large model takes it a minute.
-      if (!this.gpu.profile.software) this.gpu.flopsPerDispatch = LONGEST_DISPATCH * (await this.#rate(schedule, flops));
+      if (!this.gpu.profile.software)
+        this.gpu.flopsPerDispatch = LONGEST_DISPATCH * (await productRate(this.gpu, schedule, flops));
     });
-  }
-
-  /** Floating-point operations a millisecond that products reach in a schedule, at least. */
-  async #rate(schedule: Schedule, flops: readonly number[]): Promise<number> {
-    const total = flops.reduce((a, b) => a + b, 0);
-    await timeDispatches(this.gpu, schedule);
-    const start = performance.now();
-    const times = await timeDispatches(this.gpu, schedule);
-    if (!times) {
-      this.#submitPass(schedule, 0, schedule.dispatches.length);
-      await this.gpu.device.queue.onSubmittedWorkDone();
-    }
-    const wall = performance.now() - start;
-    const products = times?.reduce((sum, { milliseconds }, index) => sum + (flops[index]! > 0 ? milliseconds : 0), 0);
-    return total / (products !== undefined && products > 0 ? products : wall);
   }
 
   /**

@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { StylizingError } from "../errors.js";
 import { BufferUsage, MAP_READ } from "../gpu/dawn.js";
 import type { Gpu } from "../gpu/gpu.js";
+import { LONGEST_DISPATCH, productRate } from "../gpu/timing.js";
 import type { WeightSource } from "../hub/weight-source.js";
 import type { ModelConfig } from "../model/config.js";
 import {
@@ -18,7 +19,7 @@ import {
   stepSettings,
   sumSquaresParameters,
 } from "../ops/optimizer.js";
-import { type BatchShape, type GraphOptions, TrainingGraph } from "./graph.js";
+import { type BatchShape, type GraphOptions, rolled, TrainingGraph } from "./graph.js";
 import { flatten, unflatten } from "./parameters.js";
 import { type BoundSteps, StepList } from "./steps.js";
 import { LOSS_TERMS, type Losses, type StepReport, type TrainingState } from "./types.js";
@@ -348,6 +349,13 @@ export class TrainingDevice {
   writeWeights(parameters: ReadonlyMap<string, Float32Array>): void {
     const zeros = new Map([...parameters].map(([key, values]) => [key, new Float32Array(values.length)]));
     this.writeState({ step: 0, parameters: new Map(parameters), firstMoments: zeros, secondMoments: zeros });
+  }
+
+  /** Measures how long products take, and has those bound from now on cut so that no dispatch runs for long. */
+  async limitDispatches(): Promise<void> {
+    const shape = rolled(1, 1);
+    const { schedule, flops } = await this.#bind(shape, "bytes", false);
+    this.gpu.flopsPerDispatch = LONGEST_DISPATCH * (await productRate(this.gpu, schedule, flops));
   }
 
   /** A batch's dispatches, for whoever times them. */

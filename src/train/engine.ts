@@ -59,6 +59,8 @@ export async function createTrainingEngine(
       });
       try {
         device.writeWeights(options.initial);
+        // A CPU has no watchdog.
+        if (!gpu.profile.software) await device.limitDispatches();
       } catch (error) {
         device.dispose();
         throw error;

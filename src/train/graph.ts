@@ -165,7 +165,7 @@ const DEPTH_UNIT = 32;
 const MOST_SLICES = 32;
 const ENOUGH_TILES = 256;
 /** Rows of a slice at least: shorter ones cost more in sums than they win. */
-const SHORTEST_SLICE = 512;
+const SHORTEST_SLICE = 128;
 
 export interface GraphOptions {
   /** Largest batch that will be asked for. */

@@ -264,12 +264,12 @@ export class Trainer implements AsyncDisposable {
    * @param first makes them where the folder holds no run yet: it then is begun.
    */
   async #openEngine(first?: (config: ModelConfig) => Promise<Map<string, Float32Array>>): Promise<void> {
-    const { out, signal, microBatch, recompute = false } = this.#options;
+    const { out, microBatch, recompute = false } = this.#options;
     const { config, recipe } = this.#run;
     const state = first ? undefined : await readState(out, config);
     const { batch, lossWeights, clip, weightDecay } = recipe;
     const initial = state?.parameters ?? (await first!(config));
-    const fixed = { batch, lossWeights, clip, weightDecay, recompute, initial, signal };
+    const fixed = { batch, lossWeights, clip, weightDecay, recompute, initial, onNote: (text: string) => this.#notes.push(text) };
     this.#engine = await this.#host.createEngine(config, { ...fixed, ...(microBatch === undefined ? {} : { microBatch }) });
     if (state) await this.#engine.writeState(state);
     else {

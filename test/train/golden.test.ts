@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
-import type { Gpu } from "../../src/gpu/gpu.js";
+import { Gpu } from "../../src/gpu/gpu.js";
 import { HashedWeights } from "../../src/hub/hashed.js";
 import { SafetensorsFile } from "../../src/hub/safetensors.js";
 import { type ModelConfig, parameterShapes, parseConfig } from "../../src/model/config.js";
@@ -10,7 +10,7 @@ import { TrainingDevice } from "../../src/train/device.js";
 import { type BatchShape, rolled, separate } from "../../src/train/graph.js";
 import { LOSS_TERMS, LOSS_WEIGHTS, type Losses } from "../../src/train/types.js";
 import { openVgg } from "../../src/train/vgg-weights.js";
-import { gpuOfThisFile, inTier } from "../support/gpu.js";
+import { gpuOfThisFile, hardwareProfile, inTier } from "../support/gpu.js";
 import { hashedPictures } from "./pictures.js";
 
 /**
@@ -131,6 +131,29 @@ describe.each(["nano", "grey"] as const)("%s", (name) => {
     const device = await open(one);
     checkGradients(one, await gradientsOf(device, [[rolled(one.batch, one.batch), one.pictures(0)]]));
     device.dispose();
+  });
+});
+
+describe("grey", () => {
+  it("gives the same with the kernels of GPUs, products cut into bands and gradients summed in slices", {
+    timeout: 300_000,
+  }, async () => {
+    const one = cases.grey;
+    const { device: underneath, facts, profile } = gpu();
+    const on = new Gpu(underneath, facts, hardwareProfile(profile), false);
+    on.flopsPerDispatch = 5e7;
+    const device = await open(one, on);
+    const { schedule } = await device.bound(rolled(2, 2), true);
+    const labels = schedule.dispatches.map(({ label }) => label);
+    expect(labels.some((label) => label.startsWith("sum_slices"))).toBe(true);
+    expect(labels.filter((label) => label.includes("linear_windows")).length).toBeGreaterThan(100);
+    expect(labels.some((label) => label.includes("quad"))).toBe(false);
+    checkGradients(one, await gradientsOf(device, [[rolled(2, 2), one.pictures(0)]]));
+    await device.limitDispatches();
+    expect(on.flopsPerDispatch).toBeGreaterThan(1e6);
+    expect(on.flopsPerDispatch).toBeLessThan(1e12);
+    device.dispose();
+    on.dispose();
   });
 });
 
