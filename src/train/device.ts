@@ -19,14 +19,16 @@ import {
   stepSettings,
   sumSquaresParameters,
 } from "../ops/optimizer.js";
-import { type BatchShape, type GraphOptions, rolled, TrainingGraph } from "./graph.js";
+import { type BatchShape, rolled } from "./batch-shape.js";
+import { type BufferOptions, TrainingBuffers } from "./buffers.js";
+import { TrainingGraph } from "./graph.js";
 import { flatten, unflatten } from "./parameters.js";
 import { type BoundSteps, StepList } from "./steps.js";
 import { LOSS_TERMS, type Losses, type StepReport, type TrainingState } from "./types.js";
 import { Vgg } from "./vgg.js";
 import { SMALLEST_PICTURE } from "./vgg-weights.js";
 
-export interface DeviceOptions extends GraphOptions {
+export interface DeviceOptions extends BufferOptions {
   vgg: WeightSource;
   adamW: AdamW;
   /** The largest norm that a gradient keeps. */
@@ -53,7 +55,8 @@ const SHORTEST_SLEEP = 4;
 export class TrainingDevice {
   readonly gpu: Gpu;
   readonly config: ModelConfig;
-  readonly graph: TrainingGraph;
+  readonly buffers: TrainingBuffers;
+  readonly #graph: TrainingGraph;
   readonly #options: DeviceOptions;
   readonly #vgg: Vgg;
   readonly #first: GPUBuffer;
@@ -77,13 +80,14 @@ export class TrainingDevice {
   #collected = 0;
   #since = { steps: 0, sums: noLosses() };
 
-  private constructor(gpu: Gpu, vgg: Vgg, graph: TrainingGraph, options: DeviceOptions) {
+  private constructor(gpu: Gpu, vgg: Vgg, buffers: TrainingBuffers, options: DeviceOptions) {
     this.gpu = gpu;
-    this.config = graph.config;
-    this.graph = graph;
+    this.config = buffers.config;
+    this.buffers = buffers;
+    this.#graph = new TrainingGraph(buffers);
     this.#vgg = vgg;
     this.#options = options;
-    const { count } = graph.places;
+    const { count } = buffers.places;
     this.#first = gpu.storage("first moments", 4 * count);
     this.#second = gpu.storage("second moments", 4 * count);
     this.#settings = gpu.storage("settings", 4 * SETTINGS_WORDS);
@@ -108,7 +112,7 @@ export class TrainingDevice {
     return gpu.checked("the buffers of a training step", async () => {
       const vgg = await Vgg.create(gpu, options.vgg, config.in_channels, config.image_size);
       try {
-        const device = new TrainingDevice(gpu, vgg, TrainingGraph.create(gpu, config, vgg, options), options);
+        const device = new TrainingDevice(gpu, vgg, TrainingBuffers.create(gpu, config, vgg, options), options);
         try {
           await device.#prepare();
           return device;
@@ -124,20 +128,20 @@ export class TrainingDevice {
   }
 
   async #prepare(): Promise<void> {
-    const { graph, gpu } = this;
-    const { count } = graph.places;
-    this.#fold = await graph.fold();
-    this.#unfold = await graph.unfold();
+    const { buffers, gpu } = this;
+    const { count } = buffers.places;
+    this.#fold = await this.#graph.fold();
+    this.#unfold = await this.#graph.unfold();
     const steps = new StepList(gpu, this.#settings);
-    steps.add(planSumSquares(), [graph.gradients, this.#partials], sumSquaresParameters(count));
+    steps.add(planSumSquares(), [buffers.gradients, this.#partials], sumSquaresParameters(count));
     steps.add(
       planFinishStep(),
-      [this.#partials, graph.losses, this.#settings, this.#state],
+      [this.#partials, buffers.losses, this.#settings, this.#state],
       finishStepParameters(this.#options.clip),
     );
     steps.add(
       planAdamW(count, gpu.profile),
-      [graph.gradients, this.#settings, this.#state, graph.parameters, this.#first, this.#second],
+      [buffers.gradients, this.#settings, this.#state, buffers.parameters, this.#first, this.#second],
       adamWParameters(count, this.#options.adamW),
     );
     this.#update = await steps.finish("update");
@@ -168,8 +172,8 @@ export class TrainingDevice {
   /** Clears gradients and losses. */
   clear(): void {
     this.#submit((encoder) => {
-      encoder.clearBuffer(this.graph.gradients);
-      encoder.clearBuffer(this.graph.losses);
+      encoder.clearBuffer(this.buffers.gradients);
+      encoder.clearBuffer(this.buffers.losses);
     });
   }
 
@@ -185,7 +189,7 @@ export class TrainingDevice {
         unused.dispose();
         this.#shapes.delete(oldest);
       }
-      bound = await this.gpu.checked("a batch", () => this.graph.bind(shape, input, backward));
+      bound = await this.gpu.checked("a batch", () => this.#graph.bind(shape, input, backward));
     }
     this.#shapes.set(key, bound);
     return bound;
@@ -200,7 +204,7 @@ export class TrainingDevice {
     const bound = await this.#bind(shape, bytes ? "bytes" : "planes", backward);
     this.#assertAlive();
     const { queue } = this.gpu.device;
-    queue.writeBuffer(bytes ? this.graph.pixels : this.graph.planes, 0, padded(pictures) as Uint8Array<ArrayBuffer>);
+    queue.writeBuffer(bytes ? this.buffers.pixels : this.buffers.planes, 0, padded(pictures) as Uint8Array<ArrayBuffer>);
     this.#submit((encoder) => {
       const pass = encoder.beginComputePass();
       if (!this.#folded) this.#fold.schedule.encode(pass);
@@ -231,7 +235,7 @@ export class TrainingDevice {
       const pass = encoder.beginComputePass();
       this.#unfold.schedule.encode(pass);
       pass.end();
-      for (const { offset, count } of this.graph.absent) encoder.clearBuffer(this.graph.gradients, 4 * offset, 4 * count);
+      for (const { offset, count } of this.#graph.absent) encoder.clearBuffer(this.buffers.gradients, 4 * offset, 4 * count);
     });
   }
 
@@ -284,7 +288,7 @@ export class TrainingDevice {
 
   /** Losses since `clear`. */
   async losses(): Promise<Losses> {
-    const [words] = await this.read([{ buffer: this.graph.losses, bytes: 16 }]);
+    const [words] = await this.read([{ buffer: this.buffers.losses, bytes: 16 }]);
     return asLosses(new Float32Array(words!));
   }
 
@@ -317,14 +321,14 @@ export class TrainingDevice {
 
   /** Gradients of the weighted total since `clear`, by published key; after `unfold`. */
   async gradients(): Promise<Map<string, Float32Array>> {
-    const { gradients, places } = this.graph;
+    const { gradients, places } = this.buffers;
     const [bytes] = await this.read([{ buffer: gradients, bytes: 4 * places.count }]);
     const flat = new Float32Array(bytes!).map((value) => value / this.#options.lossScale);
     return unflatten(this.config, places, flat);
   }
 
   async readState(): Promise<TrainingState> {
-    const { parameters, places } = this.graph;
+    const { parameters, places } = this.buffers;
     const bytes = 4 * places.count;
     const read = await this.read([parameters, this.#first, this.#second].map((buffer) => ({ buffer, bytes })));
     const [weights, first, second] = read.map((one) => unflatten(this.config, places, new Float32Array(one)));
@@ -333,10 +337,10 @@ export class TrainingDevice {
 
   /** @throws StylizingError `CHECKPOINT` where a tensor is missing or has another size */
   writeState({ step, parameters, firstMoments, secondMoments }: TrainingState): void {
-    const { places } = this.graph;
+    const { places } = this.buffers;
     const arrays = [parameters, firstMoments, secondMoments].map((tensors) => flatten(places, tensors));
     this.#assertAlive();
-    for (const [index, buffer] of [this.graph.parameters, this.#first, this.#second].entries())
+    for (const [index, buffer] of [this.buffers.parameters, this.#first, this.#second].entries())
       this.gpu.device.queue.writeBuffer(buffer, 0, arrays[index] as Float32Array<ArrayBuffer>);
     this.gpu.device.queue.writeBuffer(this.#state, 0, new Uint32Array(STATE_WORDS));
     this.#step = step;
@@ -367,7 +371,7 @@ export class TrainingDevice {
     for (const bound of this.#shapes.values()) bound.dispose();
     this.#shapes.clear();
     for (const bound of [this.#fold, this.#unfold, this.#update]) bound?.schedule.dispose();
-    this.graph.dispose();
+    this.buffers.dispose();
     this.#vgg.dispose();
     this.gpu.release(...this.#own);
   }

@@ -2,8 +2,8 @@ import { StylizingError } from "../errors.js";
 import type { Gpu } from "../gpu/gpu.js";
 import type { WeightSource } from "../hub/weight-source.js";
 import type { ModelConfig } from "../model/config.js";
+import { type BatchShape, rolled } from "./batch-shape.js";
 import { TrainingDevice } from "./device.js";
-import { type BatchShape, rolled } from "./graph.js";
 import type { Evaluation, Losses, StepReport, TrainingEngine, TrainingState } from "./types.js";
 
 export interface TrainingEngineOptions {
@@ -123,7 +123,7 @@ class Engine implements TrainingEngine {
   /** Micro-batches of `count` images: the shape of each and its pictures, whose last may be the first again. */
   *#parts(images: Uint8Array, count: number): Generator<{ first: number; shape: BatchShape; pictures: Uint8Array }> {
     const each = this.#imageBytes;
-    const { uniques, pairs } = this.#device.graph.options;
+    const { uniques, pairs } = this.#device.buffers.options;
     if (count <= Math.min(uniques, pairs)) {
       yield { first: 0, shape: rolled(count, count), pictures: images };
       return;
@@ -164,7 +164,7 @@ class Engine implements TrainingEngine {
       const stylized = new Uint8Array(images.length);
       const reconstruction = new Uint8Array(images.length);
       this.#device.clear();
-      const { decodedBytes } = this.#device.graph;
+      const { decodedBytes } = this.#device.buffers;
       for (const { first, shape, pictures } of this.#parts(images, count)) {
         await this.#device.run(shape, pictures, false);
         const bytes = (shape.uniques + shape.pairs) * each;

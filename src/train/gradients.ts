@@ -1,8 +1,8 @@
 import type { Gpu } from "../gpu/gpu.js";
 import type { WeightSource } from "../hub/weight-source.js";
 import { type ModelConfig, parameterShapes } from "../model/config.js";
+import { separate } from "./batch-shape.js";
 import { TrainingDevice } from "./device.js";
-import { separate } from "./graph.js";
 import { LOSS_WEIGHTS, type Losses } from "./types.js";
 
 export interface Gradients {
