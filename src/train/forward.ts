@@ -183,7 +183,7 @@ export class ForwardPass {
   forward(): void {
     const { config, layout, planes, pixels } = this.buffers;
     const { uniques } = this.shape;
-    const { embed, table, patches, inputs } = this.buffers;
+    const { patches } = this.buffers;
     const statistics = { mean: config.mean ?? [], std: config.std ?? [] };
     this.steps.share = "rest";
     if (this.#input === "bytes") {
