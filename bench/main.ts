@@ -15,6 +15,7 @@ import { type ModelName, type Options, parseOptions, type TrainingName, USAGE, U
 import { benchParity } from "./parity.js";
 import { measurePeak, measureRegisters } from "./peak.js";
 import { drawPicture } from "./picture.js";
+import { benchQuality } from "./quality.js";
 import { mebibytes, number, percent, Report } from "./report.js";
 import { benchRivals } from "./rivals/rivals.js";
 import { benchTraining } from "./training.js";
@@ -34,6 +35,7 @@ function defaults(software: boolean, quick: boolean) {
       rivalBatches: [1],
       training: (quick ? ["nano"] : ["nano", "demo"]) as TrainingName[],
       trainingBatches: [4],
+      pairs: quick ? 12 : 60,
       coldModels: ["demo"] as ModelName[],
       effort: { budget: quick ? 150 : 500, fewest: quick ? 3 : 7, most: 200 },
       peakEffort: { budget: quick ? 400 : 1200, fewest: 5, most: 50 },
@@ -49,6 +51,7 @@ function defaults(software: boolean, quick: boolean) {
     rivalBatches: quick ? [64] : [1, 64],
     training: (quick ? ["base"] : ["tiny", "base"]) as TrainingName[],
     trainingBatches: quick ? [16] : [16, 64],
+    pairs: 1000,
     coldModels: ["demo", "base"] as ModelName[],
     effort: { budget: quick ? 20 : 100, fewest: quick ? 10 : 20, most: 500 },
     peakEffort: { budget: quick ? 50 : 200, fewest: 20, most: 200 },
@@ -118,6 +121,10 @@ async function benchTier(gpu: Gpu, first: boolean, options: Options, report: Rep
     const models = options.training ?? options.models ?? set.training;
     const { trainingRivals: rivals, quick } = options;
     await benchTraining(gpu, { models, batches: options.batches ?? set.trainingBatches, rivals, quick, peak, root }, report);
+  }
+  if (options.quality && (has("model") || (await checkNano(gpu, report, root)))) {
+    const { folder, model, pairs = set.pairs } = options.quality;
+    await benchQuality(gpu, { folder, model, pairs, root }, report);
   }
   if (has("files")) {
     const { models, batches, budget, rounds } = set.files;

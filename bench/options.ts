@@ -132,15 +132,15 @@ export function parseOptions(args: readonly string[]): Options | "help" {
   const folder = text("quality");
   const lonely = ["checkpoint", "pairs"].find((flag) => text(flag) !== undefined && folder === undefined);
   if (lonely) throw new UsageError(`--${lonely} belongs to --quality.`);
-  const valueOf = (flag: string) => (text(flag) === "auto" ? undefined : text(flag));
-  const models = (flag: "model" | "rivals") => names(flag, valueOf(flag), MODELS);
+  const namesOf = (flag: string) => (text(flag) === "auto" ? undefined : text(flag));
+  const models = (flag: "model" | "rivals") => names(flag, namesOf(flag), MODELS);
   return {
     sections: chosen.length > 0 ? chosen : SECTIONS.filter((section) => !ON_REQUEST.includes(section)),
     ops: names("op", text("op"), OPS) ?? OPS,
     ladders: names("ladder", text("ladder"), LADDERS) ?? LADDERS,
     models: models("model"),
     rivals: models("rivals"),
-    training: names("training", valueOf("training"), TRAINING_MODELS),
+    training: names("training", namesOf("training"), TRAINING_MODELS),
     trainingRivals,
     quality: folder === undefined ? undefined : { folder, model: text("checkpoint") ?? "demo", pairs },
     batches,
