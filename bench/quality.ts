@@ -338,7 +338,7 @@ function print({ results, modelWins }: QualityRow, report: Report): void {
   report.table(
     ["mean (p10 to p90) over pairs", 44],
     ["SSIM to content", 24],
-    ["colours from style", 24],
+    ["colours from style", 30],
     ["features from style", 24],
   );
   const line = (name: string, of: (measure: Measure) => string) => report.row(name, ...MEASURES.map(of));

@@ -330,7 +330,8 @@ async function benchBatch(
       return;
     }
     const budget = (software ? 12_000 : 3_000) / (quick ? 2 : 1);
-    const repeats = Math.max(quick ? 3 : 5, Math.min(50, Math.round(budget / once)));
+    const fewest = once > budget ? 2 : quick ? 3 : 5;
+    const repeats = Math.max(fewest, Math.min(50, Math.round(budget / once)));
     const times: number[] = [];
     for (let i = 0; i < repeats; i++) times.push(await steps.step());
     const milliseconds = summarize(times);

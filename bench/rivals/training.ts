@@ -93,6 +93,7 @@ export class TrainingRivals implements AsyncDisposable {
       await this.#torch.ask("load", { weights: file, config }, this.#patience);
     } catch (error) {
       if (!(error instanceof RivalFailure)) throw error;
+      this.#torch[Symbol.dispose]();
       this.#torch = error;
     }
   }
@@ -145,7 +146,7 @@ export class TrainingRivals implements AsyncDisposable {
     }
     const step = async () => (await torch.ask<Answer>("train_step", {}, this.#patience)).milliseconds;
     const once = (await step()) + ours.once;
-    const rounds = Math.max(3, Math.min(25, Math.round(budget / once)));
+    const rounds = Math.max(once > budget ? 1 : 3, Math.min(25, Math.round(budget / once)));
     const [theirs, own]: [number[], number[]] = [[], []];
     for (let i = 0; i < rounds; i++) {
       own.push(await ours.step());
