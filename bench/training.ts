@@ -165,7 +165,7 @@ export class Steps {
   readonly device: TrainingDevice;
   readonly shape: BatchShape;
   readonly #pictures: Uint8Array;
-  #expected = 0;
+  #expected = Number.POSITIVE_INFINITY;
 
   constructor(device: TrainingDevice, pictures: Uint8Array, batch: number) {
     this.device = device;
@@ -188,10 +188,11 @@ export class Steps {
     this.device.unfold();
     await this.device.update(LEARNING_RATE);
     const sleep = PATIENCE * this.#expected - (performance.now() - start);
-    if (sleep > SHORTEST_SLEEP) await delay(sleep);
+    if (sleep > SHORTEST_SLEEP && Number.isFinite(sleep)) await delay(sleep);
     await this.device.losses();
     const took = performance.now() - start;
-    this.#expected = this.#expected === 0 ? took : Math.min(took, 2 * this.#expected);
+    // The fastest so far: after a slow step the next would be slept through and be slow as well.
+    this.#expected = Math.min(took, this.#expected);
     return took;
   }
 }
