@@ -22,7 +22,7 @@ import { openVgg, SMALLEST_PICTURE } from "../src/train/vgg-weights.js";
 import { toPlanes } from "./model.js";
 import { number, percent, type Report } from "./report.js";
 import { type Summary, summarize } from "./statistics.js";
-import { lossError, VGG_SOURCE } from "./training.js";
+import { lossError, VGG_SOURCE } from "./training-check.js";
 
 /** Pictures on the device at a time. */
 const AT_ONCE = 4;

@@ -10,7 +10,7 @@ import { openVgg } from "../../src/train/vgg-weights.js";
 import { toPlanes } from "../model.js";
 import { duration, number, type Report } from "../report.js";
 import { median, type Summary, summarize } from "../statistics.js";
-import { LEARNING_RATE, lossError, VGG_SOURCE } from "../training.js";
+import { LEARNING_RATE, lossError, VGG_SOURCE } from "../training-check.js";
 import { Rival, RivalFailure, startTorch } from "./rival.js";
 
 /** Relative difference of each loss of the first step: in f32, and where one of the two computes in 16 bits. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Report } from "../../bench/report.js";
-import { checkTraining, lossError, normError } from "../../bench/training.js";
+import { checkTraining, lossError, normError } from "../../bench/training-check.js";
 import { root } from "../support/fixtures.js";
 import { gpuOfThisFile } from "../support/gpu.js";
 
