@@ -11,12 +11,14 @@ import { benchHost } from "./host.js";
 import { benchLadder } from "./ladder/bench.js";
 import { benchModel, checkNano } from "./model.js";
 import { benchOps } from "./ops.js";
-import { type ModelName, type Options, parseOptions, USAGE, UsageError } from "./options.js";
+import { type ModelName, type Options, parseOptions, type TrainingName, USAGE, UsageError } from "./options.js";
 import { benchParity } from "./parity.js";
 import { measurePeak, measureRegisters } from "./peak.js";
 import { drawPicture } from "./picture.js";
+import { benchQuality } from "./quality.js";
 import { mebibytes, number, percent, Report } from "./report.js";
 import { benchRivals } from "./rivals/rivals.js";
+import { benchTraining } from "./training.js";
 
 /** By how much the peak may change during the kernels before it is said. */
 const DRIFT = 0.15;
@@ -31,6 +33,9 @@ function defaults(software: boolean, quick: boolean) {
       batches: (model: ModelName) => (model === "demo" && !quick ? [1, 4] : [1]),
       rivals: (quick ? ["demo"] : ["demo", "tiny"]) as ModelName[],
       rivalBatches: [1],
+      training: (quick ? ["nano"] : ["nano", "demo"]) as TrainingName[],
+      trainingBatches: [4],
+      pairs: quick ? 12 : 60,
       coldModels: ["demo"] as ModelName[],
       effort: { budget: quick ? 150 : 500, fewest: quick ? 3 : 7, most: 200 },
       peakEffort: { budget: quick ? 400 : 1200, fewest: 5, most: 50 },
@@ -44,6 +49,9 @@ function defaults(software: boolean, quick: boolean) {
     batches: () => (quick ? [16] : [1, 8, 64]),
     rivals: (quick ? ["base"] : ["tiny", "base"]) as ModelName[],
     rivalBatches: quick ? [64] : [1, 64],
+    training: (quick ? ["base"] : ["tiny", "base"]) as TrainingName[],
+    trainingBatches: quick ? [16] : [16, 64],
+    pairs: 1000,
     coldModels: ["demo", "base"] as ModelName[],
     effort: { budget: quick ? 20 : 100, fewest: quick ? 10 : 20, most: 500 },
     peakEffort: { budget: quick ? 50 : 200, fewest: 20, most: 200 },
@@ -108,6 +116,15 @@ async function benchTier(gpu: Gpu, first: boolean, options: Options, report: Rep
     const models = options.rivals ?? options.models ?? set.rivals;
     const { adapter, quick } = options;
     await benchRivals(gpu, { models, batches: options.batches ?? set.rivalBatches, adapter, clock, quick, root }, report);
+  }
+  if (has("training")) {
+    const models = options.training ?? options.models ?? set.training;
+    const { trainingRivals: rivals, quick } = options;
+    await benchTraining(gpu, { models, batches: options.batches ?? set.trainingBatches, rivals, quick, peak, root }, report);
+  }
+  if (options.quality && (has("model") || (await checkNano(gpu, report, root)))) {
+    const { folder, model, pairs = set.pairs } = options.quality;
+    await benchQuality(gpu, { folder, model, pairs, root }, report);
   }
   if (has("files")) {
     const { models, batches, budget, rounds } = set.files;

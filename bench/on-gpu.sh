@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one go and in under eight minutes, most important first: what the adapter offers, parity of
-# every tier with PyTorch, the ladder, whole models, kernels, files, rivals. Each step has its own limit; one that fails or
-# runs out of time is said at the end and the others go on.
+# Everything that needs a GPU, in one go and in under nine minutes, most important first: what the adapter offers, parity of
+# every tier with PyTorch, the ladder, whole models, rivals, training, kernels, files. Each step has its own limit, and what is
+# left of the nine minutes is one too; one that fails or runs out of time is said at the end and the others go on.
 #
 #   bench/on-gpu.sh pack          # where Node and npm are: builds dist/ and dist-bench/, and packs what --rivals installs
 #   bench/on-gpu.sh [FOLDER]      # on the machine with the GPU (Node, Vulkan and node_modules at hand): JSON and a log there
@@ -34,11 +34,20 @@ adapter="${STYLIZING_VIT_ADAPTER:-hardware}"
 if [ ! -d bench/rivals/node_modules ] && [ -f .gpu/rivals.tar.xz ]; then tar -C bench/rivals -xJf .gpu/rivals.tar.xz; fi
 failed=()
 began=$SECONDS
+# Seconds of all steps together, and fewer than which are not worth a step.
+total=530
+least=10
 
 # step NAME LIMIT COMMAND...: seconds that it may take, then what is run.
 step() {
   local name="$1" limit="$2" start=$SECONDS code
+  local left=$((total - (SECONDS - began)))
   shift 2
+  if [ "$left" -lt "$least" ]; then
+    failed+=("$name: left out, no time remains")
+    return
+  fi
+  [ "$limit" -le "$left" ] || limit=$left
   printf '\n=== %s (at %d s)\n' "$name" "$((SECONDS - began))"
   timeout --kill-after=5 "$limit" "$@"
   code=$?
@@ -58,6 +67,7 @@ everything() {
     measure parity 90 --parity --precision f32,f16
     measure ladder 120 --ladder --quick
     measure models 120 --model demo --batch 1,4 --quick
+    measure training 150 --training nano --rivals --batch 2 --quick
     measure files 90 --files --model demo --batch 4 --quick
   else
     measure parity 60 --parity
@@ -66,10 +76,12 @@ everything() {
     measure ladder 75 --ladder
     measure models 110 --model base,tiny --batch 1,64 --quick
     measure rivals 100 --rivals base --batch 64 --precision matrix --quick
+    measure training 100 --training base --rivals --batch 16 --precision matrix --quick
     measure kernels 45 --op linear,attention,layer_norm --model base --batch 64 --precision f16,matrix --quick
     measure files 45 --files --model base --batch 64 --precision matrix --quick
     # What Dawn's own checks cost.
     STYLIZING_VIT_DAWN=skip_validation measure unchecked 30 --model base --batch 64 --precision matrix --quick
+    measure training-f32 60 --training base --rivals --batch 16 --precision f32 --quick
   fi
   printf '\n=== %d steps failed, %d s in all\n' "${#failed[@]}" "$((SECONDS - began))"
   [ ${#failed[@]} = 0 ] || printf '%s\n' "${failed[@]}"

@@ -2,9 +2,9 @@ import { parseArgs } from "node:util";
 import type { AdapterChoice } from "../src/gpu/gpu.js";
 import type { Tier } from "../src/gpu/profile.js";
 
-export const SECTIONS = ["parity", "op", "ladder", "host", "model", "files", "cold", "rivals"] as const;
-/** Sections that run only when they are named: a course, and what fetches much when it is first asked for. */
-const ON_REQUEST: readonly Section[] = ["ladder", "rivals"];
+export const SECTIONS = ["parity", "op", "ladder", "host", "model", "files", "cold", "rivals", "training", "quality"] as const;
+/** Sections that run only when they are named: a course, what fetches much when it is first asked for, what takes long, and what needs pictures. */
+const ON_REQUEST: readonly Section[] = ["ladder", "rivals", "training", "quality"];
 export type Section = (typeof SECTIONS)[number];
 export const OPS = ["linear", "layer_norm", "attention", "patchify", "patch_product", "convolution", "quantize"] as const;
 export type OpName = (typeof OPS)[number];
@@ -12,6 +12,9 @@ export const LADDERS = ["linear", "attention"] as const;
 export type LadderName = (typeof LADDERS)[number];
 export const MODELS = ["demo", "tiny", "small", "base"] as const;
 export type ModelName = (typeof MODELS)[number];
+/** Training takes many times a forward pass: `nano` is small enough for any CPU. */
+export const TRAINING_MODELS = ["nano", ...MODELS] as const;
+export type TrainingName = (typeof TRAINING_MODELS)[number];
 
 export interface Options {
   sections: readonly Section[];
@@ -21,6 +24,12 @@ export interface Options {
   models: readonly ModelName[] | undefined;
   /** Models to hold beside rivals; undefined: those of `models`. */
   rivals: readonly ModelName[] | undefined;
+  /** Models to train; undefined: those of `models`. */
+  training: readonly TrainingName[] | undefined;
+  /** Whether PyTorch trains in turns with ours. */
+  trainingRivals: boolean;
+  /** A folder of pictures, any model's name or path, and pairs at most. */
+  quality: { folder: string; model: string; pairs: number | undefined } | undefined;
   batches: readonly number[] | undefined;
   precisions: readonly Tier[] | undefined;
   adapter: AdapterChoice;
@@ -31,7 +40,7 @@ export interface Options {
 
 export const USAGE = `Usage: npm run bench -- [options]
 
-What to measure (without any of these: everything but the ladder and rivals)
+What to measure (without any of these: everything but the ladder, rivals, training and quality)
   --parity             golden cases against PyTorch, in every tier
   --op [NAME,...]      kernels alone: ${OPS.join(", ")}
   --ladder [NAME,...]  kernels from naive to best, step by step: ${LADDERS.join(", ")}
@@ -39,7 +48,13 @@ What to measure (without any of these: everything but the ladder and rivals)
   --model [NAME,...]   whole models: ${MODELS.join(", ")}; names beside another section only choose its sizes
   --files              from JPEG files to pixels through stream(), against the model alone and decoding alone
   --cold               cold start: a new process up to its first image
-  --rivals [NAME,...]  whole models beside PyTorch, onnxruntime and the closed-form colour match
+  --rivals [NAME,...]  whole models beside PyTorch, onnxruntime and the closed-form colour match; beside --training, without
+                       names, it is training that is held beside PyTorch, and nothing else
+  --training [NAME,...]
+                       steps of training: ${TRAINING_MODELS.join(", ")}; time by share, memory a pair
+  --quality FOLDER     a model beside the closed-form colour match on pairs of a folder's pictures
+  --checkpoint NAME    the model of --quality, as \`stylize --model\` takes it (default: demo)
+  --pairs N            pairs of --quality at most (default: 60 on a CPU, 12 with --quick; 1000 on a GPU)
 
 Where and how much
   --batch N,...        batch sizes (kernels are tabled for 1, 8 and 64)
@@ -65,9 +80,13 @@ function names<T extends string>(flag: string, given: string | undefined, known:
   return list as T[];
 }
 
-/** `--op`, `--ladder`, `--model` and `--rivals` also stand alone, for all of them; parseArgs has no optional values. */
+/** `--op`, `--ladder`, `--model`, `--rivals` and `--training` also stand alone, for all of them; parseArgs has no optional values. */
 function withValues(args: readonly string[]): string[] {
-  const all: Record<string, string> = { "--op": OPS.join(), "--ladder": LADDERS.join(), "--model": "auto", "--rivals": "auto" };
+  const all: Record<string, string> = {
+    "--op": OPS.join(),
+    "--ladder": LADDERS.join(),
+    ...Object.fromEntries(["--model", "--rivals", "--training"].map((flag) => [flag, "auto"])),
+  };
   return args.flatMap((arg, index) => {
     const bare = all[arg] !== undefined && (args[index + 1] === undefined || args[index + 1]!.startsWith("--"));
     return bare ? [arg, all[arg]!] : [arg];
@@ -81,10 +100,10 @@ export function parseOptions(args: readonly string[]): Options | "help" {
       args: withValues(args),
       options: {
         ...Object.fromEntries(
-          ["op", "ladder", "model", "rivals", "batch", "precision", "adapter", "json", "svg"].map((name) => [
-            name,
-            { type: "string" } as const,
-          ]),
+          [
+            ...["op", "ladder", "model", "rivals", "training", "quality", "checkpoint", "pairs"],
+            ...["batch", "precision", "adapter", "json", "svg"],
+          ].map((name) => [name, { type: "string" } as const]),
         ),
         ...Object.fromEntries(
           ["parity", "host", "files", "cold", "quick", "help"].map((name) => [name, { type: "boolean" } as const]),
@@ -96,20 +115,34 @@ export function parseOptions(args: readonly string[]): Options | "help" {
   }
   if (values.help) return "help";
   const text = (name: string) => values[name] as string | undefined;
-  const named = SECTIONS.filter((section) => values[section] !== undefined && values[section] !== false);
+  const given = SECTIONS.filter((section) => values[section] !== undefined && values[section] !== false);
+  const trainingRivals = given.includes("training") && given.includes("rivals");
+  if (trainingRivals && text("rivals") !== "auto")
+    throw new UsageError(`--rivals ${text("rivals")}: beside --training it takes no names; give them to --training.`);
+  const named = trainingRivals ? given.filter((section) => section !== "rivals") : given;
   // Beside another section the names of models say which sizes that one takes, and nothing more.
   const onlySizes = named.length > 1 && values.model !== "auto";
   const chosen = named.filter((section) => section !== "model" || !onlySizes);
   const batches = text("batch")?.split(",").map(Number);
   if (batches?.some((batch) => !Number.isSafeInteger(batch) || batch < 1))
     throw new UsageError(`--batch ${text("batch")}: give positive whole numbers.`);
-  const models = (flag: "model" | "rivals") => names(flag, text(flag) === "auto" ? undefined : text(flag), MODELS);
+  const pairs = text("pairs") === undefined ? undefined : Number(text("pairs"));
+  if (pairs !== undefined && (!Number.isSafeInteger(pairs) || pairs < 1))
+    throw new UsageError(`--pairs ${text("pairs")}: give a positive whole number.`);
+  const folder = text("quality");
+  const lonely = ["checkpoint", "pairs"].find((flag) => text(flag) !== undefined && folder === undefined);
+  if (lonely) throw new UsageError(`--${lonely} belongs to --quality.`);
+  const namesOf = (flag: string) => (text(flag) === "auto" ? undefined : text(flag));
+  const models = (flag: "model" | "rivals") => names(flag, namesOf(flag), MODELS);
   return {
     sections: chosen.length > 0 ? chosen : SECTIONS.filter((section) => !ON_REQUEST.includes(section)),
     ops: names("op", text("op"), OPS) ?? OPS,
     ladders: names("ladder", text("ladder"), LADDERS) ?? LADDERS,
     models: models("model"),
     rivals: models("rivals"),
+    training: names("training", namesOf("training"), TRAINING_MODELS),
+    trainingRivals,
+    quality: folder === undefined ? undefined : { folder, model: text("checkpoint") ?? "demo", pairs },
     batches,
     precisions: names("precision", text("precision"), ["f32", "f16", "matrix"] as const),
     adapter: names("adapter", text("adapter"), ["auto", "hardware", "software"] as const)?.[0] ?? "auto",

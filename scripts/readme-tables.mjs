@@ -18,17 +18,22 @@ const runs = readdirSync(folder)
 const number = (value) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 const rate = (row, mode) => (row.milliseconds[mode] ? number((1000 * row.batch) / row.milliseconds[mode].median) : "");
 
-function models(run) {
+/** Where, when and of what commit a run was, with a link to it. */
+function origin(run) {
   const { adapter, host, date, commit } = run.environment;
-  const title = adapter.software
+  const machine = adapter.software
     ? `${adapter.name} on ${host.cores} cores of ${host.cpu}`
     : `${adapter.name}, driver ${adapter.driver}`;
+  return `${machine}; ${date.slice(0, 10)}, ${commit ?? "no commit"} ([all of it](bench/results/${run.name}))`;
+}
+
+function models(run) {
   const rows = run.models.map(
     (row) =>
       `| ${row.model}, ${row.imageSize} px | ${row.tier} | ${row.batch} | ${["plain", "pair", "banked", "restyle"].map((mode) => rate(row, mode)).join(" | ")} |`,
   );
   return [
-    `${title}; ${date.slice(0, 10)}, ${commit ?? "no commit"} ([all of it](bench/results/${run.name})). Pictures a second, medians:`,
+    `${origin(run)}. Pictures a second, medians:`,
     "",
     "| model | tier | batch | as published | pair | with a style bank | many styles, one content |",
     "|---|---|---|---|---|---|---|",
@@ -54,8 +59,51 @@ function rivals(run) {
   ];
 }
 
+function training(run) {
+  const share = (row, name) => {
+    const found = row.shares?.find((one) => one.share === name);
+    return found ? `${(100 * found.part).toFixed(0)} %` : "";
+  };
+  const mebibytes = (bytes) => number(bytes / 2 ** 20);
+  const rows = run.training.map(({ memory, ...row }) => {
+    const cells = [
+      `${row.model}, ${row.imageSize} px`,
+      row.tier,
+      row.batch,
+      number(row.pairsPerSecond),
+      ...["vgg", "products", "attention", "rest"].map((name) => share(row, name)),
+      `${mebibytes(memory.keeping.bytesPerPair)} (${mebibytes(memory.recomputing.bytesPerPair)})`,
+    ];
+    return `| ${cells.join(" | ")} |`;
+  });
+  const rivals = (run.trainingRivals ?? [])
+    .filter((row) => row.ratio !== undefined)
+    .map(
+      (row) =>
+        `| ${row.model} ×${row.batch}, ${row.tier} | ${row.rival} | ${number(row.ratio)} | ${row.lossDifference.toExponential(0)} |`,
+    );
+  return [
+    `Training, ${origin(run)}. Whole steps, medians; shares of the device's time; MiB of device memory a pair, in parentheses with --recompute:`,
+    "",
+    "| model | tier | batch | pairs a second | VGG-19 | products | attention | rest | MiB a pair |",
+    "|---|---|---|---|---|---|---|---|---|",
+    ...rows,
+    ...(rivals.length === 0
+      ? []
+      : [
+          "",
+          "Steps in turns with a rival's, its time over ours (above 1: ours is faster):",
+          "",
+          "| model | rival | its time ÷ ours | losses differ by |",
+          "|---|---|---|---|",
+          ...rivals,
+        ]),
+  ];
+}
+
 const withModels = runs.filter((run) => run.models?.length > 0);
 const lines = withModels.flatMap((run) => [...models(run), ...(run.rivals ? rivals(run) : []), ""]);
+lines.push(...runs.filter((run) => run.training?.length > 0).flatMap((run) => [...training(run), ""]));
 if (!runs.some((run) => run.environment && !run.environment.adapter.software))
   lines.push("On GPU hardware: **not yet measured**.", "");
 

@@ -2,7 +2,8 @@
 
 The model is written down here once more, as it is published, so that it runs with torch and numpy alone (torch 1.13 and
 later). Variants: `eager f32` (every one of the 4L block passes, no TF32), `eager f16` (16-bit weights and activations,
-fused attention) and `compile f16` (the same through torch.compile). On CUDA where torch sees it, else on the CPU.
+fused attention) and `compile f16` (the same through torch.compile). Training knows the first two, `eager f16` being
+autocast with a gradient scaler. On CUDA where torch sees it, else on the CPU.
 """
 
 import json
@@ -121,7 +122,8 @@ class StylizingViT(torch.nn.Module):
         cls = self.encoder.cls_token.expand(len(image), -1, -1)
         return torch.cat((cls, tokens), 1) + self.encoder.pos_embed
 
-    def forward(self, content, style):
+    def encode(self, content, style):
+        """The three streams behind the last layer, not normalised: anatomy, style, stylized."""
         anatomy, style = self.embed(content), self.embed(style)
         query = anatomy
         for block in self.encoder.blocks:
@@ -129,7 +131,10 @@ class StylizingViT(torch.nn.Module):
             stylized = block(query, style)
             style = block(style, style)
             query = block(anatomy, stylized)
-        return self.decode(self.encoder.norm(stylized))
+        return anatomy, style, stylized
+
+    def forward(self, content, style):
+        return self.decode(self.encoder.norm(self.encode(content, style)[2]))
 
     def decode(self, tokens):
         tokens = self.bottleneck["fc2"](F.gelu(self.bottleneck["fc1"](tokens)))[:, 1:]
@@ -141,6 +146,101 @@ class StylizingViT(torch.nn.Module):
         return self.post_process_conv(image.reshape(batch, channels, side * patch, side * patch))
 
 
+# ------------------------------------------------------------------------------------------------ training
+VGG19 = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+LOSS_WEIGHTS = {"identity": 70.0, "consistency": 1.0, "anatomical": 7.0, "style": 10.0}
+
+
+class Vgg(torch.nn.Module):
+    """VGG-19's six maps: behind the last ReLU of every stage, and behind the last pooling."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.stages, index = [], 0
+        for outputs, count in VGG19:
+            self.stages.append([f"features_{index + 2 * at}" for at in range(count)])
+            for name in self.stages[-1]:
+                self.add_module(name, torch.nn.Conv2d(channels, outputs, 3, padding=1))
+                channels = outputs
+            index += 2 * count + 1
+
+    def forward(self, x):
+        maps = []
+        for stage in self.stages:
+            for name in stage:
+                x = F.relu(getattr(self, name)(x), inplace=True)
+            maps.append(x)
+            x = F.max_pool2d(x, 2)
+        return [*maps, x]
+
+
+def statistics(maps):
+    variance, mean = torch.var_mean(maps.flatten(2), dim=2, unbiased=False)
+    return mean[..., None, None], variance.clamp(min=1e-5).sqrt()[..., None, None]
+
+
+def training_losses(model, vgg, content, style):
+    """The four terms as published: three decodings, and VGG-19 over five batches of pictures."""
+    decoded = [model.decode(model.encoder.norm(stream)) for stream in model.encode(content, style)]
+    reconstruction, style_reconstruction, stylized = decoded
+    terms = {
+        "identity": F.mse_loss(reconstruction, content) + F.mse_loss(style_reconstruction, style),
+        "consistency": 0.0,
+        "anatomical": 0.0,
+        "style": 0.0,
+    }
+    pictures = (content, style, stylized, reconstruction, style_reconstruction)
+    for maps in zip(*(vgg(picture) for picture in pictures)):
+        # Under autocast the maps are of 16 bits; sums over them are not.
+        of_content, of_style, of_stylized, of_reconstruction, of_style_reconstruction = (one.float() for one in maps)
+        (content_mean, content_std), (style_mean, style_std) = statistics(of_content), statistics(of_style)
+        mean, std = statistics(of_stylized)
+        terms["consistency"] += F.mse_loss(of_content, of_reconstruction) + F.mse_loss(of_style, of_style_reconstruction)
+        terms["anatomical"] += F.mse_loss((of_content - content_mean) / content_std, (of_stylized - mean) / std)
+        terms["style"] += F.mse_loss(style_mean, mean) + F.mse_loss(style_std, std)
+    return terms
+
+
+class Training:
+    """A model, the losses' network and an optimiser, and steps over one batch of pictures."""
+
+    def __init__(self, rival, variant, vgg, learning_rate):
+        self.half = variant.endswith("f16")
+        self.rival = rival
+        # Sizes never change: the best convolutions are looked for once, as whoever trains would have it.
+        torch.backends.cudnn.benchmark = True
+        self.model = StylizingViT(rival.config, fused=self.half)
+        self.model.load_state_dict({name: torch.from_numpy(values.copy()) for name, values in rival.weights.items()})
+        self.model.to(DEVICE).train()
+        self.vgg = Vgg(rival.config["in_channels"])
+        prefix = "vgg_encoder."
+        tensors = load_tensors(vgg).items()
+        self.vgg.load_state_dict({name[len(prefix) :]: torch.from_numpy(values.copy()) for name, values in tensors})
+        self.vgg.to(DEVICE).eval().requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
+        )
+        self.scaler = torch.cuda.amp.GradScaler(enabled=self.half)
+
+    def step(self):
+        """From 8-bit pictures in host memory to new weights; the style of each picture is the next one."""
+        start = time.perf_counter()
+        content = self.rival.normalised(self.rival.pixels[0])
+        with torch.enable_grad():
+            with torch.autocast(DEVICE.type, torch.float16 if self.half else torch.bfloat16, enabled=self.half):
+                terms = training_losses(self.model, self.vgg, content, content.roll(-1, 0))
+            total = sum(weight * terms[name] for name, weight in LOSS_WEIGHTS.items())
+            self.optimizer.zero_grad()
+            self.scaler.scale(total).backward()
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        losses = torch.stack([terms[name].detach() for name in LOSS_WEIGHTS]).tolist()
+        synchronize()
+        return {"milliseconds": 1000 * (time.perf_counter() - start), "losses": dict(zip(LOSS_WEIGHTS, losses))}
+
+
 # ------------------------------------------------------------------------------------------------ requests
 def synchronize():
     if CUDA:
@@ -150,6 +250,7 @@ def synchronize():
 class Rival:
     def __init__(self):
         self.variants = {}
+        self.training = None
 
     def load(self, weights=None, config=None, inputs=None):
         """Weights with their configuration, a batch of normalised planes [B, C, S, S], or both."""
@@ -220,10 +321,7 @@ class Rival:
         run, kind = self.variants[variant]
         synchronize()
         start = time.perf_counter()
-        content, style = (
-            ((x.to(DEVICE, non_blocking=True).permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std).to(kind).contiguous()
-            for x in self.pixels
-        )
+        content, style = (self.normalised(x).to(kind).contiguous() for x in self.pixels)
         synchronize()
         before = time.perf_counter()
         stylized = run(content, style)
@@ -233,6 +331,28 @@ class Rival:
         self.painted = painted.permute(0, 2, 3, 1).contiguous().cpu()
         end = time.perf_counter()
         return {"milliseconds": 1000 * (end - start), "model": 1000 * (after - before)}
+
+    def normalised(self, pixels):
+        """[B, S, S, C] bytes on the host to [B, C, S, S] on the device."""
+        return (pixels.to(DEVICE, non_blocking=True).permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+
+    def train(self, variant, vgg, learning_rate):
+        """Prepares training over the loaded weights and contents and does the first step, whose losses are answered."""
+        if variant.endswith("f16") and not CUDA:
+            raise Skip("16-bit floats on a CPU are no rival: torch sees no CUDA device")
+        if variant.endswith("f16") and SDPA is None:
+            raise Skip(f"torch {torch.__version__} has no scaled_dot_product_attention")
+        self.training = Training(self, variant, vgg, learning_rate)
+        return self.training.step()
+
+    def train_step(self):
+        return self.training.step()
+
+    def train_free(self):
+        self.training = None
+        if CUDA:
+            torch.cuda.empty_cache()
+        return {}
 
     def product(self, rows, depth, cols):
         """Milliseconds of one 16-bit product, rows x depth x cols."""

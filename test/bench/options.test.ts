@@ -33,3 +33,35 @@ describe("the benches' sections", () => {
     expect(() => parseOptions(args)).toThrow(message);
   });
 });
+
+describe("--training and --quality", () => {
+  const parse = (...args: string[]) => parseOptions(args) as Options;
+
+  it("run on request alone", () => {
+    expect(parse("--training")).toMatchObject({ sections: ["training"], training: undefined, trainingRivals: false });
+    expect(parse("--training", "nano,base", "--quick")).toMatchObject({ sections: ["training"], training: ["nano", "base"] });
+    expect(parse("--training", "--model", "tiny")).toMatchObject({ sections: ["training"], models: ["tiny"] });
+    expect(parse("--quality", "pictures").quality).toEqual({ folder: "pictures", model: "demo", pairs: undefined });
+    expect(parse("--quality", "pictures", "--checkpoint", "runs/1", "--pairs", "20")).toMatchObject({
+      sections: ["quality"],
+      quality: { folder: "pictures", model: "runs/1", pairs: 20 },
+    });
+    expect(parse().quality).toBeUndefined();
+  });
+
+  it("--rivals beside --training holds training beside PyTorch, and no more", () => {
+    expect(parse("--training", "nano", "--rivals")).toMatchObject({ sections: ["training"], trainingRivals: true });
+    expect(parse("--rivals", "demo").trainingRivals).toBe(false);
+  });
+
+  it.each([
+    [["--training", "nano", "--rivals", "demo"], /give them to --training/],
+    [["--training", "huge"], /choose from nano, demo, tiny, small, base/],
+    [["--quality"], /quality/],
+    [["--checkpoint", "demo"], /belongs to --quality/],
+    [["--quality", "pictures", "--pairs", "none"], /positive whole number/],
+  ])("%j is wrong usage", (args, message) => {
+    expect(() => parseOptions(args)).toThrow(UsageError);
+    expect(() => parseOptions(args)).toThrow(message);
+  });
+});

@@ -1,0 +1,359 @@
+import { readFile } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { messageOf, StylizingError } from "../src/errors.js";
+import { BufferUsage, MAP_READ } from "../src/gpu/dawn.js";
+import type { Gpu } from "../src/gpu/gpu.js";
+import type { Tier } from "../src/gpu/profile.js";
+import { SafetensorsFile } from "../src/hub/safetensors.js";
+import { decodeImage } from "../src/image/decode.js";
+import { listPictures } from "../src/image/folder.js";
+import { cut } from "../src/image/preprocess.js";
+import { resize } from "../src/image/resize.js";
+import type { PixelImage } from "../src/image/types.js";
+import { matchColour, ssim } from "../src/index.js";
+import type { ModelConfig } from "../src/model/config.js";
+import { asFloats, Engine } from "../src/model/engine.js";
+import { findModel } from "../src/model/open.js";
+import { paddedChannels, planesToMapsParameters, planPlanesToMaps, statisticsElements } from "../src/ops/features.js";
+import { colourDistance } from "../src/train/metrics.js";
+import { type BoundSteps, StepList } from "../src/train/steps.js";
+import { Vgg } from "../src/train/vgg.js";
+import { openVgg, SMALLEST_PICTURE } from "../src/train/vgg-weights.js";
+import { toPlanes } from "./model.js";
+import { number, percent, type Report } from "./report.js";
+import { type Summary, summarize } from "./statistics.js";
+import { lossError, VGG_SOURCE } from "./training-check.js";
+
+/** Pictures on the device at a time. */
+const AT_ONCE = 4;
+/** Relative error of the style distances of the golden case against PyTorch's style loss. */
+const BOUNDS: Readonly<Record<Tier, number>> = { f32: 1e-4, f16: 5e-2, matrix: 5e-2 };
+
+export const MEASURES = ["ssim", "colour", "style"] as const;
+export type Measure = (typeof MEASURES)[number];
+const CANDIDATES = ["content", "match", "model"] as const;
+type Candidate = (typeof CANDIDATES)[number];
+
+export interface QualityRow {
+  model: string;
+  tier: Tier;
+  imageSize: number;
+  pictures: number;
+  pairs: number;
+  /** The content as it is, the closed-form colour match and the model's result, over pairs. */
+  results: Record<Candidate, Record<Measure, Summary & { mean: number }>>;
+  /** Share of pairs in which the model's result is the better one of the two. */
+  modelWins: Record<Measure, number>;
+}
+
+/**
+ * Ordered pairs of different pictures, all of them or `most`: each picture is content as often as the others, give or take one, and
+ * styles are spread over the whole list, whose neighbours are likely to look alike.
+ */
+export function choosePairs(count: number, most: number): [content: number, style: number][] {
+  const wanted = Math.min(most, count * (count - 1));
+  const rounds = Math.ceil(wanted / Math.max(1, count));
+  return Array.from({ length: wanted }, (_, at) => {
+    const round = Math.floor(at / count);
+    const inRound = Math.min(count, wanted - round * count);
+    const content = Math.floor(((at % count) * count) / inRound);
+    const shift = 1 + Math.floor(((round + 0.5) * (count - 1)) / rounds);
+    return [content, (content + shift) % count];
+  });
+}
+
+/** Means and deviations of a picture's features, by level: the first half of each array are means. */
+export type StyleStatistics = readonly Float32Array[];
+
+/** Σ over levels of the mean squared differences of means and of deviations: a pair's term of the training loss. */
+export function styleDistance(a: StyleStatistics, b: StyleStatistics): number {
+  let sum = 0;
+  for (const [level, values] of a.entries()) {
+    let squares = 0;
+    for (let i = 0; i < values.length; i++) squares += (values[i]! - b[level]![i]!) ** 2;
+    sum += squares / (values.length / 2);
+  }
+  return sum;
+}
+
+/** Measures pictures with a VGG-19 of random convolutions. */
+export class StyleMeter implements Disposable {
+  readonly #gpu: Gpu;
+  readonly #config: ModelConfig;
+  readonly #vgg: Vgg;
+  readonly #steps: BoundSteps;
+  readonly #planes: GPUBuffer;
+  readonly #own: GPUBuffer[];
+  readonly #statistics: readonly GPUBuffer[];
+
+  private constructor(
+    gpu: Gpu,
+    config: ModelConfig,
+    {
+      vgg,
+      steps,
+      planes,
+      own,
+      statistics,
+    }: { vgg: Vgg; steps: BoundSteps; planes: GPUBuffer; own: GPUBuffer[]; statistics: readonly GPUBuffer[] },
+  ) {
+    this.#gpu = gpu;
+    this.#config = config;
+    this.#vgg = vgg;
+    this.#steps = steps;
+    this.#planes = planes;
+    this.#own = own;
+    this.#statistics = statistics;
+  }
+
+  static async create(gpu: Gpu, config: ModelConfig): Promise<StyleMeter> {
+    const { in_channels: channels, image_size: side } = config;
+    await using source = await openVgg(VGG_SOURCE, channels);
+    return gpu.checked("the style's features", async () => {
+      const vgg = await Vgg.create(gpu, source, channels, side);
+      const own = [gpu.storage("planes", 4 * AT_ONCE * channels * side ** 2), gpu.storage("nothing", 16)];
+      const [planes, nothing] = own as [GPUBuffer, GPUBuffer];
+      const maps = vgg.createMaps(AT_ONCE);
+      const statistics = vgg.levels.map((level, index) => {
+        const buffer = gpu.storage(`statistics ${index}`, 4 * statisticsElements({ images: AT_ONCE, channels: level.channels }));
+        own.push(buffer);
+        return buffer;
+      });
+      const list = new StepList(gpu, nothing);
+      const shape = { images: AT_ONCE, side, channels };
+      list.add(planPlanesToMaps(shape, gpu.profile), [planes, maps.picture], planesToMapsParameters(shape));
+      vgg.forward(list, maps, AT_ONCE);
+      vgg.statistics(list, vgg.levelsOf(maps), AT_ONCE, statistics);
+      return new StyleMeter(gpu, config, { vgg, steps: await list.finish("style"), planes, own, statistics });
+    });
+  }
+
+  /** @param planes [pictures, C, S, S], normalised. */
+  async measure(planes: Float32Array): Promise<StyleStatistics[]> {
+    const each = this.#config.in_channels * this.#config.image_size ** 2;
+    const found: StyleStatistics[] = [];
+    for (let first = 0; first < planes.length / each; first += AT_ONCE) {
+      const some = planes.subarray(first * each, (first + AT_ONCE) * each);
+      const levels = await this.#run(some);
+      for (let at = 0; at < some.length / each; at++) {
+        found.push(
+          levels.map((values) => {
+            const length = values.length / AT_ONCE;
+            return values.slice(at * length, (at + 1) * length);
+          }),
+        );
+      }
+    }
+    return found;
+  }
+
+  async #run(planes: Float32Array): Promise<Float32Array[]> {
+    const { device } = this.#gpu;
+    device.queue.writeBuffer(this.#planes, 0, planes as Float32Array<ArrayBuffer>);
+    const bytes = this.#statistics.reduce((sum, { size }) => sum + size, 0);
+    const read = this.#gpu.buffer("read", bytes, BufferUsage.MAP_READ | BufferUsage.COPY_DST);
+    try {
+      const encoder = device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      this.#steps.schedule.encode(pass);
+      pass.end();
+      let at = 0;
+      for (const buffer of this.#statistics) {
+        encoder.copyBufferToBuffer(buffer, 0, read, at, buffer.size);
+        at += buffer.size;
+      }
+      device.queue.submit([encoder.finish()]);
+      await read.mapAsync(MAP_READ);
+      const mapped = read.getMappedRange();
+      at = 0;
+      return this.#vgg.levels.map(({ channels }, level) => {
+        const from = at;
+        at += this.#statistics[level]!.size;
+        return new Float32Array(mapped.slice(from, from + 4 * AT_ONCE * 2 * paddedChannels(channels)));
+      });
+    } finally {
+      this.#gpu.release(read);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#steps.schedule.dispose();
+    this.#gpu.release(...this.#own);
+    this.#vgg.dispose();
+  }
+}
+
+/** The style loss of the golden case, out of stylized pictures and this meter, off from PyTorch's. */
+export async function styleError(gpu: Gpu, root: string): Promise<number> {
+  const folder = join(root, "test", "fixtures", "nano");
+  const { config, steps } = JSON.parse(await readFile(join(folder, "training.json"), "utf8"));
+  await using golden = await SafetensorsFile.open(join(folder, "training.safetensors"));
+  const content = await golden.read("images");
+  const found = await findModel(join(folder, "weights.safetensors"), { config });
+  await using source = await found.open();
+  const each = config.in_channels * config.image_size ** 2;
+  const images = content.length / each;
+  const style = Float32Array.from(content, (_, at) => content[(at + each) % content.length]!);
+  const engine = await Engine.create(gpu, config, source);
+  using meter = await StyleMeter.create(gpu, config);
+  try {
+    const stylized = asFloats(await engine.run({ mode: "pair", images, input: "planes", output: "planes", content, style }));
+    const [of, wanted] = [await meter.measure(stylized), await meter.measure(style)];
+    const loss = of.reduce((sum, one, i) => sum + styleDistance(one, wanted[i]!), 0) / images;
+    return lossError({ ...steps[0], style: loss }, steps[0]);
+  } finally {
+    engine.dispose();
+  }
+}
+
+/** The central square of a picture, scaled: no padding, which colour statistics would count as stain. */
+async function readSquare(file: string, { image_size: size, in_channels }: ModelConfig): Promise<PixelImage> {
+  const image = await decodeImage(file, { channels: in_channels as 1 | 3 });
+  const side = Math.min(image.width, image.height);
+  const square = cut(image, { left: (image.width - side) >> 1, top: (image.height - side) >> 1, width: side, height: side });
+  return resize(square, size, size);
+}
+
+export interface QualityRequest {
+  folder: string;
+  model: string;
+  pairs: number;
+  root: string;
+}
+
+/** A model's results and the closed-form colour match's, by what they keep of the content and take of the style. */
+export async function benchQuality(
+  gpu: Gpu,
+  { folder, model, pairs: most, root }: QualityRequest,
+  report: Report,
+): Promise<void> {
+  const { tier } = gpu.profile;
+  const rows = report.section<QualityRow>("quality", `Quality of ${model}, ${tier}, on pairs of pictures from ${folder}`);
+  const error = await styleError(gpu, root);
+  if (!(error <= BOUNDS[tier])) {
+    report.fail("quality", `the style distance of the golden case is off by ${error.toExponential(1)}, ${BOUNDS[tier]} allowed`);
+    return;
+  }
+  const found = await findModel(model);
+  const { config } = found;
+  if (!config.mean || !config.std || config.image_size < SMALLEST_PICTURE) {
+    report.fail(
+      "quality",
+      `${found.label} has ${config.image_size < SMALLEST_PICTURE ? `pictures of less than ${SMALLEST_PICTURE} pixels` : "no mean and std beside it"}`,
+    );
+    return;
+  }
+  const pictures: PixelImage[] = [];
+  for (const file of await listPictures(folder)) {
+    try {
+      pictures.push(await readSquare(file, config));
+    } catch (caught) {
+      if (!(caught instanceof StylizingError)) throw caught;
+      report.line(`left out ${relative(folder, file)}: ${messageOf(caught)}`);
+    }
+  }
+  const pairs = choosePairs(pictures.length, most);
+  if (pairs.length === 0) {
+    report.fail("quality", `${folder} has ${pictures.length} pictures, and it takes two`);
+    return;
+  }
+  report.line(
+    `${pairs.length} of ${pictures.length * (pictures.length - 1)} ordered pairs of ${pictures.length} pictures, their central squares at ${config.image_size} px`,
+  );
+
+  await using source = await found.open();
+  const engine = await Engine.create(gpu, config, source);
+  const values = Object.fromEntries(
+    CANDIDATES.map((candidate) => [candidate, { ssim: [] as number[], colour: [] as number[], style: [] as number[] }]),
+  ) as Record<Candidate, Record<Measure, number[]>>;
+  try {
+    using meter = await StyleMeter.create(gpu, config);
+    const joined = (images: readonly PixelImage[]) => {
+      const each = images[0]!.data.length;
+      const all = new Uint8Array(images.length * each);
+      for (const [at, { data }] of images.entries()) all.set(data, at * each);
+      return all;
+    };
+    const measured = (images: readonly PixelImage[]) => meter.measure(toPlanes(joined(images), config));
+    const styles = await measured(pictures);
+    for (let first = 0; first < pairs.length; first += AT_ONCE) {
+      const some = pairs.slice(first, first + AT_ONCE);
+      const contents = some.map(([content]) => pictures[content]!);
+      const wanted = some.map(([, style]) => pictures[style]!);
+      const bytes = (await engine.run({
+        mode: "pair",
+        images: some.length,
+        input: "bytes",
+        output: "bytes",
+        content: joined(contents),
+        style: joined(wanted),
+      })) as Uint8Array;
+      const each = bytes.length / some.length;
+      const results: Record<Candidate, PixelImage[]> = {
+        content: contents,
+        match: contents.map((content, i) => matchColour(content, wanted[i]!)),
+        model: contents.map((content, i) => ({ ...content, data: bytes.slice(i * each, (i + 1) * each) })),
+      };
+      for (const candidate of CANDIDATES) {
+        const features = candidate === "content" ? some.map(([at]) => styles[at]!) : await measured(results[candidate]);
+        for (const [i, [, style]] of some.entries()) {
+          const of = values[candidate];
+          of.ssim.push(ssim(results[candidate][i]!, contents[i]!));
+          of.colour.push(colourDistance(results[candidate][i]!, wanted[i]!));
+          of.style.push(styleDistance(features[i]!, styles[style]!));
+        }
+      }
+    }
+  } finally {
+    engine.dispose();
+  }
+  const described = (samples: readonly number[]) => ({
+    mean: samples.reduce((a, b) => a + b, 0) / samples.length,
+    ...summarize(samples),
+  });
+  const better = (measure: Measure) => {
+    const { match, model: ours } = values;
+    const gains = ours[measure].map((value, i) => (measure === "ssim" ? value - match[measure][i]! : match[measure][i]! - value));
+    return gains.filter((gain) => gain > 0).length / gains.length;
+  };
+  const row: QualityRow = {
+    model: found.label,
+    tier,
+    imageSize: config.image_size,
+    pictures: pictures.length,
+    pairs: pairs.length,
+    results: Object.fromEntries(
+      CANDIDATES.map((candidate) => [
+        candidate,
+        Object.fromEntries(MEASURES.map((measure) => [measure, described(values[candidate][measure])])),
+      ]),
+    ) as QualityRow["results"],
+    modelWins: Object.fromEntries(MEASURES.map((measure) => [measure, better(measure)])) as QualityRow["modelWins"],
+  };
+  rows.push(row);
+  print(row, report);
+}
+
+function print({ results, modelWins }: QualityRow, report: Report): void {
+  report.table(
+    ["mean (p10 to p90) over pairs", 44],
+    ["SSIM to content", 24],
+    ["colours from style", 30],
+    ["features from style", 24],
+  );
+  const line = (name: string, of: (measure: Measure) => string) => report.row(name, ...MEASURES.map(of));
+  for (const [candidate, name] of [
+    ["content", "the content, unchanged"],
+    ["match", "colour match, closed form (no model)"],
+    ["model", "the model"],
+  ] as const) {
+    line(name, (measure) => {
+      const { mean, p10, p90 } = results[candidate][measure];
+      return `${number(mean)} (${number(p10)} to ${number(p90)})`;
+    });
+  }
+  line("pairs in which the model is the better one", (measure) => percent(modelWins[measure]));
+  report.line(
+    "SSIM: more is better; distances: less is better. Features are those of random convolutions. LPIPS and FID need trained networks, which this bench does not have.",
+  );
+}
