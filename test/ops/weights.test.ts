@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { float16BitsToFloat32 } from "../../src/hub/half.js";
+import { float16BitsToFloat32, float32ToFloat16Bits } from "../../src/hub/half.js";
 import {
   adamWParameters,
   finishStepParameters,
@@ -11,6 +11,7 @@ import {
   stepSettings,
   sumSquaresParameters,
 } from "../../src/ops/optimizer.js";
+import { narrowParameters, planNarrow } from "../../src/ops/rows.js";
 import {
   foldBiasParameters,
   foldMatrixParameters,
@@ -276,4 +277,21 @@ describe("a step of the optimiser", () => {
     }
     for (const name of ["weights", "first", "second"]) expect(buffers[name], name).toEqual(start[name]);
   });
+});
+
+it.each(["f32", "f16"] as const)("rows of a gradient become elements of the tier: %s", async (tier) => {
+  const on = inTier(gpu(), tier);
+  const random = new Random("narrow");
+  const input = random.normals(4 * 70);
+  const count = 4 * 65;
+  const words = tier === "f16" ? count / 2 : count;
+  const { output } = await runOps(on, { input, output: words + 4 }, [
+    [planNarrow(count, on.profile), ["input", "output"], narrowParameters(count, 8)],
+  ]);
+  const wanted = input.slice(8, 8 + count);
+  const numbers = tier === "f16" ? float16BitsToFloat32(new Uint16Array(output!.buffer, 0, count)) : output!.slice(0, count);
+  const rounded = tier === "f16" ? float16BitsToFloat32(float32ToFloat16Bits(wanted)) : wanted;
+  expect(numbers).toEqual(rounded);
+  // Nothing behind the last one is touched.
+  expect([...output!.slice(words)]).toEqual([0, 0, 0, 0]);
 });
