@@ -48,6 +48,8 @@ const MOST_SHAPES = 8;
  * and again, which takes a core.
  */
 const PATIENCE = 0.75;
+/** Milliseconds in which the loss of a device is told, once it has refused something. */
+const LOSS_TOLD = 500;
 /** Shorter sleeps than this are not worth a timer, in milliseconds. */
 const SHORTEST_SLEEP = 4;
 
@@ -162,6 +164,15 @@ export class TrainingDevice {
     }
   }
 
+  /** What the device's refusal of a promise means: that of a lost one comes before the news of its loss. */
+  async #failed(error: unknown): Promise<never> {
+    await Promise.race([this.gpu.device.lost, delay(LOSS_TOLD)]);
+    // The news goes to others first.
+    await delay(0);
+    this.#assertAlive();
+    throw error;
+  }
+
   #submit(work: (encoder: GPUCommandEncoder) => void): void {
     this.#assertAlive();
     const encoder = this.gpu.device.createCommandEncoder({ label: "training" });
@@ -223,7 +234,7 @@ export class TrainingDevice {
       const begun = Math.max(submitted, this.#lastDone);
       const sleep = begun + PATIENCE * this.#expected - performance.now();
       if (sleep > SHORTEST_SLEEP) await delay(sleep);
-      await done;
+      await done.catch((error) => this.#failed(error));
       this.#lastDone = performance.now();
       this.#expected = this.#lastDone - begun;
     }
@@ -278,8 +289,7 @@ export class TrainingDevice {
         return mapped.slice(from, from + bytes);
       });
     } catch (error) {
-      this.#assertAlive();
-      throw error;
+      return await this.#failed(error);
     } finally {
       this.#inFlight.length = 0;
       gpu.release(staging);

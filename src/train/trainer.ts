@@ -445,7 +445,7 @@ export class Trainer implements AsyncDisposable {
     const { lr, clip } = recipe;
     throw this.#broken(
       `A loss or a gradient of step ${brokenAt} (in epoch ${epoch + 1}) is not a finite number.`,
-      `lower --lr than ${lr} or lower --clip than ${clip}`,
+      `lower --lr than ${lr} or lower --clip than ${clip}${this.#host.tier === "f32" ? "" : ", or in --precision f32"}`,
     );
   }
 

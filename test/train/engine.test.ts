@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Gpu } from "../../src/gpu/gpu.js";
+import { Gpu, openGpu } from "../../src/gpu/gpu.js";
 import { makeProfile } from "../../src/gpu/profile.js";
 import { parameterShapes, presetConfig } from "../../src/model/config.js";
 import { createTrainingEngine, type TrainingEngineOptions } from "../../src/train/engine.js";
@@ -181,6 +181,22 @@ describe("the training engine", () => {
     expect(notes.length).toBeGreaterThan(0);
     await expect(createTrainingEngine(narrow, big, { ...options, microBatch: 16 })).rejects.toMatchObject({ code: "GPU" });
     narrow.dispose();
+  });
+
+  it("says that its device is lost, whatever it was at", async () => {
+    for (const when of ["a step", "a report", "a state"] as const) {
+      const own = await openGpu({ adapter: "software", precision: "f32", tune: "off" });
+      const engine = await open({ batch: 1 }, own);
+      await engine.step(pictures(1), 1e-3);
+      const pending =
+        when === "a report" ? engine.report() : when === "a state" ? engine.readState() : engine.step(pictures(1), 1e-3);
+      own.device.destroy();
+      await Promise.allSettled([pending]);
+      await expect(engine.step(pictures(1), 1e-3), when).rejects.toMatchObject({ code: "DEVICE_LOST" });
+      if (when !== "a step") await expect(pending, when).rejects.toMatchObject({ code: "DEVICE_LOST" });
+      await engine[Symbol.asyncDispose]();
+      own.dispose();
+    }
   });
 
   it("gives back all of the device's memory", async () => {
