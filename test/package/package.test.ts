@@ -212,9 +212,9 @@ const entries: readonly CatalogueEntry[] = listModels();
 const statistics: { mean: number[]; std: number[] } = measureStatistics([image]);
 const written: ExportReport = await exportOnnx("demo", "demo.onnx", { half: true, onProgress: ({ loaded }) => void loaded });
 const recipe: TrainerOptions = { data: ["a"], val: ["b"], out: "c", epochs: 3, vgg: "random:1", lossWeights: { identity: 1, consistency: 1, anatomical: 1, style: 1 } };
-const learn = async (signal: AbortSignal) => {
+const learn = async () => {
   await using trainer = await Trainer.create(recipe);
-  for await (const progress of trainer.run({ signal })) {
+  for await (const progress of trainer.run()) {
     const event: TrainingProgress = progress;
     if (event.kind === "epoch") void [event.validation.total, event.ssim];
   }
