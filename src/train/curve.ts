@@ -88,6 +88,7 @@ export function curveSvg(log: readonly EpochReport[], weights: Losses, epochs: n
     parts.push(text(BOX.right, 26, says, 'text-anchor="end"'));
   }
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" font-family="Helvetica, Arial, sans-serif" font-size="12">
+<title>Losses by epoch</title>
 <style>
 text { fill: #222 } .title { font-size: 15px; font-weight: bold } .paper { fill: #fff }
 .grid { stroke: #ddd } .axis, .best { stroke: #222; fill: none }
