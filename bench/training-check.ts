@@ -6,16 +6,14 @@ import { SafetensorsFile } from "../src/hub/safetensors.js";
 import { type ModelConfig, parameterShapes } from "../src/model/config.js";
 import { findModel } from "../src/model/open.js";
 import { rolled } from "../src/train/batch-shape.js";
-import { TrainingDevice } from "../src/train/device.js";
-import { LOSS_TERMS, LOSS_WEIGHTS, type Losses } from "../src/train/types.js";
+import { lossScaleOf, TrainingDevice } from "../src/train/device.js";
+import { ADAMW, LOSS_TERMS, LOSS_WEIGHTS, type Losses } from "../src/train/types.js";
 import { openVgg } from "../src/train/vgg-weights.js";
 import type { Report } from "./report.js";
 
 /** Random convolutions cost what trained ones do. */
 export const VGG_SOURCE = "hashed:1";
 export const LEARNING_RATE = 1e-3;
-/** Against underflow of 16-bit gradients, times the batch: as the trainer has it. */
-const LOSS_SCALE = 1024;
 
 /**
  * Relative error of a loss, and of a tensor of gradients as a norm. A naive 16-bit run of PyTorch is off by up to 0.15 in such
@@ -37,10 +35,10 @@ export async function createDevice(gpu: Gpu, config: ModelConfig, batch: number,
     pairs: batch,
     recompute,
     weights: LOSS_WEIGHTS,
-    lossScale: gpu.profile.elementBytes === 2 ? LOSS_SCALE * batch : 1,
+    lossScale: lossScaleOf(gpu, batch),
     vgg,
     clip: 1,
-    adamW: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 1e-2 },
+    adamW: { ...ADAMW, weightDecay: 1e-2 },
   });
 }
 

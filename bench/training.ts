@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, StylizingError } from "../src/errors.js";
 import type { Gpu } from "../src/gpu/gpu.js";
+import { sleepThrough } from "../src/gpu/patience.js";
 import type { Tier } from "../src/gpu/profile.js";
 import { timeDispatches } from "../src/gpu/timing.js";
 import { checkConfig, type ModelConfig } from "../src/model/config.js";
@@ -21,10 +21,6 @@ import { median, type Summary, summarize } from "./statistics.js";
 import { checkTraining, createDevice, LEARNING_RATE } from "./training-check.js";
 
 const SHARES: readonly Share[] = ["vgg", "products", "attention", "rest"];
-
-/** Nobody asks for this share of a step's expected time whether it is done: asking takes a core. */
-const PATIENCE = 0.75;
-const SHORTEST_SLEEP = 4;
 
 export interface TrainingRow {
   model: string;
@@ -96,8 +92,7 @@ class Steps {
     await this.device.run(this.shape, this.#pictures, true);
     this.device.unfold();
     await this.device.update(LEARNING_RATE);
-    const sleep = PATIENCE * this.#expected - (performance.now() - start);
-    if (sleep > SHORTEST_SLEEP && Number.isFinite(sleep)) await delay(sleep);
+    await sleepThrough(start, this.#expected);
     await this.device.losses();
     const took = performance.now() - start;
     // The fastest so far: after a slow step the next would be slept through and be slow as well.

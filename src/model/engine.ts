@@ -1,8 +1,8 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { StylizingError } from "../errors.js";
 import { BufferUsage, MAP_READ } from "../gpu/dawn.js";
 import type { Schedule } from "../gpu/dispatch.js";
 import { Gpu } from "../gpu/gpu.js";
+import { sleepThrough } from "../gpu/patience.js";
 import { type DispatchTime, LONGEST_DISPATCH, productRate, timeDispatches } from "../gpu/timing.js";
 import { hashedUniform } from "../hub/hashed.js";
 import type { WeightSource } from "../hub/weight-source.js";
@@ -87,15 +87,8 @@ const DEFAULT_BATCH = { hardware: 64, software: 4 };
 
 /** Bytes of the two timestamps that stand behind a result. */
 const STAMPS = 16;
-/**
- * Share of a job's expected time in which nobody asks whether it is done. Dawn's Node binding answers by asking the driver
- * again and again for as long as a promise is open: a core that a software adapter and decoding threads could use.
- */
-const PATIENCE = 0.75;
 /** Share of the time slept that is expected next, where it was too long. */
 const OVERSLEPT = 0.9;
-/** Shorter sleeps than this are not worth a timer, in milliseconds. */
-const SHORTEST_SLEEP = 4;
 
 /** A buffer that the host can map, and how many bytes of it a copy fills. */
 interface ReadBuffer {
@@ -406,9 +399,7 @@ export class Engine {
 
   /** Maps a result once it is there, and sleeps for most of the time that it should take. */
   async #mapped(read: ReadBuffer, bound: BoundSchedule, begun: number): Promise<void> {
-    const sleep = bound.runs > 1 ? begun + PATIENCE * bound.expected - performance.now() : 0;
-    const slept = sleep > SHORTEST_SLEEP;
-    if (slept) await delay(sleep);
+    const slept = bound.runs > 1 && (await sleepThrough(begun, bound.expected));
     const woken = performance.now();
     await read.buffer.mapAsync(MAP_READ, 0, read.bytes);
     const now = performance.now();

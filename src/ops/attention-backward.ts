@@ -1,6 +1,7 @@
 import { StylizingError } from "../errors.js";
 import { f32, type Plan, u32, type Word } from "../gpu/dispatch.js";
 import type { Profile } from "../gpu/profile.js";
+import { type AttentionPlacement, operandWords } from "./attention.js";
 
 /**
  * Attention's backward pass in two dispatches, as FlashAttention-2 has it (Dao 2023): over queries, which leaves statistics, and
@@ -21,16 +22,8 @@ export interface AttentionBackwardShape {
 /** What a context's entry among the readers holds in the place of a sequence that is not there. */
 export const NO_READER = 0xffffffff;
 
-/** Strides and first columns of the operands, in elements; multiples of 4. */
-export interface AttentionBackwardPlacement {
-  queryColumn?: number;
-  queryStride: number;
-  keyColumn: number;
-  valueColumn: number;
-  contextStride: number;
-  /** Of o and of dL/do, whose heads start at column 0. */
-  outputStride: number;
-}
+/** As in the forward pass; `outputStride` is also that of dL/do, and the heads of both start at column 0. */
+export type AttentionBackwardPlacement = Omit<AttentionPlacement, "firstSequence">;
 
 export interface AttentionBackwardQueryPlacement extends AttentionBackwardPlacement {
   queryGradientColumn?: number;
@@ -130,18 +123,8 @@ export function attentionBackwardQueryParameters(
   placement: AttentionBackwardQueryPlacement,
 ): Word[] {
   return [
-    ...[
-      shape.tokens,
-      (placement.queryColumn ?? 0) / 4,
-      placement.queryStride / 4,
-      placement.keyColumn / 4,
-      placement.valueColumn / 4,
-      placement.contextStride / 4,
-      placement.outputStride / 4,
-      (placement.queryGradientColumn ?? 0) / 4,
-      placement.queryGradientStride / 4,
-      placement.firstSequence ?? 0,
-    ].map(u32),
+    ...operandWords(shape, placement),
+    ...[(placement.queryGradientColumn ?? 0) / 4, placement.queryGradientStride / 4, placement.firstSequence ?? 0].map(u32),
     f32(placement.scale),
   ];
 }
@@ -179,18 +162,14 @@ export function attentionBackwardContextParameters(
   placement: AttentionBackwardContextPlacement,
 ): Word[] {
   return [
-    shape.tokens,
-    (placement.queryColumn ?? 0) / 4,
-    placement.queryStride / 4,
-    placement.keyColumn / 4,
-    placement.valueColumn / 4,
-    placement.contextStride / 4,
-    placement.outputStride / 4,
-    placement.keyGradientColumn / 4,
-    placement.valueGradientColumn / 4,
-    placement.contextGradientStride / 4,
-    placement.firstContext ?? 0,
-  ].map(u32);
+    ...operandWords(shape, placement),
+    ...[
+      placement.keyGradientColumn / 4,
+      placement.valueGradientColumn / 4,
+      placement.contextGradientStride / 4,
+      placement.firstContext ?? 0,
+    ].map(u32),
+  ];
 }
 
 /** Floating-point operations of the eight products of both dispatches, three of which compute scores again. */

@@ -161,18 +161,25 @@ function planWorkgroup(shape: AttentionShape, profile: Profile): Plan {
   };
 }
 
+/** How many tokens there are and where the operands lie: what every attention kernel's parameters begin with. */
+export function operandWords(
+  { tokens }: Pick<AttentionShape, "tokens">,
+  {
+    queryColumn = 0,
+    queryStride,
+    keyColumn,
+    valueColumn,
+    contextStride,
+    outputStride,
+  }: Omit<AttentionPlacement, "firstSequence">,
+): Word[] {
+  const places = [queryColumn, queryStride, keyColumn, valueColumn, contextStride, outputStride];
+  return [tokens, ...places.map((elements) => elements / 4)].map(u32);
+}
+
 /** The parameter block; buffers bind as query, context, sequences, output. */
 export function attentionParameters(shape: AttentionShape, placement: AttentionPlacement): Word[] {
-  return [
-    shape.tokens,
-    (placement.queryColumn ?? 0) / 4,
-    placement.queryStride / 4,
-    placement.keyColumn / 4,
-    placement.valueColumn / 4,
-    placement.contextStride / 4,
-    placement.outputStride / 4,
-    placement.firstSequence ?? 0,
-  ].map(u32);
+  return [...operandWords(shape, placement), u32(placement.firstSequence ?? 0)];
 }
 
 /** What a tuner knows attention by. */

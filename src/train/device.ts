@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { StylizingError } from "../errors.js";
 import { BufferUsage, MAP_READ } from "../gpu/dawn.js";
 import type { Gpu } from "../gpu/gpu.js";
+import { sleepThrough } from "../gpu/patience.js";
 import { LONGEST_DISPATCH, productRate } from "../gpu/timing.js";
 import type { WeightSource } from "../hub/weight-source.js";
 import type { ModelConfig } from "../model/config.js";
@@ -35,6 +36,12 @@ export interface DeviceOptions extends BufferOptions {
   clip: number;
 }
 
+/** What losses are multiplied by in 16-bit tiers, an image of the batch: a power of two, far from what overflows. */
+const LOSS_SCALE = 1024;
+
+/** The scale of a batch's losses. Gradients of single numbers are of the order of 1 / (batch · numbers): in halves they would vanish. */
+export const lossScaleOf = ({ profile }: Gpu, batch: number): number => (profile.elementBytes === 2 ? LOSS_SCALE * batch : 1);
+
 type Bound = BoundSteps & { dispose(): void };
 
 /** Batches handed to the device before the first of them is waited for. */
@@ -43,15 +50,8 @@ const BATCHES_IN_FLIGHT = 2;
 /** Shapes of batches kept bound. */
 const MOST_SHAPES = 8;
 
-/**
- * Share of a batch's expected time in which nobody asks whether it is done: Dawn's Node binding answers by asking the driver again
- * and again, which takes a core.
- */
-const PATIENCE = 0.75;
 /** Milliseconds in which the loss of a device is told, once it has refused something. */
 const LOSS_TOLD = 500;
-/** Shorter sleeps than this are not worth a timer, in milliseconds. */
-const SHORTEST_SLEEP = 4;
 
 /** Weights, moments and gradients on a device, and the passes over them. Steps are put together by whoever uses it. */
 export class TrainingDevice {
@@ -232,8 +232,7 @@ export class TrainingDevice {
     while (this.#inFlight.length > BATCHES_IN_FLIGHT) {
       const { done, submitted } = this.#inFlight.shift()!;
       const begun = Math.max(submitted, this.#lastDone);
-      const sleep = begun + PATIENCE * this.#expected - performance.now();
-      if (sleep > SHORTEST_SLEEP) await delay(sleep);
+      await sleepThrough(begun, this.#expected);
       await done.catch((error) => this.#failed(error));
       this.#lastDone = performance.now();
       this.#expected = this.#lastDone - begun;

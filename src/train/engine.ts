@@ -3,8 +3,8 @@ import type { Gpu } from "../gpu/gpu.js";
 import type { WeightSource } from "../hub/weight-source.js";
 import type { ModelConfig } from "../model/config.js";
 import { type BatchShape, rolled } from "./batch-shape.js";
-import { TrainingDevice } from "./device.js";
-import type { Evaluation, Losses, StepReport, TrainingEngine, TrainingState } from "./types.js";
+import { lossScaleOf, TrainingDevice } from "./device.js";
+import { ADAMW, type Evaluation, type Losses, type StepReport, type TrainingEngine, type TrainingState } from "./types.js";
 
 export interface TrainingEngineOptions {
   /** Images of a step. */
@@ -22,12 +22,6 @@ export interface TrainingEngineOptions {
   /** Receives what is worth knowing and no error: a micro-batch that had to be smaller. */
   onNote?: ((note: string) => void) | undefined;
 }
-
-/** AdamW's constants in the published recipe. */
-const ADAMW = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-
-/** What losses are multiplied by in 16-bit tiers, an image of the batch: a power of two, far from what overflows. */
-const LOSS_SCALE = 1024;
 
 const DEFAULT_MICRO_BATCH = { hardware: 16, software: 8 };
 
@@ -51,8 +45,7 @@ export async function createTrainingEngine(
         pairs,
         recompute,
         weights: lossWeights,
-        // Gradients of single numbers are of the order of 1 / (batch · numbers): in halves they would vanish.
-        lossScale: gpu.profile.elementBytes === 2 ? LOSS_SCALE * batch : 1,
+        lossScale: lossScaleOf(gpu, batch),
         vgg,
         clip,
         adamW: { ...ADAMW, weightDecay },

@@ -3,7 +3,7 @@ import type { WeightSource } from "../hub/weight-source.js";
 import { type ModelConfig, parameterShapes } from "../model/config.js";
 import { separate } from "./batch-shape.js";
 import { TrainingDevice } from "./device.js";
-import { LOSS_WEIGHTS, type Losses } from "./types.js";
+import { ADAMW, LOSS_WEIGHTS, type Losses } from "./types.js";
 
 export interface Gradients {
   /** The four terms, unweighted. */
@@ -44,7 +44,7 @@ export async function computeGradients(
     lossScale: 1,
     vgg,
     clip: Number.POSITIVE_INFINITY,
-    adamW: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 },
+    adamW: { ...ADAMW, weightDecay: 0 },
   });
   try {
     const initial = new Map<string, Float32Array>();

@@ -9,6 +9,9 @@ export const LOSS_TERMS: readonly LossTerm[] = ["identity", "consistency", "anat
 /** What the published recipe weighs them with. */
 export const LOSS_WEIGHTS: Readonly<Losses> = { identity: 70, consistency: 1, anatomical: 7, style: 10 };
 
+/** AdamW's constants in the published recipe; the decay is an option. */
+export const ADAMW = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 } as const;
+
 /** Σ of the weighted terms. */
 export function totalLoss(losses: Losses, weights: Losses): number {
   return LOSS_TERMS.reduce((sum, term) => sum + weights[term] * losses[term], 0);
