@@ -47,7 +47,10 @@ export const inTier = (gpu: Gpu, tier: Tier): Gpu =>
 let nullInstance: Promise<GPU> | undefined;
 
 /** A device that validates everything, 16-bit shaders included, and executes nothing. Not to be mixed with others in one process. */
-export async function nullGpu(precision: Precision): Promise<Gpu> {
+export const nullGpu = (precision: Precision): Promise<Gpu> => nullGpuAs(precision, false);
+
+/** The same as a GPU or as a software adapter, which plans take other kernels for; `emulated`: without matrix units. */
+export async function nullGpuAs(precision: Precision, software: boolean, emulated = false): Promise<Gpu> {
   nullInstance ??= createInstance("null");
   const adapter = await (await nullInstance).requestAdapter();
   if (!adapter) throw new Error("Dawn's null backend gave no adapter");
@@ -56,13 +59,13 @@ export async function nullGpu(precision: Precision): Promise<Gpu> {
     architecture: adapter.info.architecture,
     device: adapter.info.device,
     description: adapter.info.description,
-    isFallbackAdapter: false,
+    isFallbackAdapter: software,
     subgroupSize: { min: 32, max: 32 },
-    matrixShapes: [MATRIX_SHAPE],
+    matrixShapes: emulated ? [] : [MATRIX_SHAPE],
     features: new Set<string>(adapter.features),
     limits: Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]])) as Profile["limits"],
   };
-  const profile = makeProfile(facts, precision, { ok: true, reason: "nothing is executed" });
+  const profile = makeProfile(facts, precision, { ok: true, reason: "nothing is executed" }, emulated);
   const device = await adapter.requestDevice({
     requiredFeatures: [...profile.features] as GPUFeatureName[],
     requiredLimits: profile.limits,

@@ -1,0 +1,189 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import type { Gpu } from "../../src/gpu/gpu.js";
+import { HashedWeights } from "../../src/hub/hashed.js";
+import type { WeightSource } from "../../src/hub/weight-source.js";
+import { type ModelConfig, parameterShapes, parseConfig, presetConfig } from "../../src/model/config.js";
+import { Engine, type Job } from "../../src/model/engine.js";
+import type { Mode } from "../../src/model/schedule.js";
+import { type BatchShape, rolled, separate } from "../../src/train/batch-shape.js";
+import { TrainingDevice } from "../../src/train/device.js";
+import { ADAMW, LOSS_WEIGHTS } from "../../src/train/types.js";
+import { vggShapes } from "../../src/train/vgg-weights.js";
+import { nullGpuAs } from "../support/gpu.js";
+import { type Capture, capture, fingerprint } from "./capture.js";
+
+/**
+ * Every dispatch that the library hands to a device, held against a recording: label, grid, buffers in order of first use,
+ * parameter words, and which rows attend to which. Whatever is rebuilt above the kernels must hand over the same.
+ * `STYLIZING_VIT_RECORD=1 npx vitest run test/net/fingerprints` writes the recording anew; the commit that does says why.
+ * `STYLIZING_VIT_DUMP=FOLDER` writes every program as text, so that those of two commits can be told apart line by line.
+ */
+const FILE = new URL("../fixtures/fingerprints.json", import.meta.url);
+const DUMP = process.env.STYLIZING_VIT_DUMP;
+const RECORD = process.env.STYLIZING_VIT_RECORD === "1";
+const recorded: Record<string, string> = existsSync(FILE) ? JSON.parse(readFileSync(FILE, "utf8")) : {};
+const now: Record<string, string> = {};
+
+afterAll(() => {
+  if (RECORD) writeFileSync(FILE, `${JSON.stringify(now, null, 1)}\n`);
+});
+
+/** Holds what was captured against the recording. */
+function check(name: string, seen: Capture): void {
+  const lines = seen.take();
+  expect(lines.length, name).toBeGreaterThan(0);
+  const found = fingerprint(lines);
+  now[name] = found;
+  if (DUMP) {
+    mkdirSync(DUMP, { recursive: true });
+    writeFileSync(join(DUMP, `${name}.txt`), `${lines.join("\n")}\n`);
+  }
+  if (RECORD || found === recorded[name]) return;
+  const [, , before = ""] = (recorded[name] ?? "").split(" ");
+  const [, , after = ""] = found.split(" ");
+  let at = 0;
+  while (at < lines.length && before.slice(3 * at, 3 * at + 3) === after.slice(3 * at, 3 * at + 3)) at++;
+  const what = `${name}: ${before.length / 3} dispatches were recorded, ${lines.length} are there; the first that differs is ${at}`;
+  expect.fail(`${what}:\n${lines.slice(Math.max(0, at - 2), at + 2).join("\n")}`);
+}
+
+const statistics = { mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2] };
+const nano = parseConfig({ image_size: 32, patch_size: 8, embed_dim: 96, depth: 2, num_heads: 3, ...statistics }, "nano");
+const odd = { image_size: 42, patch_size: 7, in_channels: 1, embed_dim: 70, depth: 3, num_heads: 7, mlp_ratio: 2.33 };
+const grey = { image_size: 32, patch_size: 8, in_channels: 1, embed_dim: 80, depth: 2, num_heads: 8, qkv_bias: false };
+
+const PROFILES = [
+  ["software f32", "f32", true],
+  ["GPU f32", "f32", false],
+  ["f16", "f16", false],
+  ["matrix", "matrix", false],
+  ["software matrix", "matrix", true],
+] as const;
+
+/** Cut as long products are on a GPU: so small that even these models' are. */
+const FEW_FLOPS = 2e6;
+
+const MODES: readonly Mode[] = ["pair", "style", "banked", "content", "restyle", "plain"];
+
+async function modes(gpu: Gpu, seen: Capture, name: string, config: ModelConfig, images: number, format: "bytes" | "planes") {
+  const engine = await Engine.create(gpu, config, new HashedWeights(parameterShapes(config), 1));
+  // One style more than images, the first one left out, so that a page has rows of its own.
+  const page = await engine.createPage(images + 1);
+  const kept = engine.takeKept();
+  const each = config.in_channels * config.image_size ** 2;
+  const pixels = (count: number) => (format === "bytes" ? new Uint8Array(count * each) : new Float32Array(count * each));
+  const styles = Array.from({ length: images }, (_, i) => images - i);
+  const jobs: Record<Mode, Job> = {
+    pair: { mode: "pair", images, input: format, output: format, content: pixels(images), style: pixels(images) },
+    style: { mode: "style", images, input: format, output: "none", style: pixels(images), page, firstStyle: 1 },
+    banked: { mode: "banked", images, input: format, output: format, content: pixels(images), page, styles },
+    content: { mode: "content", images: 1, input: format, output: "none", content: pixels(1), kept },
+    restyle: { mode: "restyle", images, input: format, output: format, page, kept, styles },
+    plain: { mode: "plain", images, input: format, output: format, content: pixels(images), style: pixels(images) },
+  };
+  try {
+    for (const mode of MODES) {
+      await engine.run(jobs[mode]);
+      check(`${name} ${mode}`, seen);
+    }
+    if (format === "bytes") return;
+    await engine.trace({ images, content: pixels(images), style: pixels(images) });
+    check(`${name} trace`, seen);
+  } finally {
+    engine.dispose();
+  }
+}
+
+/** Weights that are all zero: 20 million hashed numbers take seconds. */
+const zeros = (channels: number): WeightSource => ({
+  label: "zeros",
+  shapes: vggShapes(channels),
+  read: async (key) =>
+    new Float32Array(
+      vggShapes(channels)
+        .get(key)!
+        .reduce((a, b) => a * b, 1),
+    ),
+  [Symbol.asyncDispose]: async () => {},
+});
+
+async function steps(
+  gpu: Gpu,
+  seen: Capture,
+  name: string,
+  config: ModelConfig,
+  recompute: boolean,
+  shapes: [string, BatchShape][],
+) {
+  const device = await TrainingDevice.create(gpu, config, {
+    uniques: Math.max(...shapes.map(([, shape]) => shape.uniques)),
+    pairs: Math.max(...shapes.map(([, shape]) => shape.pairs)),
+    recompute,
+    weights: LOSS_WEIGHTS,
+    lossScale: 1,
+    vgg: zeros(config.in_channels),
+    clip: 1,
+    adamW: { ...ADAMW, weightDecay: 0.01 },
+  });
+  try {
+    seen.take();
+    for (const [what, shape] of shapes) {
+      const count = shape.uniques * config.in_channels * config.image_size ** 2;
+      await device.run(shape, new Uint8Array(count), true);
+      // The first of a step folds the weights.
+      check(`${name} ${what}`, seen);
+      if (recompute) continue;
+      await device.run(shape, new Float32Array(count), false);
+      check(`${name} ${what} judged`, seen);
+    }
+    device.unfold();
+    check(`${name} unfold`, seen);
+    await device.update(1e-3);
+    check(`${name} update`, seen);
+  } finally {
+    device.dispose();
+  }
+}
+
+describe.each(PROFILES)("%s hands over the recorded dispatches", (profile, tier, software) => {
+  it.each<[string, ModelConfig, number]>([
+    ["nano", nano, 3],
+    ["odd", parseConfig({ ...odd, mean: [0.5], std: [0.2] }, "odd"), 2],
+    ["one layer", { ...nano, depth: 1 }, 2],
+    ["tiny", { ...presetConfig("tiny"), ...statistics }, 2],
+  ])("painting: %s", async (name, config, images) => {
+    using gpu = await nullGpuAs(tier, software, true);
+    const seen = capture(gpu.device);
+    await modes(gpu, seen, `${profile}, ${name},`, config, images, "bytes");
+    if (name !== "nano") return;
+    await modes(gpu, seen, `${profile}, ${name}, planes,`, config, images, "planes");
+    gpu.flopsPerDispatch = FEW_FLOPS;
+    await modes(gpu, seen, `${profile}, ${name}, cut,`, config, images, "bytes");
+  });
+
+  it.each<[string, ModelConfig]>([
+    ["nano", nano],
+    ["three layers", { ...nano, depth: 3 }],
+    ["one layer", { ...nano, depth: 1 }],
+    ["grey", parseConfig({ ...grey, post_process_conv_kernel_size: 3, mean: [0.5], std: [0.2] }, "grey")],
+  ])("training: %s", async (name, config) => {
+    using gpu = await nullGpuAs(tier, software, true);
+    const seen = capture(gpu.device);
+    const shapes: [string, BatchShape][] = [
+      ["rolled 3 of 8", rolled(3, 8)],
+      ["rolled 4 of 4", rolled(4, 4)],
+      ["separate 2", separate(2)],
+    ];
+    await steps(gpu, seen, `${profile}, training ${name},`, config, false, shapes);
+    await steps(gpu, seen, `${profile}, training ${name} recomputed,`, config, true, shapes);
+    if (name !== "nano") return;
+    gpu.flopsPerDispatch = FEW_FLOPS;
+    await steps(gpu, seen, `${profile}, training ${name}, cut,`, config, true, shapes.slice(0, 1));
+  });
+});
+
+it("every recorded program was met", () => {
+  if (!RECORD) expect(Object.keys(now).sort()).toEqual(Object.keys(recorded).sort());
+});
