@@ -111,15 +111,15 @@ export class StyleMeter implements Disposable {
     await using source = await openVgg(VGG_SOURCE, channels);
     return gpu.checked("the style's features", async () => {
       const vgg = await Vgg.create(gpu, source, channels, side);
-      const own = [gpu.storage("planes", 4 * AT_ONCE * channels * side ** 2), gpu.storage("nothing", 16)];
-      const [planes, nothing] = own as [GPUBuffer, GPUBuffer];
+      const planes = gpu.storage("planes", 4 * AT_ONCE * channels * side ** 2);
+      const own = [planes];
       const maps = vgg.createMaps(AT_ONCE);
       const statistics = vgg.levels.map((level, index) => {
         const buffer = gpu.storage(`statistics ${index}`, 4 * statisticsElements({ images: AT_ONCE, channels: level.channels }));
         own.push(buffer);
         return buffer;
       });
-      const list = new StepList(gpu, nothing);
+      const list = new StepList(gpu);
       const shape = { images: AT_ONCE, side, channels };
       list.add(planPlanesToMaps(shape, gpu.profile), [planes, maps.picture], planesToMapsParameters(shape));
       vgg.forward(list, maps, AT_ONCE);

@@ -110,6 +110,9 @@ interface Step {
   flops: number;
 }
 
+/** Rows of the smallest tile of a product. */
+const SMALLEST_TILE = 16;
+
 /** Attention reaches a fraction of the rate of large products; this is a cautious one. */
 const ATTENTION_SHARE = 0.1;
 
@@ -155,9 +158,13 @@ export class ForwardBuilder {
     const { inputOffset = 0, outputOffset = 0, residualOffset = outputOffset } = whole;
     const size = { depth: linear.depth, cols: placement.cols ?? linear.cols, epilogue, result, aligned8: isAligned8(whole) };
     const perRow = linearFlops({ ...size, rows: 1 });
-    // Bands of whole sequences, so that no dispatch runs long enough for a driver to give up on it.
-    const { tokens } = this.#model.layout;
-    const band = tokens * Math.max(1, Math.floor(this.#gpu.flopsPerDispatch / perRow / tokens));
+    // Bands, so that no dispatch runs long enough for a driver to give up on it; a table that repeats begins anew in every band.
+    const tiles = Math.min(
+      this.#gpu.profile.limits.maxComputeWorkgroupsPerDimension,
+      Math.floor(this.#gpu.flopsPerDispatch / perRow / SMALLEST_TILE),
+    );
+    const unit = whole.period !== undefined && whole.period < rows ? whole.period : SMALLEST_TILE;
+    const band = unit * Math.max(1, Math.floor((SMALLEST_TILE * tiles) / unit));
     for (let first = 0; first < rows; first += band) {
       const shape = { ...size, rows: Math.min(band, rows - first) };
       this.#steps.push({
@@ -284,8 +291,9 @@ export class ForwardBuilder {
       {
         inputOffset: from * this.#rows * attention,
         outputOffset: slots.first * this.#rows * width,
-        ...(typeof residual === "number" ? { residualOffset: residual * this.#rows * width } : {}),
-        period: this.#model.layout.tokens,
+        ...(typeof residual === "number"
+          ? { residualOffset: residual * this.#rows * width }
+          : { period: this.#model.layout.tokens }),
       },
     );
   }

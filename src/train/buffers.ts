@@ -79,7 +79,6 @@ export class TrainingBuffers {
   readonly maps: FeatureMaps;
   readonly levels: { targets: Levels; statistics: Levels; coefficients: Levels };
   readonly #buffers: GPUBuffer[];
-  readonly nothing: GPUBuffer;
   readonly embed: Folded;
   readonly layers: readonly FoldedLayer[];
   readonly bottleneck1: Folded;
@@ -147,7 +146,6 @@ export class TrainingBuffers {
     const elem = (label: string, rows: number, cols: number) => this.#take(label, (rows + behind) * cols * elementBytes);
     const floats = (label: string, count: number) => this.#take(label, 4 * count);
 
-    this.nothing = floats("nothing", 4);
     this.parameters = floats("parameters", places.count);
     this.gradients = floats("gradients", places.count);
     this.losses = floats("losses", 4);
@@ -214,7 +212,7 @@ export class TrainingBuffers {
       wide: elem("wide rows", all, Math.max(hidden, bottleneck)),
       gradient: floats("gradient rows", all * width),
       // Where elements are f32 the gradient's own rows are taken.
-      narrowed: elementBytes === 4 ? this.nothing : elem("gradient rows in halves", all, width),
+      narrowed: elementBytes === 4 ? this.gradients : elem("gradient rows in halves", all, width),
       narrowGradient: elem("narrow gradient", all, Math.max(width, attention)),
       wideGradient: elem("wide gradient", all, Math.max(hidden, bottleneck)),
       qkvGradient: elem("qkv gradient", all, 3 * attention),

@@ -134,7 +134,7 @@ export class TrainingDevice {
     const { count } = buffers.places;
     this.#fold = await this.#graph.fold();
     this.#unfold = await this.#graph.unfold();
-    const steps = new StepList(gpu, this.#settings);
+    const steps = new StepList(gpu);
     steps.add(planSumSquares(), [buffers.gradients, this.#partials], sumSquaresParameters(count));
     steps.add(
       planFinishStep(),

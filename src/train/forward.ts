@@ -52,7 +52,7 @@ export class ForwardPass {
     this.buffers = buffers;
     this.shape = shape;
     this.#input = input;
-    this.steps = new StepList(buffers.gpu, this.buffers.nothing);
+    this.steps = new StepList(buffers.gpu);
     const { tokens } = buffers.layout;
     const { uniques, pairs, styles } = shape;
     this.own = uniques * tokens;

@@ -27,7 +27,7 @@ export class TrainingGraph {
   /** Weights as the products want them: once a step, before its pairs. */
   fold(): Promise<BoundSteps> {
     const { profile } = this.buffers.gpu;
-    const steps = new StepList(this.buffers.gpu, this.buffers.nothing);
+    const steps = new StepList(this.buffers.gpu);
     const { places, layout, config } = this.buffers;
     const one = (folded: Folded, part: TrainedLinear, factor = 1, first = 0) => {
       steps.add(
@@ -74,7 +74,7 @@ export class TrainingGraph {
   /** Gradients of folded matrices to those of the parameters: once a step, behind its pairs. */
   unfold(): Promise<BoundSteps> {
     const { profile } = this.buffers.gpu;
-    const steps = new StepList(this.buffers.gpu, this.buffers.nothing);
+    const steps = new StepList(this.buffers.gpu);
     const one = (part: TrainedLinear) =>
       steps.add(planUnfold(part, profile), [this.buffers.parameters, this.buffers.gradients], unfoldParameters(part, part));
     for (const [index, { fc1 }] of this.buffers.places.layers.entries()) {

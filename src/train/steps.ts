@@ -49,12 +49,9 @@ export class StepList {
   readonly gpu: Gpu;
   readonly #steps: Step[] = [];
   share: Share = "rest";
-  /** Bound where a kernel declares a buffer that the step has no use for. */
-  readonly #nothing: GPUBuffer;
 
-  constructor(gpu: Gpu, nothing: GPUBuffer) {
+  constructor(gpu: Gpu) {
     this.gpu = gpu;
-    this.#nothing = nothing;
   }
 
   /** Adds an op that has one plan. */
@@ -97,7 +94,14 @@ export class StepList {
       this.#steps.push({
         candidates: linearCandidates(one, profile),
         key: linearKey(one),
-        buffers: [buffers.input, buffers.weight, buffers.bias ?? this.#nothing, buffers.table ?? this.#nothing, buffers.output],
+        buffers: [
+          buffers.input,
+          buffers.weight,
+          // A buffer that is read anyway takes the place of one that the step has no use for.
+          buffers.bias ?? buffers.weight,
+          buffers.table ?? buffers.bias ?? buffers.weight,
+          buffers.output,
+        ],
         parameters: linearParameters(one, { ...whole, ...moved }),
         share: this.share,
         flops: perRow * one.rows,

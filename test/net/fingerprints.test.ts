@@ -27,7 +27,7 @@ const recorded: Record<string, string> = existsSync(FILE) ? JSON.parse(readFileS
 const now: Record<string, string> = {};
 
 afterAll(() => {
-  if (RECORD) writeFileSync(FILE, `${JSON.stringify(now, null, 1)}\n`);
+  if (RECORD) writeFileSync(FILE, `${JSON.stringify(now, null, 2)}\n`);
 });
 
 /** Holds what was captured against the recording. */
