@@ -42,6 +42,17 @@ export class StylizingError extends Error {
   }
 }
 
+/**
+ * Holds an option to its names: types do not, where a caller writes plain JavaScript or reads them from a file.
+ * @param what it is called in the message.
+ * @throws StylizingError `ARGUMENT`, listing the names.
+ */
+export function checkName(what: string, value: unknown, names: readonly string[]): void {
+  if (names.includes(value as string)) return;
+  const found = typeof value === "string" ? `"${value}"` : String(value);
+  throw new StylizingError("ARGUMENT", `Unknown ${what} ${found}.`, `Use ${names.slice(0, -1).join(", ")} or ${names.at(-1)}.`);
+}
+
 /** The text of anything that was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

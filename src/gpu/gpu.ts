@@ -1,4 +1,4 @@
-import { messageOf, StylizingError } from "../errors.js";
+import { checkName, messageOf, StylizingError } from "../errors.js";
 import { BufferUsage, createInstance } from "./dawn.js";
 import { matrixVerdict } from "./matrix-trial.js";
 import { PipelineCache } from "./pipelines.js";
@@ -10,13 +10,15 @@ import {
   MATRIX_SHAPE,
   makeProfile,
   matrixObstacle,
+  PRECISIONS,
   type Precision,
   type Profile,
 } from "./profile.js";
 import { openSoftwareDriver, softwareDriverAvailable } from "./swiftshader.js";
-import { type TuneMode, Tuner } from "./tuner.js";
+import { TUNE_MODES, type TuneMode, Tuner } from "./tuner.js";
 
 export type AdapterChoice = "auto" | "hardware" | "software";
+export const ADAPTERS: readonly AdapterChoice[] = ["auto", "hardware", "software"];
 
 export interface GpuOptions {
   /** `auto` takes hardware where there is some, else a software adapter. `STYLIZING_VIT_ADAPTER` sets the default. */
@@ -295,22 +297,29 @@ function requireTier(profile: Profile, precision: Precision): Profile {
 }
 
 /**
+ * What was asked for, with defaults for the rest: for those too who have long work to do before they open a device.
+ * @throws StylizingError `ARGUMENT` for a name that is none of an option's, `STYLIZING_VIT_ADAPTER` included.
+ */
+export function checkGpuOptions(options: GpuOptions): { precision: Precision; tune: TuneMode; adapter: AdapterChoice } {
+  const precision = options.precision ?? "auto";
+  checkName("precision", precision, PRECISIONS);
+  const tune = options.tune ?? "auto";
+  checkName("tuning", tune, TUNE_MODES);
+  // A device of the caller's own is there already: what the environment says of adapters does not matter to it.
+  const fromEnvironment = options.device ? undefined : (process.env.STYLIZING_VIT_ADAPTER as AdapterChoice | undefined);
+  const adapter = options.adapter ?? fromEnvironment ?? "auto";
+  checkName("adapter", adapter, ADAPTERS);
+  return { precision, tune, adapter };
+}
+
+/**
  * Opens a device.
- * @throws StylizingError `NO_ADAPTER` where no adapter fits, `GPU` where the device cannot be created, or matrix units
- *   were asked for and are not to be had.
+ * @throws StylizingError `ARGUMENT` for an option's unknown name, `NO_ADAPTER` where no adapter fits, `GPU` where the device
+ *   cannot be created, or matrix units were asked for and are not to be had.
  */
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
-  const precision = options.precision ?? "auto";
-  const tune = options.tune ?? "auto";
-  if (!["auto", "off", "measure"].includes(tune))
-    throw new StylizingError("ARGUMENT", `Unknown tuning "${tune}".`, "Use auto, off or measure.");
+  const { precision, tune, adapter: choice } = checkGpuOptions(options);
   if (options.device) return wrapDevice(options.device, precision, tune);
-
-  const fromEnvironment = process.env.STYLIZING_VIT_ADAPTER;
-  const choice = options.adapter ?? (fromEnvironment as AdapterChoice | undefined) ?? "auto";
-  if (!["auto", "hardware", "software"].includes(choice)) {
-    throw new StylizingError("ARGUMENT", `Unknown adapter "${choice}".`, "Use auto, hardware or software.");
-  }
   const seen: string[] = [];
   const adapter = await findAdapter(choice, seen);
   if (!adapter) throw noAdapter(choice, seen);

@@ -1,3 +1,5 @@
+import { checkName } from "../errors.js";
+
 /**
  * What an adapter can do, decided once and frozen: every `plan()` is a pure function of this and of a shape, so that
  * plans can be tested where there is no GPU.
@@ -9,6 +11,7 @@
  */
 export type Tier = "f32" | "f16" | "matrix";
 export type Precision = "auto" | Tier;
+export const PRECISIONS: readonly Precision[] = ["auto", "f32", "f16", "matrix"];
 
 /** The facts of an adapter that plans depend on. */
 export interface AdapterFacts {
@@ -82,6 +85,7 @@ export function matrixObstacle(facts: AdapterFacts): string | undefined {
  * The profile of an adapter. `auto` takes matrix units where there are some, else halves on a GPU and f32 on a CPU.
  * @param verdict whether the matrix tier passed its trial on this driver; undefined where it was not tried.
  * @param standIn whether plain WGSL may stand in for matrix units that were asked for: for tests.
+ * @throws StylizingError `ARGUMENT` for an unknown precision.
  */
 export function makeProfile(
   facts: AdapterFacts,
@@ -89,6 +93,7 @@ export function makeProfile(
   verdict?: { ok: boolean; reason: string },
   standIn = false,
 ): Profile {
+  checkName("precision", precision, PRECISIONS);
   const notes: string[] = [];
   const software = isSoftware(facts);
   let tier: Tier = "f32";

@@ -13,6 +13,7 @@ import { timeDispatches } from "./timing.js";
  * so that results are the same to the bit on every run; `measure` measures everything anew.
  */
 export type TuneMode = "auto" | "off" | "measure";
+export const TUNE_MODES: readonly TuneMode[] = ["auto", "off", "measure"];
 
 /** What was measured of one op and shape. */
 export interface Choice {

@@ -1,4 +1,4 @@
-import { StylizingError } from "../errors.js";
+import { checkName, StylizingError } from "../errors.js";
 import { fitSquare } from "../image/preprocess.js";
 import type { ModelConfig } from "./config.js";
 import type { Pixels } from "./engine.js";
@@ -151,6 +151,7 @@ export async function toBatch(images: Images, config: ModelConfig, what: string)
     refuse(`${what} is ${typeof images}.`, "Give an image, an array of them, a tensor or a GPU buffer.");
   const each = config.image_size ** 2 * config.in_channels;
   if (isGpu(images)) {
+    checkName(`format of ${what}`, images.format, ["bytes", "floats"]);
     const [count, height, width, channels] = images.shape;
     if (height !== config.image_size || width !== config.image_size || channels !== config.in_channels) {
       refuse(

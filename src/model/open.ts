@@ -72,11 +72,12 @@ function withStatistics(
   return checkConfig({ ...config, ...(mean ? { mean } : {}), ...(std ? { std } : {}) });
 }
 
-/** The configuration that was asked for, if any was. */
+/** The configuration that was asked for, if any was; it goes before a preset. */
 export async function givenConfig(options: Pick<OpenOptions, "config" | "preset">): Promise<ModelConfig | undefined> {
+  const preset = options.preset === undefined ? undefined : presetConfig(options.preset);
   if (typeof options.config === "string") return parseConfig(await readJson(options.config), options.config);
   if (options.config) return checkConfig(options.config);
-  return options.preset === undefined ? undefined : presetConfig(options.preset);
+  return preset;
 }
 
 /** Configuration of a checkpoint on disk: the one given, the one beside it, or what its shapes say. */

@@ -1,6 +1,6 @@
 import { StylizingError } from "../errors.js";
 import { BufferUsage } from "../gpu/dawn.js";
-import { type AdapterReport, adapterReport, type Gpu, type GpuOptions, openGpu } from "../gpu/gpu.js";
+import { type AdapterReport, adapterReport, checkGpuOptions, type Gpu, type GpuOptions, openGpu } from "../gpu/gpu.js";
 import type { Tier } from "../gpu/profile.js";
 import type { Choice } from "../gpu/tuner.js";
 import type { WeightSource } from "../hub/weight-source.js";
@@ -189,6 +189,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     const { batchSize, onProgress, signal } = options;
     if (batchSize !== undefined) checkBatchSize(batchSize);
     checkWorkers(options.workers);
+    checkGpuOptions(options);
     signal?.throwIfAborted();
     const found = await findModel(model, options);
     const gpu = await openGpu(options);

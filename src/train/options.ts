@@ -1,7 +1,7 @@
 import { StylizingError } from "../errors.js";
-import type { GpuOptions } from "../gpu/gpu.js";
+import { checkGpuOptions, type GpuOptions } from "../gpu/gpu.js";
 import { checkWorkers } from "../image/pool.js";
-import { checkConfig, checkShapes, type ModelConfig, parameterShapes } from "../model/config.js";
+import { checkConfig, checkShapes, type ModelConfig, parameterShapes, presetConfig } from "../model/config.js";
 import { findModel, givenConfig } from "../model/open.js";
 import type { Recipe } from "./checkpoint.js";
 import { initialWeights } from "./initialise.js";
@@ -117,6 +117,9 @@ export function checkOptions(options: TrainerOptions): void {
   for (const name of ["weightDecay", "cacheBytes", "checkpointMinutes", "reportSeconds"] as const)
     check(name, (value) => value >= 0, "Give a number from 0 on.");
   checkWorkers(options.workers);
+  checkGpuOptions(options);
+  // A run that is resumed does not always come to look at it.
+  if (options.preset !== undefined) presetConfig(options.preset);
   const { lossWeights, crop, microBatch } = options;
   const batch = options.batch ?? (options.resume ? Number.POSITIVE_INFINITY : DEFAULTS.batch);
   if (lossWeights) {

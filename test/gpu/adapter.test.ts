@@ -31,6 +31,21 @@ describe("the choice of an adapter", () => {
     });
   });
 
+  it.each<[string, object, RegExp]>([
+    ["precision", { precision: "fp16" }, /Unknown precision "fp16".*auto, f32, f16 or matrix/],
+    ["precision", { precision: "f64" }, /Unknown precision "f64"/],
+    ["precision", { precision: 16 }, /Unknown precision 16/],
+    ["tuning", { tune: "on" }, /Unknown tuning "on".*auto, off or measure/],
+    ["adapter", { adapter: "cpu" }, /Unknown adapter "cpu"/],
+  ])("comes after a look at the other options: an unknown %s", async (_, options, message) => {
+    // With a device of the caller's own too, before anything is asked of it.
+    for (const device of [undefined, {} as GPUDevice])
+      await expect(openGpu({ ...options, ...(device ? { device } : {}) })).rejects.toMatchObject({
+        code: "ARGUMENT",
+        message: expect.stringMatching(message),
+      });
+  });
+
   it.runIf(process.platform === "linux")("of hardware where there is none names the cures", async () => {
     // A Vulkan loader that is told of no driver finds none, on a machine with a GPU too.
     process.env.VK_DRIVER_FILES = "/nonexistent/icd.json";

@@ -34,6 +34,10 @@ describe("the tier", () => {
     expect(profile.notes.length === 0).toBe(tier === "matrix");
   });
 
+  it.each(["fp16", "f64", "F32", "", 16, null])("is none that it does not know: %j", (precision) => {
+    expect(() => makeProfile(someFacts(), precision as Precision, PASSED)).toThrow(/Unknown precision.*auto, f32, f16 or matrix/);
+  });
+
   it("says why it is not a higher one", () => {
     expect(makeProfile(someFacts(), "f32", PASSED).notes.join()).toMatch(/asked for/);
     expect(makeProfile(without("shader-f16"), "auto").notes.join()).toMatch(/no shader-f16/);

@@ -190,6 +190,8 @@ describe("bad arguments", () => {
     ["planes that fill no image", () => model.forward(new Float32Array(5), new Float32Array(5)), "ARGUMENT", /content has 5 values/],
     ["an empty bank", () => model.styleBank([]), "ARGUMENT", /at least one style/],
     ["a batch size of zero", () => StylizingViT.load("demo", { ...options, batchSize: 0 }), "ARGUMENT", /batchSize is 0/],
+    ["a format that is none", () => model.stylize({ buffer: {} as GPUBuffer, shape: [1, SIZE, SIZE, 3], format: "float" as "floats" }, tile(1)), "ARGUMENT", /Unknown format of content "float".*bytes or floats/],
+    ["a preset that is none, beside a configuration", () => StylizingViT.load("hashed:1", { ...options, config: model.config, preset: "tny" }), "ARGUMENT", /Unknown preset "tny"/],
     ["an unknown model", () => StylizingViT.load("bse/camelyon17wilds", options), "ARGUMENT", /base\/camelyon17wilds/],
     ["images for a model without statistics", async () => {
       await using bare = await StylizingViT.load("hashed:1", { ...options, config: { ...model.config, depth: 1, mean: undefined, std: undefined } as never });
@@ -201,6 +203,23 @@ describe("bad arguments", () => {
     expect(error.message).toMatch(message);
     expect(error.fix.length).toBeGreaterThan(5);
   }); // biome-ignore format: a table
+
+  it("names that are none are refused before anything is fetched", async () => {
+    const fetch = () => {
+      throw new Error("fetched");
+    };
+    const load = (given: object) => refusal(StylizingViT.load("base/camelyon17wilds", { fetch, refresh: true, ...given }));
+    for (const given of [{ precision: "fp16" }, { precision: "f64" }, { adapter: "cuda" }, { tune: "on" }])
+      expect(await load(given)).toMatchObject({ code: "ARGUMENT", message: expect.stringContaining(Object.values(given)[0]!) });
+    const saved = process.env.STYLIZING_VIT_ADAPTER;
+    process.env.STYLIZING_VIT_ADAPTER = "cuda";
+    try {
+      expect((await load({})).message).toMatch(/Unknown adapter "cuda"/);
+    } finally {
+      if (saved === undefined) delete process.env.STYLIZING_VIT_ADAPTER;
+      else process.env.STYLIZING_VIT_ADAPTER = saved;
+    }
+  });
 
   it("a style that is not in the bank, and a bank of another model", async () => {
     using bank = await model.styleBank([tile(1)]);

@@ -243,11 +243,28 @@ describe("refusals", () => {
     ["no folders", { val: [] }, /no validation pictures in no folder at all/],
     ["a preset and a configuration", { preset: "tiny" }, /Both a preset and a configuration/],
     ["another size than a model's", { config: undefined, init: "demo", imageSize: 64 }, /demo takes pictures of 96 pixels/],
+    ["a precision that is none", { precision: "fp16" as "f16" }, /Unknown precision "fp16".*f16/],
+    ["an adapter that is none", { adapter: "cuda" as "auto" }, /Unknown adapter "cuda"/],
+    ["tuning that is none", { tune: "on" as "auto" }, /Unknown tuning "on"/],
+    ["a preset that is none", { preset: "huge" }, /Unknown preset "huge"/],
     ["half a thread", { workers: 0.5 }, /workers is 0\.5/],
   ])("%s", async (_, changes, message) => {
     const out = newRun();
     await refused(options(out, changes), message);
     if (existsSync(out)) expect(readdirSync(out)).toEqual([]);
+  });
+
+  it("names that are none are refused on resuming, beside a first model, and before pictures are looked for", async () => {
+    await refused(options(unbrokenRun, { resume: true, init: "demo", config: undefined, preset: "tny" }), /Unknown preset "tny"/);
+    await refused(options(newRun(), { precision: "f64" as "f32", data: [join(root, "nowhere")] }), /Unknown precision "f64"/);
+    const saved = process.env.STYLIZING_VIT_ADAPTER;
+    process.env.STYLIZING_VIT_ADAPTER = "gpu";
+    try {
+      await refused(options(newRun(), { data: [join(root, "nowhere")] }), /Unknown adapter "gpu"/);
+    } finally {
+      if (saved === undefined) delete process.env.STYLIZING_VIT_ADAPTER;
+      else process.env.STYLIZING_VIT_ADAPTER = saved;
+    }
   });
 
   it("pictures of which none can be read", async () => {
