@@ -1,5 +1,7 @@
-/// <reference types="@webgpu/types" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /** The public surface. Everything else may change without notice. */
+import "./globals.js";
+
 export { type ErrorCode, StylizingError } from "./errors.js";
 export type { AdapterChoice, AdapterReport, GpuOptions } from "./gpu/gpu.js";
 export type { Precision } from "./gpu/profile.js";

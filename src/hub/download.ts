@@ -15,11 +15,13 @@ import { constants, copyFile, mkdir, open, readdir, readFile, rename, rm, stat, 
 import { hostname } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { StylizingError } from "../errors.js";
+import type { Fetch } from "../globals.js";
 import { resolveModelName } from "./catalogue.js";
 import { readShardIndex } from "./checkpoint.js";
-import { type DownloadProgress, disk, failed, type RemoteFile, request, retrying, type Session, Transfer } from "./transfer.js";
+import { disk, failed, type RemoteFile, request, retrying, type Session, Transfer } from "./transfer.js";
+import type { DownloadProgress } from "./types.js";
 
-export type { DownloadProgress } from "./transfer.js";
+export type { DownloadProgress } from "./types.js";
 
 export interface DownloadOptions {
   /** Branch, tag or commit; `main` unless the name says `@revision`. */
@@ -36,7 +38,7 @@ export interface DownloadOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
   /** For a proxy or a test. */
-  readonly fetch?: typeof globalThis.fetch | undefined;
+  readonly fetch?: Fetch | undefined;
   /** Milliseconds before the first retry (500); doubles each time. */
   readonly retryDelay?: number | undefined;
 }

@@ -3,15 +3,7 @@ import { createHash, type Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, StylizingError } from "../errors.js";
-
-/** Bytes of one file. Never goes backwards within a phase; `verify` ends with `loaded === total`. */
-export interface DownloadProgress {
-  /** `verify`: bytes kept from an earlier attempt are being hashed, or the whole file was found to be right. */
-  readonly phase: "download" | "verify";
-  readonly file: string;
-  readonly loaded: number;
-  readonly total: number;
-}
+import type { DownloadProgress } from "./types.js";
 
 /** What all requests of one download share. */
 export interface Session {

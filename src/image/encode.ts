@@ -19,7 +19,7 @@ const LONGEST: Record<OutputFormat, number> = { png: 2 ** 31 - 1, jpeg: 65535, w
  * Throws `ARGUMENT` for an unknown format, a quality out of range or an image whose data does not fit its size, and
  * `OUTPUT` for a size the format cannot hold.
  */
-export async function encodeImage(image: PixelImage, options: EncodeOptions): Promise<Buffer> {
+export async function encodeImage(image: PixelImage, options: EncodeOptions): Promise<Uint8Array> {
   const { format, quality = 95 } = options;
   const { data, width, height, channels } = image;
   checkPixelImage(image);

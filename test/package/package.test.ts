@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { publint } from "publint";
 import { formatMessage } from "publint/utils";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, expectTypeOf, it } from "vitest";
+import type * as fallback from "../../src/webgpu-fallback.js";
 import { build, environment, pictures, pixels } from "../command/command.js";
 import { root } from "../support/fixtures.js";
 
@@ -90,6 +91,16 @@ describe("what is published", () => {
   });
 });
 
+it("promises of WebGPU, where there is none of it, nothing that it does not have", () => {
+  expectTypeOf<GPUDevice>().toExtend<fallback.Device>();
+  expectTypeOf<GPUQueue>().toExtend<fallback.Queue>();
+  expectTypeOf<GPUBuffer>().toExtend<fallback.DeviceBuffer>();
+  expectTypeOf<GPUCommandEncoder>().toExtend<fallback.CommandEncoder>();
+  expectTypeOf<GPUComputePassEncoder>().toExtend<fallback.ComputePassEncoder>();
+  expectTypeOf<GPUComputePipeline>().toExtend<fallback.ComputePipeline>();
+  expectTypeOf<AbortSignal>().toExtend<fallback.Signal>();
+});
+
 describe("what is installed from it", () => {
   const user = join(folder, "user");
 
@@ -172,14 +183,28 @@ await model[Symbol.asyncDispose]();
     expect(inner.stderr).toContain("ERR_PACKAGE_PATH_NOT_EXPORTED");
   });
 
-  it.for([
-    ["no browser's", ["ES2023", "ESNext.Disposable"]],
-    ["a browser's", ["ES2023", "ESNext.Disposable", "DOM"]],
-  ] as const)("has types that hold beside %s library", async ([, lib], test) => {
-    await needInstalled(test);
-    writeFileSync(
-      join(user, "consumer.ts"),
-      `import {
+  /** The libraries of consumers, and the packages of types that they name. */
+  const consumers = (
+    [
+      ["no browser's", ["ES2023", "ESNext.Disposable"]],
+      ["a browser's", ["ES2023", "ESNext.Disposable", "DOM"]],
+      ["the language's alone", ["ES2023"]],
+    ] as const
+  ).flatMap(([library, lib]) =>
+    ([[], ["node"], ["@webgpu/types"]] as const).flatMap((types) =>
+      [true, false].map((skipLibCheck) => ({ library, lib, types, skipLibCheck })),
+    ),
+  );
+  // The types of WebGPU's own package hold beside no library but unchecked.
+  const possible = consumers.filter(({ types, skipLibCheck }) => types[0] !== "@webgpu/types" || skipLibCheck);
+
+  it.for(possible)(
+    "has types that hold beside $library library, types $types, skipLibCheck $skipLibCheck",
+    async ({ lib, types, skipLibCheck }, test) => {
+      await needInstalled(test);
+      writeFileSync(
+        join(user, "consumer.ts"),
+        `import {
   type BatchTiming, type CatalogueEntry, exportOnnx, type ExportReport, type GpuImages, HOSPITALS, type Image, type ImageTensor, listModels, type LoadOptions, matchColour, measureStatistics,
   type ModelConfig, type ModelReport, paintTissue, randomHospital, type StyleBank, type StreamTiming, StylizingError, StylizingViT, Trainer, type TrainerOptions, type TrainingProgress, VERSION,
 } from "stylizing-vit";
@@ -205,6 +230,23 @@ for await (const { pairs } of model.stream([{ content: "a.jpg", style: 0, label:
 }
 const device: GPUDevice = model.device;
 const buffer: GPUBuffer = device.createBuffer({ size: 16, usage: 128 });
+void (async () => StylizingViT.load("demo", { device, signal: (undefined as unknown as { signal: AbortSignal }).signal }));
+void (async () => {
+  const module: GPUShaderModule = device.createShaderModule({ code: "" });
+  const pipeline: GPUComputePipeline = await device.createComputePipelineAsync({ layout: "auto", compute: { module } });
+  const encoder: GPUCommandEncoder = device.createCommandEncoder();
+  const pass: GPUComputePassEncoder = encoder.beginComputePass();
+  pass.setPipeline(pipeline);
+  pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries: [{ binding: 0, resource: { buffer } }] }));
+  pass.dispatchWorkgroups(1);
+  pass.end();
+  device.queue.submit([encoder.finish()]);
+  device.queue.writeBuffer(buffer, 0, new Uint8Array(16));
+  const { reason, message } = await device.lost;
+  const read: ArrayBuffer = buffer.getMappedRange();
+  const limit: number = device.limits.maxBufferSize;
+  void [reason, message, read, limit];
+});
 const onDevice: GpuImages = await model.stylize({ buffer, shape: [1, 2, 2, 3], format: "floats" }, image);
 const config: ModelConfig = model.config;
 const report: ModelReport = model.report;
@@ -225,24 +267,29 @@ try {
   await model.stylize({ data: new Uint8Array(12) }, image);
   // @ts-expect-error: devices are typed, whatever the libraries
   device.nothing();
+  // @ts-expect-error: and buffers
+  buffer.nothing();
   // @ts-expect-error: not a precision
   await StylizingViT.load("demo", { precision: "f64" });
 } catch (error) {
   if (error instanceof StylizingError && error.code === "NO_ADAPTER") void error.fix;
 }
 `,
-    );
-    const compilerOptions = {
-      target: "ES2022",
-      module: "NodeNext",
-      moduleResolution: "NodeNext",
-      strict: true,
-      noEmit: true,
-      skipLibCheck: true,
-      lib,
-    };
-    writeFileSync(join(user, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["consumer.ts"] }));
-    const { stdout, stderr } = await exec(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", user], user);
-    expect(stdout + stderr).toBe("");
-  });
+      );
+      const compilerOptions = {
+        target: "ES2022",
+        module: "NodeNext",
+        moduleResolution: "NodeNext",
+        strict: true,
+        noEmit: true,
+        skipLibCheck,
+        lib,
+        typeRoots: [join(root, "node_modules", "@types"), join(root, "node_modules")],
+        types,
+      };
+      writeFileSync(join(user, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["consumer.ts"] }));
+      const { stdout, stderr } = await exec(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", user], user);
+      expect(stdout + stderr).toBe("");
+    },
+  );
 });
