@@ -9,7 +9,7 @@
  * | `CHECKPOINT` | a weights file that is damaged, of an unsupported format, or lacks a tensor |
  * | `DOWNLOAD` | a checkpoint could not be fetched, or arrived damaged |
  * | `IMAGE` | an image could not be read, or is too large |
- * | `OUTPUT` | a result could not be written |
+ * | `OUTPUT` | a result could not be written, or there is no folder for the cache |
  * | `NO_ADAPTER` | no usable GPU adapter, neither hardware nor software |
  * | `GPU` | the device failed: a shader did not compile, validation failed, memory ran out |
  * | `DEVICE_LOST` | the device was lost and a second one failed too |

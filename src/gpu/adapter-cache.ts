@@ -1,6 +1,6 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { cacheFolder } from "./cache-folder.js";
+import { cacheFolder, findInCache } from "./cache-folder.js";
 import { bindingVersion } from "./dawn.js";
 import type { AdapterFacts } from "./profile.js";
 
@@ -14,10 +14,19 @@ export function adapterKey(facts: AdapterFacts): string {
   return [bindingVersion(), facts.vendor, facts.architecture, facts.device, facts.description].join("|");
 }
 
-export const cacheFile = (name: string): string => join(cacheFolder(), name);
+/** Where a file is kept; undefined where no folder can be had. */
+export function cacheFile(name: string): string | undefined {
+  try {
+    return findInCache(name) ?? join(cacheFolder(), name);
+  } catch {
+    // Found out again by the next process.
+    return undefined;
+  }
+}
 
 /** Entries of a file by key; none where it is missing or damaged. */
-export function readEntries(file: string): Record<string, unknown> {
+export function readEntries(file: string | undefined): Record<string, unknown> {
+  if (file === undefined) return {};
   try {
     const parsed: unknown = JSON.parse(readFileSync(file, "utf8"));
     return parsed && typeof parsed === "object" && !Array.isArray(parsed) ? (parsed as Record<string, unknown>) : {};
@@ -27,7 +36,8 @@ export function readEntries(file: string): Record<string, unknown> {
 }
 
 /** Replaces one entry; the file appears whole or not at all. */
-export function writeEntry(file: string, key: string, entry: unknown): void {
+export function writeEntry(file: string | undefined, key: string, entry: unknown): void {
+  if (file === undefined) return;
   try {
     mkdirSync(dirname(file), { recursive: true });
     const partial = `${file}.${process.pid}.partial`;

@@ -250,6 +250,8 @@ async function findAdapter(choice: AdapterChoice, seen: string[]): Promise<GPUAd
     try {
       openSoftwareDriver();
     } catch (error) {
+      // A folder that cannot be written, say, is no missing adapter, and has its own cure.
+      if (error instanceof StylizingError) throw error;
       seen.push(`SwiftShader (${messageOf(error)})`);
       return null;
     }
@@ -314,8 +316,9 @@ export function checkGpuOptions(options: GpuOptions): { precision: Precision; tu
 
 /**
  * Opens a device.
- * @throws StylizingError `ARGUMENT` for an option's unknown name, `NO_ADAPTER` where no adapter fits, `GPU` where the device
- *   cannot be created, or matrix units were asked for and are not to be had.
+ * @throws StylizingError `ARGUMENT` for an option's unknown name, `NO_ADAPTER` where no adapter fits, `OUTPUT` where there is no
+ *   folder to unpack the software driver into, `GPU` where the device cannot be created, or matrix units were asked for and
+ *   are not to be had.
  */
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
   const { precision, tune, adapter: choice } = checkGpuOptions(options);

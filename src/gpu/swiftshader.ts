@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
-
 import { brotliDecompressSync } from "node:zlib";
-import { cacheFolder } from "./cache-folder.js";
+import { messageOf, StylizingError } from "../errors.js";
+import { findInCache, inCacheFolder, isTrusted } from "./cache-folder.js";
 
 /**
  * A Vulkan driver that runs on the CPU, for machines that have none: SwiftShader, as the npm package
@@ -53,30 +53,33 @@ function untar(archive: Buffer): Map<string, Buffer> {
 /** Unpacks the driver once per archive version; two processes may do it at once, the first rename wins. */
 function unpack(archive: string): string {
   const bytes = readFileSync(archive);
-  const version = createHash("sha256").update(bytes).digest("hex").slice(0, 16);
-  const folder = join(cacheFolder(), `swiftshader-${version}`);
-  const complete = () => WANTED.every((name) => existsSync(join(folder, name)));
-  if (complete()) return folder;
+  const name = `swiftshader-${createHash("sha256").update(bytes).digest("hex").slice(0, 16)}`;
+  const there = findInCache(name, WANTED);
+  if (there !== undefined) return there;
 
-  const partial = `${folder}.${process.pid}.partial`;
-  mkdirSync(partial, { recursive: true });
   const files = untar(brotliDecompressSync(bytes));
-  for (const name of WANTED) {
-    const file = files.get(name);
-    if (!file) throw new Error(`${archive} does not contain ${name}`);
-    writeFileSync(join(partial, name), file);
-  }
-  try {
-    renameSync(partial, folder);
-  } catch {
-    // Either another process was first, or what is there has lost a file.
-    if (complete()) rmSync(partial, { recursive: true, force: true });
-    else {
-      rmSync(folder, { recursive: true, force: true });
-      renameSync(partial, folder);
+  for (const file of WANTED) if (!files.has(file)) throw new Error(`${archive} does not contain ${file}`);
+  return inCacheFolder((cache) => {
+    const folder = join(cache, name);
+    const partial = mkdtempSync(`${folder}.partial-`);
+    try {
+      // Whatever the umask: others may read it, and what they could change would not be taken for the driver.
+      chmodSync(partial, 0o755);
+      for (const file of WANTED) writeFileSync(join(partial, file), files.get(file)!, { mode: 0o644 });
+      try {
+        renameSync(partial, folder);
+      } catch {
+        // Either another process was first, or what is there has lost a file or is not to be trusted.
+        if (!isTrusted(folder, WANTED)) {
+          rmSync(folder, { recursive: true, force: true });
+          renameSync(partial, folder);
+        }
+      }
+    } finally {
+      rmSync(partial, { recursive: true, force: true });
     }
-  }
-  return folder;
+    return folder;
+  });
 }
 
 let opened: string | undefined;
@@ -84,7 +87,8 @@ let opened: string | undefined;
 /**
  * Makes SwiftShader the Vulkan driver of this process and returns the folder it was unpacked to. It must come before
  * the first Dawn instance that is to see it; calling it again does nothing.
- * @throws Error where the package is missing or the archive is damaged.
+ * @throws Error where the package is missing or the archive is damaged; StylizingError `OUTPUT` where there is no folder to unpack
+ *   it into, `NO_ADAPTER` where it cannot be loaded from there.
  */
 export function openSoftwareDriver(): string {
   if (opened) return opened;
@@ -97,7 +101,14 @@ export function openSoftwareDriver(): string {
     process.dlopen(module, join(folder, "libvulkan.so.1"), constants.dlopen.RTLD_NOW | RTLD_NODELETE);
   } catch (error) {
     // A Vulkan loader is not a Node add-on and Node says so, after it has loaded it: that is all we want.
-    if (!String(error).includes("did not self-register")) throw error;
+    if (!String(error).includes("did not self-register")) {
+      throw new StylizingError(
+        "NO_ADAPTER",
+        `The software driver in ${folder} cannot be loaded: ${messageOf(error)}.`,
+        "Where programs may not be run from that folder (noexec), set XDG_CACHE_HOME to one from which they may.",
+        { cause: error },
+      );
+    }
   }
   opened = folder;
   return folder;

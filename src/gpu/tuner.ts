@@ -56,7 +56,7 @@ function hashOfKernels(): string {
 export class Tuner {
   #mode: TuneMode;
   #measures: boolean;
-  readonly #file: string;
+  readonly #file: string | undefined;
   /** Of its entry in the file; empty where it is off, since then nothing is read or written. */
   readonly #key: string;
   readonly #choices = new Map<string, Choice>();
@@ -66,14 +66,14 @@ export class Tuner {
   readonly #fresh = new Set<string>();
   #saved = true;
 
-  constructor(facts: AdapterFacts, profile: Profile, mode: TuneMode, file = cacheFile("tuning.json")) {
+  constructor(facts: AdapterFacts, profile: Profile, mode: TuneMode, file?: string) {
     this.#mode = mode;
     // Compiling every candidate takes a software adapter seconds: there it is done on request only.
     this.#measures = mode === "measure" || (mode === "auto" && !profile.software);
-    this.#file = file;
+    this.#file = mode === "off" ? undefined : (file ?? cacheFile("tuning.json"));
     this.#key = mode === "off" ? "" : [adapterKey(facts), profile.tier, profile.matrix ?? "", hashOfKernels()].join("|");
     if (mode === "off") return;
-    const known = readEntries(file)[this.#key];
+    const known = readEntries(this.#file)[this.#key];
     if (known && typeof known === "object") {
       for (const [op, choice] of Object.entries(known)) if (isChoice(choice)) this.#choices.set(op, choice);
     }

@@ -65,8 +65,8 @@ const HOST = hostname().replace(/[^\w-]/g, "_");
  * without any request. Needs no token for public models; `HF_TOKEN` is sent to the endpoint when set.
  * @param name as in `resolveModelName`
  * @throws StylizingError `ARGUMENT` for an unknown name or a malformed revision or endpoint; `DOWNLOAD` when it is neither
- * cached nor to be had, arrives damaged or cannot be stored; `CHECKPOINT` for a malformed index of shards; the signal's
- * reason when aborted
+ * cached nor to be had, arrives damaged or cannot be stored, or there is no home folder to store it in; `CHECKPOINT` for a
+ * malformed index of shards; the signal's reason when aborted
  */
 export async function downloadCheckpoint(name: string, options: DownloadOptions = {}): Promise<DownloadedCheckpoint> {
   options.signal?.throwIfAborted();
@@ -90,7 +90,7 @@ export async function downloadRepository(
   }
   // Loaded here, not above: a process that opens local weights need not pay for it.
   const hub = await import("@huggingface/hub");
-  const cache = options.cacheDir ?? hub.getHFHubCachePath();
+  const cache = options.cacheDir ?? sharedCache(hub.getHFHubCachePath, label);
   const root = join(cache, hub.getRepoFolderName({ type: "model", name: repo }));
   const snapshotOf = (commit: string) => join(root, "snapshots", commit);
   const pinned = COMMIT.test(revision);
@@ -155,6 +155,24 @@ export async function downloadRepository(
     });
   }
   return { folder, revision: commit, files };
+}
+
+/** The cache of Hugging Face's tools: where the environment says, else in the user's home. */
+function sharedCache(find: () => string, label: string): string {
+  let cause: unknown;
+  try {
+    const path = find();
+    // With an empty HOME it would lie wherever the program was started.
+    if (path !== join(".cache", "huggingface", "hub")) return path;
+  } catch (error) {
+    cause = error;
+  }
+  throw new StylizingError(
+    "DOWNLOAD",
+    `There is no folder for ${label}: downloads are kept in the home folder, and this user has none.`,
+    "Set HF_HOME to a folder you may write to.",
+    { cause },
+  );
 }
 
 function checkedEndpoint(endpoint: string): string {

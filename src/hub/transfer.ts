@@ -207,8 +207,8 @@ export async function disk<T>(session: Session, action: () => Promise<T>): Promi
   } catch (error) {
     const full = (error as NodeJS.ErrnoException).code === "ENOSPC";
     const fix = full
-      ? "Free some space, or set HF_HUB_CACHE to a folder on another disk."
-      : "Set HF_HUB_CACHE to a folder you may write to.";
+      ? "Free some space, or set HF_HOME or HF_HUB_CACHE to a folder on another disk."
+      : "Set HF_HOME or HF_HUB_CACHE to a folder you may write to.";
     throw failed(session, `it could not be stored (${messageOf(error)})`, fix, error);
   }
 }

@@ -182,8 +182,8 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   /**
    * Loads a model onto a device and compiles its kernels.
    * @param model a published name (`base/camelyon17wilds`), a folder, a `.safetensors` file, `demo`, or `hashed:SEED`.
-   * @throws StylizingError `ARGUMENT`, `CONFIG`, `CHECKPOINT`, `DOWNLOAD`, `NO_ADAPTER` or `GPU`; the signal's reason when
-   *   aborted. Nothing stays allocated then.
+   * @throws StylizingError `ARGUMENT`, `CONFIG`, `CHECKPOINT`, `DOWNLOAD`, `NO_ADAPTER`, `GPU`, or `OUTPUT` where the software
+   *   driver finds no folder to be unpacked into; the signal's reason when aborted. Nothing stays allocated then.
    */
   static async load(model: string = DEFAULT_MODEL, options: LoadOptions = {}): Promise<StylizingViT> {
     const { batchSize, onProgress, signal } = options;

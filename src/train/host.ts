@@ -25,7 +25,7 @@ export type OpenHost = (options: HostOptions) => Promise<TrainingHost>;
 
 /**
  * Opens a device, and before it the VGG's weights, which may have to be fetched.
- * @throws StylizingError `ARGUMENT`, `CHECKPOINT`, `DOWNLOAD`, `NO_ADAPTER` or `GPU`.
+ * @throws StylizingError `ARGUMENT`, `CHECKPOINT`, `DOWNLOAD`, `OUTPUT`, `NO_ADAPTER` or `GPU`.
  */
 export const openTrainingHost: OpenHost = async ({ vgg: source, channels, signal, onProgress, ...options }) => {
   const { openVgg } = await import("./vgg-weights.js");

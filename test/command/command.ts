@@ -62,6 +62,8 @@ export interface RunOptions {
   env?: Record<string, string | undefined>;
   /** Instead of the compiled command of this checkout. */
   main?: string;
+  /** Runs as another user, which root alone can do. */
+  uid?: number;
 }
 
 /** Nothing of the caller's own settings, no network, and a CPU, so that results are the same on every machine. */
@@ -74,9 +76,10 @@ export function environment(extra: Record<string, string | undefined> = {}): Nod
 export function startProgram(
   program: string,
   args: readonly string[],
-  { cwd, env }: RunOptions = {},
+  { cwd, env, uid }: RunOptions = {},
 ): { child: ChildProcess; finished: Promise<Finished> } {
-  const child = spawn(program, args, { cwd, env: environment(env), stdio: ["ignore", "pipe", "pipe"] });
+  const user = uid === undefined ? {} : { uid, gid: uid };
+  const child = spawn(program, args, { cwd, env: environment(env), stdio: ["ignore", "pipe", "pipe"], ...user });
   const finished = new Promise<Finished>((resolve, reject) => {
     let stdout = "";
     let stderr = "";

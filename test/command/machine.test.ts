@@ -94,8 +94,12 @@ describe("doctor", () => {
     if (process.platform !== "linux" || process.arch !== "x64") test.skip("no software driver for this platform");
     const file = fresh("file");
     writeFileSync(file, "");
-    const report = await runJson<Doctor>(["doctor"], 3, { env: { XDG_CACHE_HOME: file } });
-    expect(report.checks.find(({ name }) => name === "adapter")!.found).toMatch(/SwiftShader \(ENOTDIR|SwiftShader \(EEXIST/);
+    const report = await runJson<Doctor>(["doctor"], 1, { env: { XDG_CACHE_HOME: file, TMPDIR: join(file, "tmp") } });
+    const { found, fix } = report.checks.find(({ name }) => name === "adapter")!;
+    expect(found).toMatch(/no folder for the cache.*(ENOTDIR|EEXIST)/);
+    expect(found).toContain(file);
+    expect(found).not.toMatch(/GPU adapter/);
+    expect(fix).toContain("XDG_CACHE_HOME");
   });
 });
 

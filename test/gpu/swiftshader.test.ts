@@ -1,4 +1,14 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
@@ -46,5 +56,24 @@ describe.runIf(softwareDriverAvailable())("the software driver", () => {
     rmSync(join(folder, "libvk_swiftshader.so"));
     expect(await openDriver()).toBe(folder);
     expect(existsSync(join(folder, "libvk_swiftshader.so"))).toBe(true);
+  });
+
+  it.for<readonly [string, (file: string) => void]>([
+    ["others may write to a file of it", (file) => chmodSync(file, 0o666)],
+    ["others may write to its folder", (file) => chmodSync(join(file, ".."), 0o777)],
+    ["a file of it is another user's", (file) => chownSync(file, 71_234, 71_234)],
+    ["its folder is another user's", (file) => chownSync(join(file, ".."), 71_234, 71_234)],
+  ])("is not loaded but unpacked again where %s", async ([what, spoil], test) => {
+    if (what.includes("another user's") && process.getuid!() !== 0) test.skip("only root can give a file to another user");
+    const folder = join(cacheFolder(), readdirSync(cacheFolder())[0]!);
+    const file = join(folder, "libvulkan.so.1");
+    const before = readFileSync(file);
+    writeFileSync(file, "planted");
+    spoil(file);
+    expect(await openDriver()).toBe(folder);
+    expect(readFileSync(file).equals(before)).toBe(true);
+    expect([statSync(file).mode & 0o022, statSync(folder).mode & 0o022]).toEqual([0, 0]);
+    expect([statSync(file).uid, statSync(folder).uid]).toEqual(Array(2).fill(process.getuid!()));
+    expect(readdirSync(cacheFolder())).toHaveLength(1);
   });
 });
