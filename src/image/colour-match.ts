@@ -1,4 +1,5 @@
 import { StylizingError } from "../errors.js";
+import { channelMoments } from "./moments.js";
 import { checkPixelImage, type PixelImage } from "./types.js";
 
 /**
@@ -18,30 +19,15 @@ export function matchColour(content: PixelImage, style: PixelImage): PixelImage 
     throw new StylizingError("ARGUMENT", problem, "Decode both with the same number of channels.");
   }
   const data = new Uint8Array(content.data.length);
+  const from = channelMoments(content);
+  const to = channelMoments(style);
   for (let c = 0; c < channels; c++) {
-    const from = moments(content, c);
-    const to = moments(style, c);
     // The map depends on the level alone, so it is computed once for each of 256.
     const map = Uint8Array.from({ length: 256 }, (_, level) => {
-      const x = ((level / 255 - from.mean) * to.deviation) / (from.deviation + 1e-8) + to.mean;
+      const x = ((level / 255 - from.mean[c]!) * to.deviation[c]!) / (from.deviation[c]! + 1e-8) + to.mean[c]!;
       return Math.round(255 * Math.min(1, Math.max(0, x)));
     });
     for (let i = c; i < data.length; i += channels) data[i] = map[content.data[i]!]!;
   }
   return { data, width, height, channels };
-}
-
-/** Mean and population standard deviation of one channel, of values in [0, 1]. */
-function moments({ data, channels }: PixelImage, channel: number): { mean: number; deviation: number } {
-  const count = data.length / channels;
-  // Sums of whole numbers below 2⁵³: exact, so a flat image has a deviation of exactly 0.
-  let sum = 0;
-  let squares = 0;
-  for (let i = channel; i < data.length; i += channels) {
-    const x = data[i]!;
-    sum += x;
-    squares += x * x;
-  }
-  const mean = sum / count;
-  return { mean: mean / 255, deviation: Math.sqrt(Math.max(0, squares / count - mean * mean)) / 255 };
 }

@@ -1,4 +1,5 @@
 import { checkName, StylizingError } from "../errors.js";
+import { MomentAccumulator } from "../image/moments.js";
 import { fitSquare } from "../image/preprocess.js";
 import type { ModelConfig } from "./config.js";
 import type { Pixels } from "./engine.js";
@@ -210,25 +211,19 @@ export function inFloats(batch: Batch, what: string): Batch {
   };
 }
 
-/** Mean and standard deviation by channel of 8-bit images, in [0, 1]: for a model whose training statistics are not known. */
+/**
+ * Mean and standard deviation by channel, in [0, 1]: for a model whose training statistics are not known.
+ * @throws StylizingError `ARGUMENT` where there is no image, one is malformed, or their channels differ.
+ */
 export function measureStatistics(images: readonly Image[]): { mean: number[]; std: number[] } {
   const channels = images[0]?.channels ?? 0;
   if (channels === 0) refuse("There is no image to measure.", "Give at least one.");
-  const sum = new Float64Array(channels);
-  const squares = new Float64Array(channels);
-  let count = 0;
-  for (const { data, channels: own } of images) {
-    if (own !== channels) refuse(`Images have ${channels} and ${own} channels.`, "Give images of one kind.");
-    const scale = data instanceof Float32Array ? 1 : 1 / 255;
-    for (let i = 0; i < data.length; i++) {
-      const value = data[i]! * scale;
-      sum[i % channels]! += value;
-      squares[i % channels]! += value * value;
-    }
-    count += data.length / channels;
+  const accumulator = new MomentAccumulator(channels);
+  for (const [index, image] of images.entries()) {
+    if (image.channels !== channels)
+      refuse(`Images have ${channels} and ${image.channels} channels.`, "Give images of one kind.");
+    checkImage(image, `Image ${index}`);
+    accumulator.add(image);
   }
-  const mean = Array.from(sum, (value) => value / count);
-  // A flat image has no spread to divide by: one grey level is the least that an 8-bit image can show.
-  const std = mean.map((value, c) => Math.max(Math.sqrt(Math.max(squares[c]! / count - value * value, 0)), 1 / 255));
-  return { mean, std };
+  return accumulator.statistics();
 }

@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { basename, relative } from "node:path";
 import { StylizingError } from "../errors.js";
 import { listPictures } from "../image/folder.js";
+import { MomentAccumulator } from "../image/moments.js";
 import type { ImagePool } from "../image/pool.js";
 import { cropPlacement } from "../image/tasks.js";
 import type { PixelImage, Placement } from "../image/types.js";
@@ -36,43 +37,6 @@ export async function listDataset(paths: readonly string[], out: string, what: s
 export function fingerprint(files: readonly PictureFile[]): string {
   const names = files.map(({ name }) => name.replaceAll("\\", "/"));
   return createHash("sha256").update(JSON.stringify(names)).digest("hex").slice(0, 16);
-}
-
-/** Sums over 8-bit pixels. They are whole numbers and exact, so that the order of pictures does not matter. */
-class Moments {
-  readonly #sums: number[];
-  readonly #squares: number[];
-  #pixels = 0;
-
-  constructor(channels: number) {
-    this.#sums = new Array<number>(channels).fill(0);
-    this.#squares = new Array<number>(channels).fill(0);
-  }
-
-  add({ data, width, channels }: PixelImage, { left, top, width: across, height: down }: Placement): void {
-    for (let y = top; y < top + down; y++) {
-      for (let c = 0; c < channels; c++) {
-        let [sum, squares] = [0, 0];
-        const end = (y * width + left + across) * channels;
-        for (let i = (y * width + left) * channels + c; i < end; i += channels) {
-          const value = data[i]!;
-          sum += value;
-          squares += value * value;
-        }
-        this.#sums[c]! += sum;
-        this.#squares[c]! += squares;
-      }
-    }
-    this.#pixels += across * down;
-  }
-
-  /** In units of [0, 1], to four digits. A flat picture has no spread to divide by: one grey level is the least. */
-  statistics(): { mean: number[]; std: number[] } {
-    const rounded = (value: number) => Math.round(value * 1e4) / 1e4;
-    const means = this.#sums.map((sum) => sum / this.#pixels);
-    const deviations = means.map((mean, c) => Math.sqrt(Math.max(this.#squares[c]! / this.#pixels - mean * mean, 0)));
-    return { mean: means.map((mean) => rounded(mean / 255)), std: deviations.map((d) => rounded(Math.max(d, 1) / 255)) };
-  }
 }
 
 export interface DatasetOptions {
@@ -162,7 +126,7 @@ export class Dataset {
 
   /**
    * Reads every file once, and measures mean and deviation over the squares (the crops of the first epoch, or the pictures
-   * without the padding around them).
+   * without the padding around them), to four digits.
    * @throws StylizingError `IMAGE` where none can be read; the signal's reason when aborted.
    */
   static async open(
@@ -171,7 +135,7 @@ export class Dataset {
     { signal, onProgress }: { signal?: AbortSignal | undefined; onProgress?: (done: number, total: number) => void } = {},
   ): Promise<{ dataset: Dataset; unreadable: number[]; mean: number[]; std: number[] }> {
     const { pool, size, channels, crop, onUnreadable } = options;
-    const moments = new Moments(channels);
+    const moments = new MomentAccumulator(channels);
     const readable: PictureFile[] = [];
     const unreadable: number[] = [];
     const kept: PixelImage[] = [];
@@ -209,7 +173,8 @@ export class Dataset {
     }
     const dataset = new Dataset(readable, options);
     for (const [index, image] of kept.entries()) dataset.#keep(index, image);
-    return { dataset, unreadable, ...moments.statistics() };
+    const { mean, std } = moments.statistics();
+    return { dataset, unreadable, mean: mean.map(fourDigits), std: std.map(fourDigits) };
   }
 
   /** Squares of an epoch. */
@@ -313,6 +278,8 @@ export class Dataset {
     this.#keptBytes += image.data.length;
   }
 }
+
+const fourDigits = (value: number) => Math.round(value * 1e4) / 1e4;
 
 /** Where a random square lies: fractions of the way across and down. */
 const place = (seed: number, epoch: number, index: number, crop: number) => ({

@@ -1,4 +1,5 @@
 import { StylizingError } from "../errors.js";
+import { channelMoments } from "../image/moments.js";
 import { checkPixelImage, type PixelImage } from "../image/types.js";
 
 function checkPair(a: PixelImage, b: PixelImage): void {
@@ -103,21 +104,10 @@ export function colourDistance(a: PixelImage, b: PixelImage): number {
   checkPixelImage(b, "The second image");
   if (a.channels !== b.channels)
     throw new StylizingError("ARGUMENT", `The images have ${a.channels} and ${b.channels} channels.`, "Convert one of them.");
+  const [one, other] = [channelMoments(a), channelMoments(b)];
   let sum = 0;
   for (let c = 0; c < a.channels; c++) {
-    const [one, other] = [channelMoments(a, c), channelMoments(b, c)];
-    sum += (one.mean - other.mean) ** 2 + (one.deviation - other.deviation) ** 2;
+    sum += (one.mean[c]! - other.mean[c]!) ** 2 + (one.deviation[c]! - other.deviation[c]!) ** 2;
   }
-  return Math.sqrt(sum) / 255;
-}
-
-function channelMoments({ data, channels }: PixelImage, channel: number): { mean: number; deviation: number } {
-  let [sum, squares] = [0, 0];
-  for (let i = channel; i < data.length; i += channels) {
-    sum += data[i]!;
-    squares += data[i]! ** 2;
-  }
-  const count = data.length / channels;
-  const mean = sum / count;
-  return { mean, deviation: Math.sqrt(Math.max(squares / count - mean * mean, 0)) };
+  return Math.sqrt(sum);
 }
