@@ -2,6 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import sharp, { type Metadata } from "sharp";
 import { messageOf, StylizingError } from "../errors.js";
+import { lumaLevel } from "./luma.js";
 import type { PixelImage } from "./types.js";
 
 /** 64 megapixels: 8 000 × 8 000, far above any tile and far below a whole slide. */
@@ -109,7 +110,7 @@ function toBytes(samples: Uint8Array | Uint16Array, from: number, to: 1 | 3): Ui
       out[put++] = g;
       out[put++] = b;
     } else {
-      out[put++] = (19595 * r + 38470 * g + 7471 * b + 32768) >> 16;
+      out[put++] = lumaLevel(r, g, b);
     }
   }
   return out;

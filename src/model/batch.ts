@@ -1,4 +1,5 @@
 import { checkName, StylizingError } from "../errors.js";
+import { luma } from "../image/luma.js";
 import { MomentAccumulator } from "../image/moments.js";
 import { fitSquare } from "../image/preprocess.js";
 import type { ModelConfig } from "./config.js";
@@ -61,7 +62,7 @@ function convertChannels(image: Image, wanted: number, what: string): Image {
     const alpha = channels === colours ? 1 : data[at + colours]! / white;
     const over = (index: number) => data[at + index]! * alpha + white * (1 - alpha);
     const [r, g, b] = colours === 3 ? [over(0), over(1), over(2)] : [over(0), over(0), over(0)];
-    if (wanted === 1) out[pixel] = round(0.299 * r! + 0.587 * g! + 0.114 * b!);
+    if (wanted === 1) out[pixel] = round(luma(r!, g!, b!));
     else for (const [c, value] of [r, g, b].entries()) out[pixel * 3 + c] = round(value!);
   }
   return { data: out, width, height, channels: wanted };
