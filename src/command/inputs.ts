@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { basename, dirname, extname, join, relative } from "node:path";
 import { StylizingError } from "../errors.js";
 import { listPictures } from "../image/folder.js";
+import { indexBelow } from "../random.js";
 
 /** A picture that was named on the command line or found in a folder that was. */
 export interface InputFile {
@@ -40,14 +41,6 @@ export interface PaintJob {
   output: string;
 }
 
-/** A seeded whole number below `count`: the same on every machine (splitmix32 over the index). */
-function seededIndex(seed: number, index: number, count: number): number {
-  let x = (Math.imul(seed, 0x9e3779b9) + Math.imul(index + 1, 0x85ebca6b)) | 0;
-  x = Math.imul(x ^ (x >>> 16), 0x21f0aaad);
-  x = Math.imul(x ^ (x >>> 15), 0x735a2d97);
-  return Math.floor((((x ^ (x >>> 15)) >>> 0) / 2 ** 32) * count);
-}
-
 /**
  * Which content is painted in which style, and under what name.
  * @throws StylizingError `ARGUMENT` where two results would have the same name.
@@ -68,7 +61,7 @@ export function pairJobs(
     const count = pairing === "each" ? Math.max(contents.length, styles.length) : contents.length;
     for (let i = 0; i < count; i++) {
       const content = i % contents.length;
-      const style = pairing === "each" ? i % styles.length : seededIndex(seed, i, styles.length);
+      const style = pairing === "each" ? i % styles.length : indexBelow(styles.length, seed, i);
       // A content that comes round again would write over its first result.
       jobs.push({
         content,

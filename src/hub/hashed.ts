@@ -1,4 +1,5 @@
 import { StylizingError } from "../errors.js";
+import { fnv1a, mix32 } from "../random.js";
 import type { WeightSource } from "./weight-source.js";
 
 /**
@@ -13,17 +14,9 @@ export function hashedUniform(name: string, count: number, seed: number): Float3
   if (!Number.isSafeInteger(seed)) {
     throw new StylizingError("ARGUMENT", `The seed ${seed} is not an integer.`, "Give a whole number, as in hashed:5.");
   }
-  let hash = 0x811c9dc5;
-  for (const byte of new TextEncoder().encode(name)) hash = Math.imul(hash ^ byte, 16777619);
-  const start = hash + Math.imul(seed, 0x85ebca6b);
+  const start = fnv1a(name) + Math.imul(seed, 0x85ebca6b);
   const out = new Float32Array(count);
-  for (let i = 0; i < count; i++) {
-    let x = (Math.imul(i, 0x9e3779b9) + start) | 0;
-    x = Math.imul(x ^ (x >>> 16), 0x21f0aaad);
-    x = Math.imul(x ^ (x >>> 15), 0x735a2d97);
-    x ^= x >>> 15;
-    out[i] = (x >>> 8) * 2 ** -23 - 1;
-  }
+  for (let i = 0; i < count; i++) out[i] = (mix32((Math.imul(i, 0x9e3779b9) + start) | 0) >>> 8) * 2 ** -23 - 1;
   return out;
 }
 

@@ -1,8 +1,9 @@
+import { scramble } from "../random.js";
 import { type Cell, placeCells } from "./cells.js";
 import { groundOf, type Spot } from "./ground.js";
 import { layoutOf, type TissueKind } from "./layout.js";
 import { deepShadow, nearestCells } from "./maps.js";
-import { gradientNoise, type Noise, scramble, smoothstep } from "./random.js";
+import { gradientNoise, type Noise, smoothstep } from "./numeric.js";
 
 /** The two stain concentrations of a tile before any stain has a colour, and what is where. */
 export interface Anatomy {

@@ -1,5 +1,6 @@
+import { bell, between, mulberry32, type Random, scramble } from "../random.js";
 import { type Blob, distanceTo, type Layout, MARGIN, type Recipe, type Structure, wobbleOf } from "./layout.js";
-import { bell, between, direction, mulberry32, type Random, scramble, smoothstep } from "./random.js";
+import { direction, smoothstep } from "./numeric.js";
 
 /** The kinds of nuclei that are labelled. */
 export type NucleusKind = "lymphocyte" | "fibroblast" | "endothelium" | "epithelium" | "tumour";

@@ -1,5 +1,6 @@
+import { scramble } from "../random.js";
 import { type Layout, MARGIN, STEP } from "./layout.js";
-import { type Noise, scramble, smoothstep } from "./random.js";
+import { type Noise, smoothstep } from "./numeric.js";
 
 /** One pixel: its place in, its tissue out. A single object is reused for all pixels. */
 export interface Spot {

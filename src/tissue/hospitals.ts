@@ -1,5 +1,5 @@
 import { StylizingError } from "../errors.js";
-import { bell, between, foldSeed, mulberry32, type Random } from "./random.js";
+import { bell, between, foldSeed, mulberry32, type Random } from "../random.js";
 
 /** A colour or a stain as red, green and blue. */
 export type Triple = readonly [number, number, number];

@@ -1,4 +1,5 @@
-import { bell, between, direction, gradientNoise, mulberry32, type Random, scramble, smoothstep } from "./random.js";
+import { bell, between, mulberry32, type Random, scramble } from "../random.js";
+import { direction, gradientNoise, smoothstep } from "./numeric.js";
 
 /** What a tile shows. `"mixed"` draws one of many compositions from the seed. */
 export type TissueKind = "mixed" | "lymphoid" | "stroma" | "gland" | "tumour";

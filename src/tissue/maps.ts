@@ -1,6 +1,6 @@
 import type { Cell } from "./cells.js";
 import { distanceTo } from "./layout.js";
-import { smoothstep } from "./random.js";
+import { smoothstep } from "./numeric.js";
 
 /** For every pixel the nearest cell, and the signed distances (µm) to the outlines of the nearest two. */
 export interface Nearest {

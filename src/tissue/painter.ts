@@ -1,9 +1,9 @@
 import { StylizingError } from "../errors.js";
+import { foldSeed } from "../random.js";
 import { paintAnatomy } from "./anatomy.js";
 import type { NucleusKind } from "./cells.js";
 import { HOSPITALS, type Hospital } from "./hospitals.js";
 import type { TissueKind } from "./layout.js";
-import { foldSeed } from "./random.js";
 import { scan } from "./scanner.js";
 
 export type { NucleusKind } from "./cells.js";

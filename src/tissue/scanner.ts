@@ -1,5 +1,6 @@
+import { foldSeed, mulberry32 } from "../random.js";
 import { type Hospital, jitterHospital, type Triple } from "./hospitals.js";
-import { direction, exponential, foldSeed, logarithm, mulberry32 } from "./random.js";
+import { direction, exponential, logarithm } from "./numeric.js";
 
 /** Optical densities per step of the table below, and the density that counts as opaque. */
 const DENSITY_STEPS = 512;

@@ -7,7 +7,7 @@ import { MomentAccumulator } from "../image/moments.js";
 import type { ImagePool } from "../image/pool.js";
 import { cropPlacement } from "../image/tasks.js";
 import type { PixelImage, Placement } from "../image/types.js";
-import { fraction, permutation } from "./seeded.js";
+import { fraction, permutation } from "../random.js";
 
 export interface PictureFile {
   path: string;

@@ -6,6 +6,7 @@ import sharp, { type Sharp } from "sharp";
 import { afterAll, expect } from "vitest";
 import { type ErrorCode, StylizingError } from "../../src/errors.js";
 import type { PixelImage } from "../../src/image/types.js";
+import { mulberry32 } from "../../src/random.js";
 
 /** A folder of this test file's own, gone when its tests are done. */
 export function temporaryFolder(): string {
@@ -16,11 +17,8 @@ export function temporaryFolder(): string {
 
 /** Seeded noise, the same on every machine. */
 export function noise(width: number, height: number, channels: 1 | 3, seed = 1): PixelImage {
-  let state = seed >>> 0 || 1;
-  const data = Uint8Array.from({ length: width * height * channels }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state >>> 24;
-  });
+  const random = mulberry32(seed);
+  const data = Uint8Array.from({ length: width * height * channels }, () => Math.floor(256 * random()));
   return { data, width, height, channels };
 }
 

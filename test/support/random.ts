@@ -1,25 +1,16 @@
-/** FNV-1a, so that a case's name can seed its numbers. */
-function hash(text: string): number {
-  let h = 0x811c9dc5;
-  for (const character of text) h = Math.imul(h ^ character.codePointAt(0)!, 0x01000193);
-  return h >>> 0;
-}
+import { between, fnv1a, mulberry32 } from "../../src/random.js";
 
-/** Seeded numbers, the same on every machine: mulberry32. */
+/** Seeded numbers, the same on every machine; a case's name can seed its numbers. */
 export class Random {
-  #state: number;
+  readonly #next: () => number;
 
   constructor(seed: number | string) {
-    this.#state = (typeof seed === "string" ? hash(seed) : seed) >>> 0;
+    this.#next = mulberry32(typeof seed === "string" ? fnv1a(seed) : seed);
   }
 
   /** Uniform in [low, high). */
   uniform(low = 0, high = 1): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let t = this.#state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return low + (((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * (high - low);
+    return between(this.#next, low, high);
   }
 
   /** A whole number in [0, limit). */

@@ -8,6 +8,7 @@ import { StylizingError } from "../../src/errors.js";
 import { ImagePool } from "../../src/image/pool.js";
 import { cut, loadSquare } from "../../src/image/preprocess.js";
 import { measureStatistics } from "../../src/model/batch.js";
+import { permutation } from "../../src/random.js";
 import {
   type BatchOptions,
   Dataset,
@@ -18,7 +19,6 @@ import {
   type PictureFile,
   type TrainingBatch,
 } from "../../src/train/dataset.js";
-import { permutation } from "../../src/train/seeded.js";
 import { build } from "../command/command.js";
 import { noise } from "../image/helpers.js";
 

@@ -1,51 +1,13 @@
-/**
- * Seeded randomness, noise and the few transcendental functions of the tissue painter. Everything is made of integer
- * arithmetic, `+ - * /` and `Math.sqrt`, which IEEE 754 and ECMAScript pin down to the last bit. `Math.sin`, `Math.exp` and
- * `Math.pow` are not pinned down, and one flipped bit in an overlap test would move a whole nucleus on another machine.
- */
+import { mulberry32, shuffle } from "../random.js";
 
-/** Draws the next number of a stream, uniform in [0, 1). */
-export type Random = () => number;
+/**
+ * Noise and the few transcendental functions of the tissue painter. Everything is made of integer arithmetic, `+ - * /` and
+ * `Math.sqrt`, which IEEE 754 and ECMAScript pin down to the last bit. `Math.sin`, `Math.exp` and `Math.pow` are not pinned
+ * down, and one flipped bit in an overlap test would move a whole nucleus on another machine.
+ */
 
 /** Smooth noise over the plane: zero mean, standard deviation about 0.3, practically within [-1, 1], one hump per unit. */
 export type Noise = (x: number, y: number) => number;
-
-/** Scrambles two 32-bit integers into one (the finaliser of MurmurHash3). */
-export function scramble(a: number, b: number): number {
-  let h = Math.imul(a ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(b ^ (b >>> 15), 0xc2b2ae35);
-  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
-  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
-  return (h ^ (h >>> 16)) >>> 0;
-}
-
-/** Folds any finite number, negative, fractional or beyond 32 bits, into a 32-bit seed. */
-export function foldSeed(seed: number, purpose: number): number {
-  const whole = Math.floor(seed);
-  const low = scramble(whole >>> 0, purpose);
-  const high = scramble(Math.floor(whole / 0x1_0000_0000) >>> 0, Math.floor((seed - whole) * 0x1_0000_0000) >>> 0);
-  return scramble(low, high);
-}
-
-/** The mulberry32 generator of Tommy Ettinger. */
-export function mulberry32(seed: number): Random {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 0x1_0000_0000;
-  };
-}
-
-/** Uniform in [low, high). */
-export function between(random: Random, low: number, high: number): number {
-  return low + (high - low) * random();
-}
-
-/** Nearly Gaussian with zero mean and unit variance, and never beyond 3.5 (a sum of four uniforms). */
-export function bell(random: Random): number {
-  return (random() + random() + random() + random() - 2) * 1.7320508;
-}
 
 /** A unit vector at `turns` full turns from the x axis. Close to, not exactly, `(cos, sin)`: the norm is exact. */
 export function direction(turns: number): readonly [number, number] {
@@ -67,12 +29,7 @@ export function gradientNoise(seed: number): Noise {
   const random = mulberry32(seed);
   const table = new Uint8Array(512);
   for (let i = 0; i < 256; i++) table[i] = i;
-  for (let i = 255; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    const held = table[i]!;
-    table[i] = table[j]!;
-    table[j] = held;
-  }
+  shuffle(table.subarray(0, 256), random);
   table.copyWithin(256, 0, 256);
   const gx = new Float64Array(256);
   const gy = new Float64Array(256);
