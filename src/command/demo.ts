@@ -40,8 +40,9 @@ async function drawTiles(folder: string, size: number, seed: number, what: "cont
 async function demo(flags: DemoFlags): Promise<void> {
   const out = flags.out;
   await ensureOutputFolder(out);
-  const { config } = await interruptible((signal) => findModel(flags.model, { ...loadOptions(flags), signal }));
+  const found = await interruptible((signal) => findModel(flags.model, { ...loadOptions(flags), signal }));
   stopProgress();
+  const { config } = found;
   const content = flags.content ?? [await drawTiles(join(out, "content"), config.image_size, flags.seed, "content")];
   const style = flags.style ?? [await drawTiles(join(out, "style"), config.image_size, flags.seed, "style")];
   const sheet = join(out, "sheet.png");
@@ -55,7 +56,7 @@ async function demo(flags: DemoFlags): Promise<void> {
     format: "png",
     size: "model",
   };
-  const report = await interruptible((signal) => stylizeFiles(stylize, signal));
+  const report = await interruptible((signal) => stylizeFiles(stylize, signal, found));
   process.exitCode = concludeStylize(report, stylize);
   if (report.sheet) note(`look at ${report.sheet}`);
 }

@@ -9,7 +9,7 @@ import { cut, type FittedImage } from "../image/preprocess.js";
 import { contactSheet, type SheetRow } from "../image/sheet.js";
 import type { PixelImage } from "../image/types.js";
 import { measureStatistics } from "../model/batch.js";
-import { findModel } from "../model/open.js";
+import { type FoundModel, findModel, withStatisticsOf } from "../model/open.js";
 import type { PaintedBatch, StreamPair, StreamTiming } from "../model/stream.js";
 import { type ModelReport, type StyleBank, StylizingViT } from "../model/stylizing-vit.js";
 import { type InputFile, listInputs, type PaintJob, type Pairing, pairJobs } from "./inputs.js";
@@ -129,9 +129,10 @@ async function refuseOverwriting(inputs: readonly string[], outputs: readonly st
 /**
  * Paints files. What cannot be read or written is reported and the rest is done; results appear whole or not at all.
  * @param signal stops between batches.
+ * @param known the model, where it has been found already.
  * @throws StylizingError where nothing at all can be done: no inputs, no model, no adapter, no output folder.
  */
-export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal): Promise<StylizeReport> {
+export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal, known?: FoundModel): Promise<StylizeReport> {
   const contents = await listInputs(flags.content, flags.out);
   const styles = await listInputs(flags.style, flags.out);
   for (const [what, files, paths] of [
@@ -153,7 +154,7 @@ export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal): P
   await refuseOverwriting(inputs, outputs);
 
   const options = { ...loadOptions(flags), ...(signal ? { signal } : {}) };
-  const found = await findModel(flags.model, options);
+  const found = known ?? (await findModel(flags.model, options));
   const { in_channels: channels } = found.config;
   for (const name of ["mean", "std"] as const) {
     const given = flags[name];
@@ -173,10 +174,8 @@ export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal): P
   await using pool = new ImagePool(flags.workers);
   if (pool.note) note(pool.note);
   const statistics = await settleStatistics(found.config, flags, pool, contents, styles);
-  await using model = await StylizingViT.load(flags.model, {
+  await using model = await StylizingViT.loadFound(withStatisticsOf(found, statistics), {
     ...options,
-    mean: statistics.mean,
-    std: statistics.std,
     ...(flags.batch ? { batchSize: flags.batch } : {}),
   });
   const { adapter, tier } = model.report;

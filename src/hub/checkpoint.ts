@@ -16,6 +16,7 @@ export class Checkpoint implements WeightSource {
   /** The text of it, and its path: for messages. */
   readonly configText: string | undefined;
   readonly configPath: string | undefined;
+  readonly #config: Config | undefined;
   readonly #files: readonly SafetensorsFile[];
   readonly #where: ReadonlyMap<string, Place>;
 
@@ -25,6 +26,7 @@ export class Checkpoint implements WeightSource {
     this.config = config?.value;
     this.configText = config?.text;
     this.configPath = config?.path;
+    this.#config = config;
     this.#files = files;
     this.#where = where;
   }
@@ -75,6 +77,26 @@ export class Checkpoint implements WeightSource {
       await Promise.all(files.map((file) => file.close()));
       throw error;
     }
+  }
+
+  /**
+   * Opens it once more, after `close()` too. Headers are not read again unless a file has changed since.
+   * @throws StylizingError as `open` does
+   */
+  async reopen(): Promise<Checkpoint> {
+    const files = new Map<SafetensorsFile, SafetensorsFile>();
+    try {
+      for (const file of this.#files) files.set(file, await file.reopen());
+      if ([...files].every(([before, now]) => now.tensors === before.tensors)) {
+        const where = new Map([...this.#where].map(([key, { file, name }]) => [key, { file: files.get(file)!, name }] as const));
+        return new Checkpoint(this.label, [...files.values()], where, this.#config);
+      }
+    } catch (error) {
+      await Promise.all([...files.values()].map((file) => file.close()));
+      throw error;
+    }
+    await Promise.all([...files.values()].map((file) => file.close()));
+    return Checkpoint.open(this.label);
   }
 
   /**

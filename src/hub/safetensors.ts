@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import type { Stats } from "node:fs";
 import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
 import { extname, resolve } from "node:path";
 import { messageOf, StylizingError } from "../errors.js";
@@ -43,14 +44,14 @@ export class SafetensorsFile implements AsyncDisposable {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** The header's `__metadata__`. */
   readonly metadata: ReadonlyMap<string, string>;
-  readonly #dataStart: number;
+  readonly #header: Header;
   #handle: FileHandle | undefined;
 
-  private constructor(path: string, handle: FileHandle, header: Header, dataStart: number) {
+  private constructor(path: string, handle: FileHandle, header: Header) {
     this.path = path;
     this.tensors = header.tensors;
     this.metadata = header.metadata;
-    this.#dataStart = dataStart;
+    this.#header = header;
     this.#handle = handle;
   }
 
@@ -70,7 +71,7 @@ export class SafetensorsFile implements AsyncDisposable {
       throw unreadable(path, error);
     });
     try {
-      const { size } = await handle.stat();
+      const { size, mtimeMs, ino } = await handle.stat();
       if (size === 0) throw bad(path, "is empty", DOWNLOAD_AGAIN);
       const start = new Uint8Array(Math.min(size, 16));
       await readInto(path, handle, start, 0);
@@ -78,11 +79,31 @@ export class SafetensorsFile implements AsyncDisposable {
       if (length > MAX_HEADER || length > size - 8 || start[8] !== 0x7b) throw notSafetensors(path, start, length, size);
       const bytes = new Uint8Array(length);
       await readInto(path, handle, bytes, 8);
-      return new SafetensorsFile(path, handle, parseHeader(path, bytes, size - 8 - length), 8 + length);
+      const { tensors, metadata } = parseHeader(path, bytes, size - 8 - length);
+      return new SafetensorsFile(path, handle, { tensors, metadata, dataStart: 8 + length, size, mtimeMs, ino });
     } catch (error) {
       await handle.close();
       throw error;
     }
+  }
+
+  /**
+   * Opens the same path once more, after `close()` too. The header is read again only where the file has been replaced or
+   * written to since; without that, `tensors` is the same object.
+   * @throws StylizingError `CHECKPOINT` as `open` does
+   */
+  async reopen(): Promise<SafetensorsFile> {
+    const { size, mtimeMs, ino } = this.#header;
+    const same = (now: Stats | undefined) => now?.size === size && now.mtimeMs === mtimeMs && now.ino === ino;
+    if (same(await stat(this.path).catch(() => undefined))) {
+      const handle = await open(this.path, "r").catch((error: unknown) => {
+        throw unreadable(this.path, error);
+      });
+      // Asked again of what was opened: a header must never be used with another file's data.
+      if (same(await handle.stat())) return new SafetensorsFile(this.path, handle, this.#header);
+      await handle.close();
+    }
+    return SafetensorsFile.open(this.path);
   }
 
   /**
@@ -101,7 +122,7 @@ export class SafetensorsFile implements AsyncDisposable {
       throw bad(this.path, `holds ${name} as ${dtype}`, "Only F32, F16 and BF16 can be read: convert the file to one of them.");
     }
     const raw = new (dtype === "F32" ? Float32Array : Uint16Array)(allocate(this.path, info));
-    await readInto(this.path, handle, new Uint8Array(raw.buffer), this.#dataStart + info.begin);
+    await readInto(this.path, handle, new Uint8Array(raw.buffer), this.#header.dataStart + info.begin);
     const values = raw instanceof Float32Array ? raw : dtype === "F16" ? float16BitsToFloat32(raw) : bfloat16BitsToFloat32(raw);
     if (options.finite !== false) {
       const at = firstNonFinite(values);
@@ -123,12 +144,17 @@ export class SafetensorsFile implements AsyncDisposable {
   }
 }
 
+/** What a file's header says, and which file it was. */
 interface Header {
   tensors: Map<string, TensorInfo>;
   metadata: Map<string, string>;
+  dataStart: number;
+  size: number;
+  mtimeMs: number;
+  ino: number;
 }
 
-function parseHeader(path: string, bytes: Uint8Array, dataLength: number): Header {
+function parseHeader(path: string, bytes: Uint8Array, dataLength: number): Pick<Header, "tensors" | "metadata"> {
   let json: unknown;
   let text: string;
   try {

@@ -27,10 +27,11 @@ export interface OpenOptions extends DownloadOptions {
   std?: readonly number[] | undefined;
 }
 
-/** A model found and its configuration settled; `open` reads the weights, again if need be. */
+/** A model found and its configuration settled. */
 export interface FoundModel {
   label: string;
   config: ModelConfig;
+  /** Opens the weights, as often as need be; headers are read again only where a file has changed. */
   open(): Promise<WeightSource>;
 }
 
@@ -70,6 +71,11 @@ function withStatistics(
   const mean = options.mean ?? config.mean ?? published?.mean;
   const std = options.std ?? config.std ?? published?.std;
   return checkConfig({ ...config, ...(mean ? { mean } : {}), ...(std ? { std } : {}) });
+}
+
+/** A found model with statistics that were settled later. @throws StylizingError `CONFIG` for impossible ones. */
+export function withStatisticsOf(found: FoundModel, statistics: { mean: readonly number[]; std: readonly number[] }): FoundModel {
+  return { ...found, config: withStatistics(found.config, statistics) };
 }
 
 /** The configuration that was asked for, if any was; it goes before a preset. */
@@ -123,7 +129,7 @@ export async function findModel(model: string, options: OpenOptions = {}): Promi
     const checkpoint = await Checkpoint.open(path);
     try {
       const config = withStatistics(await checkpointConfig(path, checkpoint, given), options);
-      return { label: isDemo ? DEFAULT_MODEL : path, config, open: () => Checkpoint.open(path) };
+      return { label: isDemo ? DEFAULT_MODEL : path, config, open: () => checkpoint.reopen() };
     } finally {
       await checkpoint.close();
     }
@@ -137,7 +143,7 @@ export async function findModel(model: string, options: OpenOptions = {}): Promi
   try {
     // What the published config.json holds is not documented; shapes and 64-wide heads are what these models have.
     const config = withStatistics(given ?? inferConfig(checkpoint.shapes, entry.name), options, entry);
-    return { label: `${entry.name}@${revision}`, config, open: () => Checkpoint.open(folder) };
+    return { label: `${entry.name}@${revision}`, config, open: () => checkpoint.reopen() };
   } finally {
     await checkpoint.close();
   }

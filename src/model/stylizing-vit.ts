@@ -186,16 +186,17 @@ export class StylizingViT implements Disposable, AsyncDisposable {
    *   driver finds no folder to be unpacked into; the signal's reason when aborted. Nothing stays allocated then.
    */
   static async load(model: string = DEFAULT_MODEL, options: LoadOptions = {}): Promise<StylizingViT> {
-    const { batchSize, onProgress, signal } = options;
-    if (batchSize !== undefined) checkBatchSize(batchSize);
-    checkWorkers(options.workers);
-    checkGpuOptions(options);
-    signal?.throwIfAborted();
-    const found = await findModel(model, options);
+    checkOptions(options);
+    return StylizingViT.loadFound(await findModel(model, options), options);
+  }
+
+  /** @internal `load` for whoever has found the model already: a name is looked up and a checkpoint's header read once a run. */
+  static async loadFound(found: FoundModel, options: LoadOptions): Promise<StylizingViT> {
+    checkOptions(options);
     const gpu = await openGpu(options);
     try {
       const engine = await StylizingViT.#createEngine(gpu, found, options);
-      onProgress?.({ phase: "ready", loaded: 1, total: 1 });
+      options.onProgress?.({ phase: "ready", loaded: 1, total: 1 });
       return new StylizingViT(found, options, gpu, engine);
     } catch (error) {
       gpu.dispose();
@@ -733,6 +734,13 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     this.dispose();
     await this.#pool?.dispose();
   }
+}
+
+function checkOptions(options: LoadOptions): void {
+  if (options.batchSize !== undefined) checkBatchSize(options.batchSize);
+  checkWorkers(options.workers);
+  checkGpuOptions(options);
+  options.signal?.throwIfAborted();
 }
 
 function checkBatchSize(size: number): void {

@@ -1,8 +1,8 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { Checkpoint } from "../../src/hub/checkpoint.js";
-import { writeSafetensors } from "../../src/hub/safetensors.js";
+import { SafetensorsFile, writeSafetensors } from "../../src/hub/safetensors.js";
 import { temporaryFolder } from "./files.js";
 
 /** Writes tensors of one value each. */
@@ -61,6 +61,47 @@ describe("a single file", () => {
     await expect(Checkpoint.open(join(folder, "none.safetensors"))).rejects.toMatchObject(refused(/does not exist/));
     await writeFile(join(folder, "model.pth"), "PK");
     await expect(Checkpoint.open(join(folder, "model.pth"))).rejects.toMatchObject(refused(/weights_only=True/));
+  });
+});
+
+describe("opened again", () => {
+  it("it keeps its header, after it was closed too, and reads as before", async () => {
+    const folder = await temporaryFolder();
+    await save(join(folder, "one.safetensors"), { a: 1, "module.b": 2 });
+    await save(join(folder, "two.safetensors"), { c: 3 });
+    await saveIndex(folder, { a: "one.safetensors", "module.b": "one.safetensors", c: "two.safetensors" });
+    await writeFile(join(folder, "config.json"), '{ "depth": 2 }');
+    const first = await Checkpoint.open(folder);
+    const parsed = vi.spyOn(SafetensorsFile, "open");
+    await using second = await first.reopen();
+    await first.close();
+    expect(await values(second)).toEqual({ a: 1, b: 2, c: 3 });
+    await using third = await first.reopen();
+    expect(await values(third)).toEqual({ a: 1, b: 2, c: 3 });
+    expect(third).toMatchObject({ label: folder, config: { depth: 2 }, configText: '{ "depth": 2 }' });
+    expect(parsed).not.toHaveBeenCalled();
+    parsed.mockRestore();
+  });
+
+  it("a file that was replaced meanwhile is read anew, and one that is gone is an error", async () => {
+    const path = join(await temporaryFolder(), "weights.safetensors");
+    await save(path, { a: 1 });
+    const first = await Checkpoint.open(path);
+    await first.close();
+    await save(path, { other: 4, a: 2 });
+    await using second = await first.reopen();
+    expect(await values(second)).toEqual({ other: 4, a: 2 });
+    // As long as before, and written in its place.
+    const mtime = new Date((await stat(path)).mtimeMs + 10);
+    await writeFile(path, await readFile(path));
+    await utimes(path, mtime, mtime);
+    const parsed = vi.spyOn(SafetensorsFile, "open");
+    await using third = await second.reopen();
+    expect(parsed).toHaveBeenCalled();
+    parsed.mockRestore();
+    expect(await values(third)).toEqual({ other: 4, a: 2 });
+    await rm(path);
+    await expect(first.reopen()).rejects.toMatchObject(refused(/does not exist/));
   });
 });
 
