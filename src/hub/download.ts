@@ -13,12 +13,13 @@
 import { randomBytes } from "node:crypto";
 import { constants, copyFile, mkdir, open, readdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { dirname, join, relative } from "node:path";
+import { dirname, isAbsolute, join, relative } from "node:path";
 import { StylizingError } from "../errors.js";
 import type { Fetch } from "../globals.js";
+import { askCommit, askFiles, type FileInfo, HUB_URL, hubCache, modelFolder } from "./api.js";
 import { resolveModelName } from "./catalogue.js";
 import { readShardIndex } from "./checkpoint.js";
-import { disk, failed, type RemoteFile, request, retrying, type Session, Transfer } from "./transfer.js";
+import { disk, failed, type RemoteFile, type Session, Transfer } from "./transfer.js";
 import type { DownloadProgress } from "./types.js";
 
 export type { DownloadProgress } from "./types.js";
@@ -88,10 +89,8 @@ export async function downloadRepository(
   if (!/^[\w.-]+(\/[\w.-]+)*$/.test(revision) || revision.split("/").some((part) => /^\.+$/.test(part))) {
     throw new StylizingError("ARGUMENT", `"${revision}" is not a revision.`, "Give a branch, a tag or a 40-digit commit.");
   }
-  // Loaded here, not above: a process that opens local weights need not pay for it.
-  const hub = await import("@huggingface/hub");
-  const cache = options.cacheDir ?? sharedCache(hub.getHFHubCachePath, label);
-  const root = join(cache, hub.getRepoFolderName({ type: "model", name: repo }));
+  const cache = options.cacheDir ?? sharedCache(label);
+  const root = join(cache, modelFolder(repo));
   const snapshotOf = (commit: string) => join(root, "snapshots", commit);
   const pinned = COMMIT.test(revision);
   const ref = join(root, "refs", revision);
@@ -114,7 +113,7 @@ export async function downloadRepository(
   const session: Session = {
     repo,
     revision,
-    endpoint: checkedEndpoint(options.endpoint ?? (process.env.HF_ENDPOINT || hub.HUB_URL)),
+    endpoint: checkedEndpoint(options.endpoint ?? (process.env.HF_ENDPOINT || HUB_URL)),
     signal: options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal,
     report: (progress) => {
       try {
@@ -127,23 +126,16 @@ export async function downloadRepository(
     fetch: options.fetch ?? globalThis.fetch,
     retryDelay: options.retryDelay ?? 500,
   };
-  const api = {
-    hubUrl: session.endpoint,
-    fetch: (url: string | URL | Request, init?: RequestInit) => request(session, String(url), init),
-  };
   let commit = known ?? "";
   if (known === undefined) {
-    const info = await retrying(session, () => hub.modelInfo({ ...api, name: repo, revision, additionalFields: ["sha"] }));
-    commit = String(info.sha);
+    commit = await askCommit(session);
     if (!COMMIT.test(commit)) throw failed(session, "the answer names no commit", "Check the endpoint.");
   }
   const folder = snapshotOf(commit);
   let files = await cachedFiles(folder);
   if (files === undefined) {
-    const look = async (paths: string[]): Promise<RemoteFile[]> => {
-      const infos = await retrying(session, () => hub.pathsInfo({ ...api, repo, revision: commit, paths }));
-      return infos.filter((info) => paths.includes(info.path)).map((info) => remoteFile(session, commit, info));
-    };
+    const look = async (paths: string[]) =>
+      (await askFiles(session, commit, paths)).map((info) => remoteFile(session, commit, info));
     await fetchSnapshot(session, join(root, "blobs"), folder, look);
     files = (await cachedFiles(folder)) ?? [];
   }
@@ -158,12 +150,12 @@ export async function downloadRepository(
 }
 
 /** The cache of Hugging Face's tools: where the environment says, else in the user's home. */
-function sharedCache(find: () => string, label: string): string {
+function sharedCache(label: string): string {
   let cause: unknown;
   try {
-    const path = find();
+    const path = hubCache();
     // With an empty HOME it would lie wherever the program was started.
-    if (path !== join(".cache", "huggingface", "hub")) return path;
+    if (isAbsolute(path) || process.env.HF_HOME || process.env.HF_HUB_CACHE) return path;
   } catch (error) {
     cause = error;
   }
@@ -177,11 +169,7 @@ function sharedCache(find: () => string, label: string): string {
 
 function checkedEndpoint(endpoint: string): string {
   if (URL.canParse(endpoint) && /^https?:/i.test(endpoint)) return endpoint.replace(/\/+$/, "");
-  throw new StylizingError(
-    "ARGUMENT",
-    `The endpoint "${endpoint}" is not a web address.`,
-    "Give one like https://huggingface.co.",
-  );
+  throw new StylizingError("ARGUMENT", `The endpoint "${endpoint}" is not a web address.`, `Give one like ${HUB_URL}.`);
 }
 
 /** Small files first and weights last: a snapshot with weights is complete. */
@@ -206,7 +194,7 @@ async function fetchSnapshot(
 }
 
 /** What the Hub says of a file, checked: the digest becomes a file's name, the size decides when to stop. */
-function remoteFile(session: Session, commit: string, info: { path: string; size: number; oid?: string; lfs?: { oid: string } }) {
+function remoteFile(session: Session, commit: string, info: FileInfo): RemoteFile {
   const etag = info.lfs?.oid ?? info.oid ?? "";
   if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(etag) || !Number.isSafeInteger(info.size) || info.size < 0) {
     throw failed(session, `the answer about ${info.path} has no digest or size`, "Check the endpoint.");
