@@ -22,11 +22,14 @@ export function duration(milliseconds: number): string {
 export const mebibytes = (bytes: number): string => `${number(bytes / 2 ** 20)} MiB`;
 export const percent = (share: number): string => `${Math.round(100 * share)} %`;
 
+/** Of the JSON documents: one more where a reader of the old ones would misread the new. bench/README.md says what they hold. */
+export const SCHEMA_VERSION = 1;
+
 /** A column: its title, its width, and whether it holds numbers. The first one of a table is wide and holds names. */
 export type Column = readonly [title: string, width: number];
 
 export class Report {
-  readonly document: Record<string, unknown> = {};
+  readonly document: Record<string, unknown> = { schemaVersion: SCHEMA_VERSION };
   readonly failures: string[] = [];
   readonly #write: (text: string) => void;
   #columns: readonly Column[] = [];

@@ -14,6 +14,13 @@ const runs = readdirSync(folder)
   .sort()
   .map((name) => ({ name, ...JSON.parse(readFileSync(join(folder, name), "utf8")) }));
 
+// Files from before there was a version are of the first.
+const newer = runs.find((run) => (run.schemaVersion ?? 1) > 1);
+if (newer) {
+  process.stderr.write(`bench/results/${newer.name} has schema version ${newer.schemaVersion}, and this script reads 1\n`);
+  process.exit(1);
+}
+
 /** Three significant digits. */
 const number = (value) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 const rate = (row, mode) => (row.milliseconds[mode] ? number((1000 * row.batch) / row.milliseconds[mode].median) : "");
