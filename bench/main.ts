@@ -1,8 +1,9 @@
 import { mkdirSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { messageOf, StylizingError } from "../src/errors.js";
 import { type Gpu, openGpu } from "../src/gpu/gpu.js";
 import { matrixObstacle, type Tier } from "../src/gpu/profile.js";
+import { benchAgainst } from "./against.js";
 import { benchCold } from "./cold-start.js";
 import type { Clock } from "./device-clock.js";
 import { describe, printEnvironment } from "./environment.js";
@@ -141,6 +142,13 @@ async function measure(options: Options, report: Report, root: string): Promise<
   report.document.environment = environment;
   report.document.options = options;
   printEnvironment(environment, report);
+  if (options.against) {
+    // Its device would outlive it while others are timed.
+    probe.dispose();
+    const { against, adapter, quick, precisions = ["auto"] as const } = options;
+    const child = join(root, "bench", "against-child.mjs");
+    return await benchAgainst({ ...against, precisions, adapter, quick, root, child }, report);
+  }
   const obstacle = matrixObstacle(probe.facts);
   if (!software && obstacle) report.line(`matrix    left out: ${obstacle}`);
   const precisions = options.precisions ?? (software ? ["f32"] : obstacle ? ["f32", "f16"] : ["f32", "f16", "matrix"]);
@@ -193,7 +201,8 @@ export async function run(args: readonly string[], root: string): Promise<void> 
     await measure(options, report, root);
   } catch (error) {
     report.failures.push(messageOf(error));
-    process.exitCode = error instanceof StylizingError && error.code === "NO_ADAPTER" ? 3 : 1;
+    const noAdapter = error instanceof StylizingError && error.code === "NO_ADAPTER";
+    process.exitCode ||= error instanceof UsageError ? 2 : noAdapter ? 3 : 1;
   }
   if (report.failures.length > 0) {
     report.line(`\n${report.failures.length} failed:`);

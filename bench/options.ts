@@ -16,7 +16,19 @@ export type ModelName = (typeof MODELS)[number];
 export const TRAINING_MODELS = ["nano", ...MODELS] as const;
 export type TrainingName = (typeof TRAINING_MODELS)[number];
 
+/** What `--against` compares a commit on. */
+export interface Against {
+  commit: string;
+  /** A ratio below this one fails. */
+  failBelow: number | undefined;
+  /** Rounds a case before it is first looked at whether that was enough; undefined: what suits `--quick`. */
+  rounds: number | undefined;
+  cases: readonly { model: ModelName; batch: number }[];
+}
+
 export interface Options {
+  /** Another commit to be measured against this checkout; then nothing else is measured. */
+  against: Against | undefined;
   sections: readonly Section[];
   ops: readonly OpName[];
   ladders: readonly LadderName[];
@@ -38,6 +50,8 @@ export interface Options {
   quick: boolean;
 }
 
+export const ROUNDS = { full: 12, quick: 8 } as const;
+
 export const USAGE = `Usage: npm run bench -- [options]
 
 What to measure (without any of these: everything but the ladder, rivals, training and quality)
@@ -55,6 +69,11 @@ What to measure (without any of these: everything but the ladder, rivals, traini
   --quality FOLDER     a model beside the closed-form colour match on pairs of a folder's pictures
   --checkpoint NAME    the model of --quality, as \`stylize --model\` takes it (default: demo)
   --pairs N            pairs of --quality at most (default: 60 on a CPU, 12 with --quick; 1000 on a GPU)
+  --against COMMIT     this checkout beside another commit of it, in turns, and nothing else; here --model takes batch sizes
+                       too, as in demo:4,tiny:1, which is the default
+  --fail-below RATIO   exit code 1 where COMMIT's time over ours is less
+  --rounds N           rounds a case of --against, four times as many where they do not tell (default: ${ROUNDS.full};
+                       ${ROUNDS.quick} with --quick, and then twice)
 
 Where and how much
   --batch N,...        batch sizes (kernels are tabled for 1, 8 and 64)
@@ -93,6 +112,18 @@ function withValues(args: readonly string[]): string[] {
   });
 }
 
+/** The cases of `--against`: `NAME` or `NAME:BATCH`. Where no batch is named all of `--batch` are taken, or what is quick on a CPU. */
+function againstCases(given: string | undefined, batches: readonly number[] | undefined): Against["cases"] {
+  return (given ?? "demo,tiny").split(",").flatMap((item) => {
+    const [name, batch, ...more] = item.split(":");
+    const model = names("model", name, MODELS)![0]!;
+    if (batch === undefined) return (batches ?? [model === "demo" ? 4 : 1]).map((size) => ({ model, batch: size }));
+    if (more.length > 0 || !/^[1-9]\d*$/.test(batch))
+      throw new UsageError(`--model ${item}: give NAME or NAME:BATCH, a positive whole number.`);
+    return [{ model, batch: Number(batch) }];
+  });
+}
+
 export function parseOptions(args: readonly string[]): Options | "help" {
   let values: Record<string, string | boolean | undefined>;
   try {
@@ -102,7 +133,7 @@ export function parseOptions(args: readonly string[]): Options | "help" {
         ...Object.fromEntries(
           [
             ...["op", "ladder", "model", "rivals", "training", "quality", "checkpoint", "pairs"],
-            ...["batch", "precision", "adapter", "json", "svg"],
+            ...["against", "fail-below", "rounds", "batch", "precision", "adapter", "json", "svg"],
           ].map((name) => [name, { type: "string" } as const]),
         ),
         ...Object.fromEntries(
@@ -126,19 +157,33 @@ export function parseOptions(args: readonly string[]): Options | "help" {
   const batches = text("batch")?.split(",").map(Number);
   if (batches?.some((batch) => !Number.isSafeInteger(batch) || batch < 1))
     throw new UsageError(`--batch ${text("batch")}: give positive whole numbers.`);
-  const pairs = text("pairs") === undefined ? undefined : Number(text("pairs"));
-  if (pairs !== undefined && (!Number.isSafeInteger(pairs) || pairs < 1))
-    throw new UsageError(`--pairs ${text("pairs")}: give a positive whole number.`);
+  const count = (flag: string) => {
+    const value = text(flag) === undefined ? undefined : Number(text(flag));
+    if (value !== undefined && (!Number.isSafeInteger(value) || value < 1))
+      throw new UsageError(`--${flag} ${text(flag)}: give a positive whole number.`);
+    return value;
+  };
+  const [pairs, rounds] = [count("pairs"), count("rounds")];
   const folder = text("quality");
   const lonely = ["checkpoint", "pairs"].find((flag) => text(flag) !== undefined && folder === undefined);
   if (lonely) throw new UsageError(`--${lonely} belongs to --quality.`);
+  const commit = text("against");
+  const alone = ["fail-below", "rounds"].find((flag) => text(flag) !== undefined && commit === undefined);
+  if (alone) throw new UsageError(`--${alone} belongs to --against.`);
+  const other = commit === undefined ? undefined : (given.find((section) => section !== "model") ?? (text("svg") && "svg"));
+  if (other) throw new UsageError(`--${other}: --against measures nothing else.`);
+  const failBelow = text("fail-below") === undefined ? undefined : Number(text("fail-below"));
+  if (failBelow !== undefined && !(failBelow > 0 && Number.isFinite(failBelow)))
+    throw new UsageError(`--fail-below ${text("fail-below")}: give a ratio, as in .98.`);
   const namesOf = (flag: string) => (text(flag) === "auto" ? undefined : text(flag));
   const models = (flag: "model" | "rivals") => names(flag, namesOf(flag), MODELS);
   return {
-    sections: chosen.length > 0 ? chosen : SECTIONS.filter((section) => !ON_REQUEST.includes(section)),
+    against: commit === undefined ? undefined : { commit, failBelow, rounds, cases: againstCases(namesOf("model"), batches) },
+    sections:
+      commit !== undefined ? [] : chosen.length > 0 ? chosen : SECTIONS.filter((section) => !ON_REQUEST.includes(section)),
     ops: names("op", text("op"), OPS) ?? OPS,
     ladders: names("ladder", text("ladder"), LADDERS) ?? LADDERS,
-    models: models("model"),
+    models: commit === undefined ? models("model") : undefined,
     rivals: models("rivals"),
     training: names("training", namesOf("training"), TRAINING_MODELS),
     trainingRivals,

@@ -25,8 +25,8 @@ export class Rival implements Disposable {
   #errors = "";
   hello!: Hello;
 
-  private constructor(program: string, args: readonly string[]) {
-    this.#child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"] });
+  private constructor(program: string, args: readonly string[], env: NodeJS.ProcessEnv) {
+    this.#child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"], env });
     this.#child.stderr!.setEncoding("utf8").on("data", (text: string) => {
       this.#errors = (this.#errors + text).slice(-2000);
     });
@@ -44,8 +44,8 @@ export class Rival implements Disposable {
   }
 
   /** @throws RivalFailure */
-  static async start(program: string, args: readonly string[], timeout: number): Promise<Rival> {
-    const rival = new Rival(program, args);
+  static async start(program: string, args: readonly string[], timeout: number, env = process.env): Promise<Rival> {
+    const rival = new Rival(program, args, env);
     try {
       const hello = (await rival.#line(timeout)) as Hello & { skip?: string };
       if (hello.skip) throw new RivalFailure(hello.skip);
@@ -86,6 +86,12 @@ export class Rival implements Disposable {
     const failure = answer.skip ?? answer.error;
     if (failure !== undefined) throw new RivalFailure(failure);
     return answer.ok as T;
+  }
+
+  /** Ends its process and waits until it is gone, so that it takes nothing from what comes next. */
+  async end(): Promise<void> {
+    this[Symbol.dispose]();
+    await this.#ended;
   }
 
   [Symbol.dispose](): void {
