@@ -9,9 +9,9 @@ import { duration, type Report } from "./report.js";
 import { Rival } from "./rivals/rival.js";
 import { median, medianInterval, type Summary, summarize } from "./statistics.js";
 
-/** Milliseconds that a round of a side should take at least: short, so that neighbours meet the same machine. */
-const ROUND = 250;
-/** JavaScript of a batch is under a millisecond: batches a round, to take the median of. */
+/** Milliseconds of a side in a round, in at least two turns and at most ten. */
+const ROUND = 1000;
+/** JavaScript of a batch is under a millisecond: batches a turn, to take the fastest of. */
 const BATCHES = 4;
 /** Of the interval that is reported. */
 const CONFIDENCE = 0.95;
@@ -19,12 +19,14 @@ const CONFIDENCE = 0.95;
 const LOOK_CONFIDENCE = 0.99;
 /** Without a ratio to hold against, an interval is narrow enough where its ends are this close to each other. */
 const NARROW = 1.02;
+/** Milliseconds that the rounds of a case may take in all where more are added; the first ones are always taken. */
+const BUDGET = { full: 240_000, quick: 120_000 };
 /** Milliseconds to wait for a side; a large batch on a CPU takes long. */
 const PATIENCE = 600_000;
 
 const SIDES = ["commit", "here"] as const;
 type Side = (typeof SIDES)[number];
-/** Milliseconds a call of both sides in neighbouring rounds, and whose turn was first. */
+/** Milliseconds a call of both sides in one round, and whose turn was first. */
 export type Round = Record<Side, number> & { first: Side };
 
 export interface AgainstRow {
@@ -35,7 +37,7 @@ export interface AgainstRow {
   pixels: Difference;
   commit: Summary;
   here: Summary;
-  /** The commit's time over ours, the median of neighbouring rounds: above 1 this checkout is faster. */
+  /** The commit's time over ours, the median of the rounds': above 1 this checkout is faster. */
   ratio: number;
   /** Holds the ratio in 95 of 100 runs; null where there were too few rounds. */
   interval: [low: number, high: number] | null;
@@ -88,8 +90,8 @@ export function isDecided(ratios: readonly number[], failBelow: number | undefin
 }
 
 /**
- * What the rounds come to. The ratio is the median of neighbours' ratios, so a slow spell falls on both sides or is one odd
- * pair; the interval is that of `medianInterval`. `failBelow` is held against the ratio itself, not against an end of the
+ * What the rounds come to. The ratio is the median of the rounds' ratios, so a slow spell falls on both sides or is one odd
+ * round; the interval is that of `medianInterval`. `failBelow` is held against the ratio itself, not against an end of the
  * interval: the low end would fail equal code on every noisy machine, and the high end would let a loss pass on one. Where
  * the interval reaches to both sides of it, the verdict says that it is a guess.
  */
@@ -115,31 +117,31 @@ export function judge(rounds: readonly Round[], failBelow: number | undefined) {
   };
 }
 
-/** Opens what is measured, for as long as `work` takes, which is told how to measure a round of a side. */
-type Session = (work: (measure: (side: Side) => Promise<number>) => Promise<void>) => Promise<void>;
-
-/**
- * Rounds in turns, A B B A ..., so that what drifts falls on both; twice as many until they tell, up to `most`. More rounds are
- * taken in a session of their own, that is of new processes: one may be faster than its twin for as long as it lives, by
- * where its memory lies or what was compiled when, and that must not be all that is seen.
- */
-async function takeTurns(
-  { least, most, failBelow }: { least: number; most: number; failBelow: number | undefined },
-  session: Session,
+/** Rounds until they tell, looked at whenever there are twice as many, up to `most` and to what the time allows. */
+async function takeRounds(
+  { least, most, budget, failBelow }: { least: number; most: number; budget: number; failBelow: number | undefined },
+  take: (order: readonly Side[]) => Promise<Record<Side, number>>,
 ): Promise<Round[]> {
   const rounds: Round[] = [];
+  const begun = performance.now();
   for (let goal = least; ; goal *= 2) {
-    await session(async (measure) => {
-      while (rounds.length < goal) {
-        const order = rounds.length % 2 === 0 ? SIDES : ([...SIDES].reverse() as Side[]);
-        const times = { commit: Number.NaN, here: Number.NaN };
-        for (const side of order) times[side] = await measure(side);
-        rounds.push({ ...times, first: order[0]! });
-      }
-    });
+    while (rounds.length < goal) {
+      const order = rounds.length % 2 === 0 ? SIDES : ([...SIDES].reverse() as Side[]);
+      rounds.push({ ...(await take(order)), first: order[0]! });
+    }
     const ratios = rounds.map(({ commit, here }) => commit / here);
-    if (goal >= most || isDecided(ratios, failBelow)) return rounds;
+    const afterAsMany = 2 * (performance.now() - begun);
+    if (goal >= most || afterAsMany > budget || isDecided(ratios, failBelow)) return rounds;
   }
+}
+
+/** Turns A B B A ..., so that what drifts falls on both; the fastest of each side, since what disturbs only ever adds. */
+async function takeTurns(turns: number, order: readonly Side[], measure: (side: Side) => Promise<number>) {
+  const fastest = { commit: Number.POSITIVE_INFINITY, here: Number.POSITIVE_INFINITY };
+  for (let turn = 0; turn < turns; turn++)
+    for (const side of turn % 2 === 0 ? order : [...order].reverse())
+      fastest[side] = Math.min(fastest[side], await measure(side));
+  return fastest;
 }
 
 // Both sides
@@ -209,18 +211,22 @@ class Sides {
   }
 
   /** Starts both, one after the other, for as long as `work` takes. */
-  async during(request: ChildRequest, work: (children: Record<Side, Rival>) => Promise<void>): Promise<void> {
-    const children: Rival[] = [];
+  async during<T>(
+    request: ChildRequest,
+    order: readonly Side[],
+    work: (children: Record<Side, Rival>) => Promise<T>,
+  ): Promise<T> {
+    const children: Partial<Record<Side, Rival>> = {};
     const kill = () => {
-      for (const child of children) child[Symbol.dispose]();
+      for (const child of Object.values(children)) child[Symbol.dispose]();
     };
     this.#signal.addEventListener("abort", kill);
     try {
-      for (const side of SIDES) children.push(await this.#start(side, "paint", request));
-      await work({ commit: children[0]!, here: children[1]! });
+      for (const side of order) children[side] = await this.#start(side, "paint", request);
+      return await work(children as Record<Side, Rival>);
     } finally {
       this.#signal.removeEventListener("abort", kill);
-      for (const child of children) await child.end();
+      for (const child of Object.values(children)) await child.end();
     }
   }
 }
@@ -259,18 +265,25 @@ class Comparison {
     }
   }
 
+  /**
+   * Every round has two new processes. With the same code on both sides one process has been seen to be a seventh slower than
+   * its twin for as long as both lived, and one that was held up goes on sleeping too long for several batches: rounds
+   * of one pair of processes would agree with each other, and be wrong together.
+   */
   async #warm(one: Case): Promise<void> {
     const { what, child } = one;
-    let calls: number | undefined;
-    await this.#compare(one, (work, check) =>
-      this.#sides.during(child, async (sides) => {
+    const calls = what === "javascript" ? BATCHES : 1;
+    let turns: number | undefined;
+    await this.#compare(one, (order, check) =>
+      this.#sides.during(child, order, async (sides) => {
         check(helloOf(sides.commit), helloOf(sides.here));
-        const ask = (side: Side, count: number) => sides[side].ask<number[]>(what, { calls: count }, PATIENCE);
-        // By the second call nothing compiles, and the library knows how long to sleep.
-        const once = [];
-        for (const side of SIDES) once.push((await ask(side, what === "pair" ? 2 : 2 * BATCHES)).at(-1)!);
-        calls ??= what === "pair" ? Math.max(1, Math.min(20, Math.round(ROUND / Math.max(...once)))) : BATCHES;
-        await work(async (side) => median(await ask(side, calls!)));
+        const measure = async (side: Side) => Math.min(...(await sides[side].ask<number[]>(what, { calls }, PATIENCE)));
+        // Once for nothing, in the order of the turns, so that either side follows on the same.
+        // Batches of JavaScript take longer than what is timed of them, and two turns are enough.
+        const once: number[] = [];
+        for (const side of order) once.push(await measure(side));
+        turns ??= what === "javascript" ? 2 : Math.max(2, Math.min(10, Math.round(ROUND / Math.max(...once))));
+        return takeTurns(turns, order, measure);
       }),
     );
   }
@@ -278,15 +291,15 @@ class Comparison {
   async #cold(one: Case): Promise<void> {
     // Not timed: the first process of all may unpack a driver, or tune.
     const [commit, here] = [await this.#sides.cold("commit", one.child), await this.#sides.cold("here", one.child)];
-    await this.#compare(one, async (work, check) => {
+    await this.#compare(one, (order, check) => {
       check(commit.hello, here.hello);
-      await work(async (side) => (await this.#sides.cold(side, one.child)).milliseconds);
+      return takeTurns(1, order, async (side) => (await this.#sides.cold(side, one.child)).milliseconds);
     });
   }
 
   async #compare(
     { title, what, model, child }: Case,
-    session: (work: Parameters<Session>[0], check: (commit: ChildHello, here: ChildHello) => void) => Promise<void>,
+    take: (order: readonly Side[], check: (commit: ChildHello, here: ChildHello) => void) => Promise<Record<Side, number>>,
   ): Promise<void> {
     const { failBelow, quick } = this.#request;
     const least = this.#request.rounds ?? (quick ? ROUNDS.quick : ROUNDS.full);
@@ -296,8 +309,8 @@ class Comparison {
       pixels = agree(commit, here);
       Object.assign(tiers, { commit: commit.tier, here: here.tier });
     };
-    const settings = { least, most: (quick ? 2 : 4) * least, failBelow };
-    const rounds = await takeTurns(settings, (work) => session(work, check));
+    const settings = { least, most: (quick ? 2 : 4) * least, budget: quick ? BUDGET.quick : BUDGET.full, failBelow };
+    const rounds = await takeRounds(settings, (order) => take(order, check));
     const judged = judge(rounds, failBelow);
     this.#rows.push({ what, model, batch: child.batch, tiers, pixels, ...judged, rounds });
     const { commit, here, ratio, interval, verdict, failed } = judged;
