@@ -43,6 +43,7 @@ const ways = {
     const pairs = contents.map((content, i) => ({ content, style: styles[i] }));
     for await (const { images, timing } of vit.stream(pairs, { batchSize: batch })) {
       if (!bytes(images).equals(first)) throw new Error("the stream paints other pictures than stylize() does");
+      if (timing?.host === undefined) throw new Error("one of the two builds has a stream without timing.host");
       return timing.host;
     }
     throw new Error("the stream gave no batch");

@@ -1,9 +1,9 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import type { Call, Plan } from "../src/gpu/call.js";
 import { BufferUsage, COMPUTE_STAGE, MAP_READ } from "../src/gpu/dawn.js";
-import { DispatchBuilder, type Plan, type Schedule, type Word } from "../src/gpu/dispatch.js";
 import type { Gpu } from "../src/gpu/gpu.js";
+import { interfaceOf, kernelSource } from "../src/gpu/kernel.js";
 import type { Pipeline } from "../src/gpu/pipelines.js";
+import { type Program, ProgramBuilder } from "../src/gpu/program.js";
 import { timeDispatches } from "../src/gpu/timing.js";
 
 /** `device`: timestamps around each dispatch. `wall`: the host's clock around many, divided. One of them for a whole run. */
@@ -12,81 +12,53 @@ export type Clock = "device" | "wall";
 /** One dispatch on buffers of its own, and the way to what it wrote. */
 export interface Bound {
   gpu: Gpu;
+  call: Pick<Call, "operands" | "values">;
   plan: Plan;
   pipeline: Pipeline;
-  buffers: readonly GPUBuffer[];
-  parameters: readonly Word[];
-  output: GPUBuffer;
+  outputs: readonly GPUBuffer[];
   dispose(): void;
 }
 
-type Data = Float32Array | Uint16Array | Uint32Array | Uint8Array;
-
-/** Copies host arrays to the device; an array that occurs twice is one buffer there. The output buffer comes last. */
-export function bind(
-  gpu: Gpu,
-  plan: Plan,
-  pipeline: Pipeline,
-  inputs: readonly Data[],
-  output: number | Data,
-  parameters: readonly Word[],
-): Bound {
-  const uploaded = new Map<Data, GPUBuffer>();
-  const upload = (data: Data) => {
-    const known = uploaded.get(data);
-    if (known) return known;
-    const buffer = gpu.storage("operand", data.byteLength);
-    const whole = data.byteLength - (data.byteLength % 4);
-    gpu.device.queue.writeBuffer(buffer, 0, data.buffer as ArrayBuffer, data.byteOffset, whole);
-    uploaded.set(data, buffer);
-    return buffer;
-  };
-  const buffers = inputs.map(upload);
-  const target = typeof output === "number" ? gpu.storage("result", output) : upload(output);
-  return {
-    gpu,
-    plan,
-    pipeline,
-    buffers: [...buffers, target],
-    parameters,
-    output: target,
-    dispose: () => gpu.release(target, ...uploaded.values()),
-  };
-}
-
-function repeated(bound: Bound, times: number): Schedule {
-  const builder = new DispatchBuilder(bound.gpu);
-  for (let i = 0; i < times; i++) builder.add(bound.plan, bound.pipeline, bound.buffers, bound.parameters);
+function repeated({ gpu, call, plan, pipeline }: Bound, times: number): Program {
+  const builder = new ProgramBuilder(gpu);
+  for (let i = 0; i < times; i++) builder.add(call, plan, pipeline);
   return builder.finish("bench");
 }
 
-async function submit(gpu: Gpu, schedule: Schedule): Promise<void> {
+async function submit(gpu: Gpu, program: Program): Promise<void> {
   const encoder = gpu.device.createCommandEncoder();
   const pass = encoder.beginComputePass();
-  schedule.encode(pass);
+  program.encode(pass);
   pass.end();
   gpu.device.queue.submit([encoder.finish()]);
   await gpu.device.queue.onSubmittedWorkDone();
 }
 
-/** Runs the dispatch once and reads what it wrote. */
-export async function runOnce(bound: Bound): Promise<ArrayBuffer> {
-  const { gpu, output } = bound;
-  const read = gpu.buffer("read", output.size, BufferUsage.MAP_READ | BufferUsage.COPY_DST);
-  const schedule = repeated(bound, 1);
+/** Runs the dispatch once and reads what it wrote into each of its outputs. */
+export async function runOnce(bound: Bound): Promise<ArrayBuffer[]> {
+  const { gpu, outputs } = bound;
+  const program = repeated(bound, 1);
   try {
     return await gpu.checked(bound.pipeline.label, async () => {
-      await submit(gpu, schedule);
-      const encoder = gpu.device.createCommandEncoder();
-      encoder.copyBufferToBuffer(output, 0, read, 0, output.size);
-      gpu.device.queue.submit([encoder.finish()]);
-      await read.mapAsync(MAP_READ);
-      const bytes = read.getMappedRange().slice(0);
-      read.unmap();
-      return bytes;
+      await submit(gpu, program);
+      const contents: ArrayBuffer[] = [];
+      for (const output of outputs) contents.push(await readBuffer(gpu, output));
+      return contents;
     });
   } finally {
-    schedule.dispose();
+    program.dispose();
+  }
+}
+
+async function readBuffer(gpu: Gpu, buffer: GPUBuffer): Promise<ArrayBuffer> {
+  const read = gpu.buffer("read", buffer.size, BufferUsage.MAP_READ | BufferUsage.COPY_DST);
+  try {
+    const encoder = gpu.device.createCommandEncoder();
+    encoder.copyBufferToBuffer(buffer, 0, read, 0, buffer.size);
+    gpu.device.queue.submit([encoder.finish()]);
+    await read.mapAsync(MAP_READ);
+    return read.getMappedRange().slice(0);
+  } finally {
     gpu.release(read);
   }
 }
@@ -115,47 +87,48 @@ export async function timeDispatch(bound: Bound, clock: Clock, effort: Effort): 
 async function sample(bound: Bound, clock: Clock, count: number): Promise<number[]> {
   const { gpu } = bound;
   if (clock === "device") {
-    const schedule = repeated(bound, count);
+    const program = repeated(bound, count);
     try {
-      return (await timeDispatches(gpu, schedule))!.map(({ milliseconds }) => milliseconds);
+      return (await timeDispatches(gpu, program))!.map(({ milliseconds }) => milliseconds);
     } finally {
-      schedule.dispose();
+      program.dispose();
     }
   }
   // Submissions of several, so that the way to the device and back is a small part of each.
   const each = Math.min(count, 10);
-  const schedule = repeated(bound, each);
+  const program = repeated(bound, each);
   const samples: number[] = [];
   try {
     for (let done = 0; done < count; done += each) {
       const start = performance.now();
-      await submit(gpu, schedule);
+      await submit(gpu, program);
       samples.push((performance.now() - start) / each);
     }
   } finally {
-    schedule.dispose();
+    program.dispose();
   }
   return samples;
 }
 
-/** A pipeline of a WGSL file that is not one of the library's: those of bench/kernels and bench/ladder; `front` goes before it. */
-export async function pipelineOf(gpu: Gpu, file: string, plan: Plan, front = ""): Promise<Pipeline> {
-  const { entryPoint, overrides, bindings } = plan.variant;
+/** A pipeline of a WGSL file that is not one of the library's: those of bench/kernels and bench/ladder, as they are or as `code`. */
+export async function pipelineOf(gpu: Gpu, { variant }: Plan, code = kernelSource(variant.kernel)): Promise<Pipeline> {
   const { device } = gpu;
-  const module = device.createShaderModule({ label: file, code: front + readFileSync(file, "utf8") });
+  const label = `${variant.kernel}.wgsl`;
+  const module = device.createShaderModule({ label, code });
   const storageLayout = device.createBindGroupLayout({
-    entries: bindings.map((access, binding) => ({
+    entries: interfaceOf(variant).bindings.map(({ access }, binding) => ({
       binding,
       visibility: COMPUTE_STAGE,
       buffer: { type: access === "read" ? "read-only-storage" : "storage" },
     })),
   });
   const pipeline = await device.createComputePipelineAsync({
-    label: file,
+    label,
     layout: device.createPipelineLayout({ bindGroupLayouts: [storageLayout, gpu.pipelines.uniformLayout] }),
-    compute: { module, entryPoint, constants: overrides as Record<string, number> },
+    compute: { module, entryPoint: variant.entryPoint, constants: variant.overrides as Record<string, number> },
   });
-  return { label: file, pipeline, storageLayout };
+  return { label, pipeline, storageLayout };
 }
 
-export const benchKernel = (root: string, name: string): string => join(root, "bench", "kernels", `${name}.wgsl`);
+/** What a variant calls a WGSL file of this checkout that lies outside `kernels/`. */
+export const outsideKernels = (file: string): string => `../${file.replace(/\.wgsl$/, "")}`;

@@ -5,7 +5,7 @@ import sharp from "sharp";
 import type { Gpu } from "../src/gpu/gpu.js";
 import { ImagePool } from "../src/image/pool.js";
 import { paintTissue, type StreamTiming, StylizingViT } from "../src/index.js";
-import type { Job } from "../src/model/engine.js";
+import type { Job } from "../src/painter/engine.js";
 import { benchModelSource, openModel } from "./model.js";
 import type { ModelName } from "./options.js";
 import { duration, number, percent, type Report } from "./report.js";

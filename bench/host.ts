@@ -9,10 +9,10 @@ import { hashedUniform } from "../src/hub/hashed.js";
 import { SafetensorsFile } from "../src/hub/safetensors.js";
 import { loadSquare } from "../src/image/preprocess.js";
 import { paintTissue } from "../src/index.js";
-import { findModel } from "../src/model/open.js";
-import { layoutOf, packModel } from "../src/model/pack.js";
-import { buildSchedule, STREAMS } from "../src/model/schedule.js";
-import { Workspace, workspaceBytes } from "../src/model/workspace.js";
+import { findModel } from "../src/models/open.js";
+import { recordMode } from "../src/models/stylizing-vit/programs.js";
+import { uploadModel } from "../src/models/stylizing-vit/weights.js";
+import { Runner } from "../src/net/runner.js";
 import { duration, number, type Report } from "./report.js";
 import { type Summary, summarize } from "./statistics.js";
 
@@ -81,15 +81,16 @@ export async function benchHost(gpu: Gpu, quick: boolean, report: Report, root: 
 async function encodingOfDemo(gpu: Gpu): Promise<{ suites: Suite[]; dispose(): void }> {
   const found = await findModel("demo");
   await using source = await found.open();
-  const model = await packModel(gpu, found.config, source);
-  const needs = { sequences: STREAMS.pair.length, images: 1 };
-  const work = new Workspace(gpu, workspaceBytes(found.config, layoutOf(found.config), gpu.profile.elementBytes, needs));
+  const model = await uploadModel(gpu, found.config, source);
+  const runner = new Runner(gpu);
   const request = { mode: "pair", images: 1, input: "bytes", output: "bytes" } as const;
-  const { schedule, dispose } = await buildSchedule(gpu, model, work, request);
+  const bound = (key: string) =>
+    runner.exclusively(() => runner.program(key, `the ${key} pass`, (r) => recordMode(r, model, request)));
+  const { program } = await bound("encoded");
   const encode = () => {
     const encoder = gpu.device.createCommandEncoder();
     const pass = encoder.beginComputePass();
-    schedule.encode(pass);
+    program.encode(pass);
     pass.end();
     return encoder.finish();
   };
@@ -98,7 +99,7 @@ async function encodingOfDemo(gpu: Gpu): Promise<{ suites: Suite[]; dispose(): v
       gpu.device.queue.submit([encode()]);
       await gpu.device.queue.onSubmittedWorkDone();
     });
-  const count = schedule.dispatches.length;
+  const count = program.dispatches.length;
   return {
     suites: [
       { what: `encode one forward pass of demo (${count} dispatches)`, check, run: encode, each: { unit: "dispatches", count } },
@@ -106,12 +107,14 @@ async function encodingOfDemo(gpu: Gpu): Promise<{ suites: Suite[]; dispose(): v
         what: "bind one forward pass of demo (a batch size seen first)",
         check,
         deferred: true,
-        run: async () => (await buildSchedule(gpu, model, work, request)).dispose(),
+        async run() {
+          await bound("bound");
+          runner.drop((key) => key === "bound");
+        },
       },
     ],
     dispose() {
-      dispose();
-      work.dispose();
+      runner.dispose();
       gpu.release(...model.buffers);
     },
   };
@@ -132,13 +135,13 @@ async function suites(root: string): Promise<Suite[]> {
       const { data, width, height } = await loadSquare(file, 224, 3);
       assert.equal(data.length, width * height * 3);
       assert.equal(width, 224);
-      assert.ok(Math.abs(mean(data) - mean(tile.data)) < tolerance, "the picture's mean changed");
+      assert.ok(Math.abs(mean(data) - mean(tile.data)) < tolerance, "the image's mean changed");
     },
     run: () => loadSquare(file, 224, 3),
     each: { unit: "images", count: 1 },
   });
-  const floats = hashedUniform("halves", 2 ** 20, 1);
-  const halves = float32ToFloat16Bits(floats);
+  const floats = hashedUniform("float16", 2 ** 20, 1);
+  const float16s = float32ToFloat16Bits(floats);
   return [
     {
       what: "parse a safetensors header (demo's checkpoint)",
@@ -168,22 +171,22 @@ async function suites(root: string): Promise<Suite[]> {
     load("PNG", png, 0.5),
     load("JPEG", jpeg, 1),
     {
-      what: "f32 to f16, 1 Mi numbers",
+      what: "float32 to float16, 1 Mi numbers",
       check() {
-        const back = float16BitsToFloat32(halves);
+        const back = float16BitsToFloat32(float16s);
         const wrong = back.findIndex(
           (value, at) => !(Math.abs(value - floats[at]!) <= Math.max(2 ** -11 * Math.abs(floats[at]!), 2 ** -25)),
         );
-        assert.equal(wrong, -1, `number ${wrong} is not the nearest half`);
+        assert.equal(wrong, -1, `number ${wrong} is not the nearest float16`);
       },
       run: () => float32ToFloat16Bits(floats),
       each: { unit: "numbers", count: floats.length },
     },
     {
-      what: "f16 to f32, 1 Mi numbers",
-      check: () => assert.deepEqual(float32ToFloat16Bits(float16BitsToFloat32(halves)), halves),
-      run: () => float16BitsToFloat32(halves),
-      each: { unit: "numbers", count: halves.length },
+      what: "float16 to float32, 1 Mi numbers",
+      check: () => assert.deepEqual(float32ToFloat16Bits(float16BitsToFloat32(float16s)), float16s),
+      run: () => float16BitsToFloat32(float16s),
+      each: { unit: "numbers", count: float16s.length },
     },
     ...[96, 224].map(
       (side): Suite => ({

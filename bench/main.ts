@@ -80,7 +80,7 @@ async function benchTier(gpu: Gpu, first: boolean, options: Options, report: Rep
   report.document.tiers = tiers;
 
   // Before anything else: it refuses a device that executes nothing.
-  const peak = await measurePeak(gpu, clock, set.peakEffort, root);
+  const peak = await measurePeak(gpu, clock, set.peakEffort);
   tiers[tier] = { clock, notes: gpu.profile.notes, peak };
   report.line(
     `\npeak, ${tier}: ${number(Math.max(peak.registers, peak.product))} GFLOP/s and ${number(peak.copy)} GB/s (multiply-adds in registers ${number(peak.registers)}, ` +
@@ -97,7 +97,7 @@ async function benchTier(gpu: Gpu, first: boolean, options: Options, report: Rep
   }
   if (has("op")) {
     // Percentages of a peak that is no longer true would mislead, and nobody sees that another process has started.
-    const again = await measureRegisters(gpu, clock, set.peakEffort, root);
+    const again = await measureRegisters(gpu, clock, set.peakEffort);
     const drift = again / peak.registers - 1;
     tiers[tier] = { clock, notes: gpu.profile.notes, peak, drift };
     if (Math.abs(drift) > DRIFT) {

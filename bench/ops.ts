@@ -1,7 +1,11 @@
 import type { Gpu } from "../src/gpu/gpu.js";
-import { float16BitsToFloat32 } from "../src/hub/half.js";
+import { Tuner } from "../src/gpu/tuner.js";
+import { ALL_OPS } from "../test/ops/all.js";
+import { isHalf, numbersIn } from "../test/support/elements.js";
+import type { Op, OpCase, Output, Setup } from "../test/support/op.js";
+import { inside } from "../test/support/run-op.js";
+import { bindTuned, bytesMoved } from "./bind.js";
 import { type Bound, type Clock, type Effort, runOnce, timeDispatch } from "./device-clock.js";
-import { bindTuned, OP_CASES, type OpSetup } from "./op-setups.js";
 import type { OpName } from "./options.js";
 import { type Peak, peakFlops } from "./peak.js";
 import { duration, number, percent, type Report } from "./report.js";
@@ -16,7 +20,7 @@ export interface OpRow {
   tier: string;
   kernel: string;
   grid: readonly number[];
-  /** Of 64 sampled results, of the largest of them. */
+  /** Of 64 sampled numbers of a result, of the largest of them; of the result that is off by most of what it may be. */
   error: number;
   milliseconds: Summary;
   gflops?: number;
@@ -29,25 +33,40 @@ export interface OpRow {
 }
 
 const SAMPLES = 64;
-export const BOUNDS = { f32: 2e-5, f16: 5e-3, bytes: 1.01 / 255 } as const;
+/** Allowed errors, of the largest value: bytes may be rounded to the next one. */
+const BOUNDS = { f32: 2e-5, f16: 5e-3, bytes: 1.01 / 255 } as const;
 
-/** Compares sampled results, the first and the last among them, with float64. */
-export async function check(bound: Bound, setup: OpSetup): Promise<number> {
-  const bytes = await runOnce(bound);
-  const results =
-    setup.resultType === "f32"
-      ? new Float32Array(bytes)
-      : setup.resultType === "bytes"
-        ? new Uint8Array(bytes)
-        : float16BitsToFloat32(new Uint16Array(bytes));
-  const places = Array.from({ length: SAMPLES }, () => Math.floor(Math.random() * setup.size));
-  places[0] = 0;
-  places[1] = setup.size - 1;
-  return relativeError(
-    places.map((at) => results[at]!),
-    places.map((at) => setup.expected(at)),
-  );
+const boundOf = ({ kind }: Output, { profile }: Gpu): number =>
+  kind === "bytes" ? BOUNDS.bytes : isHalf(profile, kind) ? BOUNDS.f16 : BOUNDS.f32;
+
+/** Compares sampled numbers of every result, the first and the last among them, with float64. */
+export async function check(bound: Bound, setup: Setup): Promise<{ error: number; allowed: number }> {
+  const { gpu } = bound;
+  const contents = await runOnce(bound);
+  const numbers = setup.outputs.map(({ kind, region }, at) => {
+    const words = inside(new Uint32Array(contents[at]!), region);
+    return kind === "bytes"
+      ? new Uint8Array(words.buffer, words.byteOffset, words.byteLength)
+      : numbersIn(gpu.profile, words, kind);
+  });
+  let worst = { error: 0, allowed: boundOf(setup.outputs[0]!, gpu) };
+  for (const { of = 0, size, value, expected } of setup.results) {
+    if (size === 0) continue;
+    const places = Array.from({ length: Math.min(size, SAMPLES) }, () => Math.floor(Math.random() * size));
+    places[0] = 0;
+    places[places.length - 1] = size - 1;
+    const actual = places.map((at) => (value ? value(numbers[of]!, at) : numbers[of]![at]!));
+    const error = relativeError(actual, places.map(expected));
+    const allowed = boundOf(setup.outputs[of]!, gpu);
+    if (!(error / allowed <= worst.error / worst.allowed)) worst = { error, allowed };
+  }
+  return worst;
 }
+
+/** The sizes that models run, in the order of ops. */
+const CASES = ALL_OPS.flatMap((op) =>
+  op.cases.flatMap((one) => (one.bench ? [{ op, one, ...one.bench, what: one.name.replace(/^[^:]*: /, "") }] : [])),
+) satisfies { op: Op; one: OpCase }[];
 
 export interface OpRequest {
   ops: readonly OpName[];
@@ -62,9 +81,9 @@ export async function benchOps(gpu: Gpu, request: OpRequest, report: Report): Pr
   const { tier } = gpu.profile;
   const clock = request.clock === "device" ? "timestamps of the device" : "host's clock over ten dispatches";
   const rows = report.section<OpRow>("ops", `Kernels, ${tier} (${clock}; each checked in ${SAMPLES} places first)`);
-  const chosen = OP_CASES.filter(
+  const chosen = CASES.filter(
     ({ op, model, batch }) =>
-      request.ops.includes(op) && request.batches.includes(batch) && (model === undefined || request.models.includes(model)),
+      request.ops.includes(op.name) && request.batches.includes(batch) && (model === undefined || request.models.includes(model)),
   );
   if (chosen.length === 0) {
     report.line(
@@ -72,29 +91,29 @@ export async function benchOps(gpu: Gpu, request: OpRequest, report: Report): Pr
     );
     return;
   }
-  report.table(["kernel", 42], ["shape", 28], ["median", 9], ["p10", 9], ["p90", 9], ["GFLOP/s", 8], ["GB/s", 7], ["of peak", 9]);
-  for (const one of chosen) {
-    const title = [one.model ? `${one.op} · ${one.model} ×${one.batch}` : `${one.op} ×${one.batch}`, one.name]
-      .filter(Boolean)
-      .join(" · ");
-    const setup = one.setUp(gpu.profile);
+  report.table(["kernel", 54], ["shape", 36], ["median", 9], ["p10", 9], ["p90", 9], ["GFLOP/s", 8], ["GB/s", 7], ["of peak", 9]);
+  const tuner = new Tuner(gpu, "auto");
+  for (const { op, one, model, batch, what } of chosen) {
+    const title = `${model ? `${op.name} · ${model}` : op.name} ×${batch} · ${what}`;
+    const setup = op.setup(one, gpu.profile);
     let bound: Bound | undefined;
     try {
-      bound = await bindTuned(gpu, setup);
-      const error = await check(bound, setup);
-      if (!(error <= BOUNDS[setup.resultType])) {
-        report.fail(title, `off by ${error.toExponential(1)} of the largest value, ${BOUNDS[setup.resultType]} allowed`);
+      bound = await bindTuned(gpu, setup, tuner);
+      const { error, allowed } = await check(bound, setup);
+      if (!(error <= allowed)) {
+        report.fail(title, `off by ${error.toExponential(1)} of the largest value, ${allowed} allowed`);
         continue;
       }
       const milliseconds = summarize(await timeDispatch(bound, request.clock, request.effort));
       const seconds = milliseconds.median / 1000;
       const arithmetic = setup.flops / (peakFlops(request.peak) * 1e9);
-      const memory = setup.bytes / (request.peak.copy * 1e9);
+      const bytes = bytesMoved(setup);
+      const memory = bytes / (request.peak.copy * 1e9);
       const row: OpRow = {
-        op: one.op,
-        case: one.name,
-        ...(one.model ? { model: one.model } : {}),
-        batch: one.batch,
+        op: op.name,
+        case: what,
+        ...(model ? { model } : {}),
+        batch,
         shape: setup.shape,
         tier,
         kernel: bound.pipeline.label,
@@ -102,9 +121,9 @@ export async function benchOps(gpu: Gpu, request: OpRequest, report: Report): Pr
         error,
         milliseconds,
         ...(setup.flops > 0 ? { gflops: setup.flops / seconds / 1e9 } : {}),
-        gigabytes: setup.bytes / seconds / 1e9,
+        gigabytes: bytes / seconds / 1e9,
         flops: setup.flops,
-        bytes: setup.bytes,
+        bytes,
         ofPeak: Math.max(arithmetic, memory) / seconds,
         bound: arithmetic > memory ? "arithmetic" : "memory",
       };

@@ -1,13 +1,16 @@
 import { parseArgs } from "node:util";
 import type { AdapterChoice } from "../src/gpu/gpu.js";
 import type { Tier } from "../src/gpu/profile.js";
+import { ALL_OPS, FORWARD_OPS } from "../test/ops/all.js";
 
 export const SECTIONS = ["parity", "op", "ladder", "host", "model", "files", "cold", "rivals", "training", "quality"] as const;
 /** Sections that run only when they are named: a course, what fetches much when it is first asked for, what takes long, and what needs pictures. */
 const ON_REQUEST: readonly Section[] = ["ladder", "rivals", "training", "quality"];
 export type Section = (typeof SECTIONS)[number];
-export const OPS = ["linear", "layer_norm", "attention", "patchify", "patch_product", "convolution", "quantize"] as const;
-export type OpName = (typeof OPS)[number];
+export const OPS: readonly string[] = ALL_OPS.map(({ name }) => name);
+/** What runs where no kernels are asked for. */
+const FEW_OPS: readonly string[] = FORWARD_OPS.map(({ name }) => name);
+export type OpName = string;
 export const LADDERS = ["linear", "attention"] as const;
 export type LadderName = (typeof LADDERS)[number];
 export const MODELS = ["demo", "tiny", "small", "base"] as const;
@@ -52,11 +55,20 @@ export interface Options {
 
 export const ROUNDS = { full: 12, quick: 8 } as const;
 
+/** Names in lines that fit a terminal, below one another. */
+const lines = (names: readonly string[]): string =>
+  names
+    .join(", ")
+    .match(/.{1,85}(?:, |$)/g)!
+    .join(`\n${" ".repeat(23)}`)
+    .replaceAll(/ +$/gm, "");
+
 export const USAGE = `Usage: npm run bench -- [options]
 
-What to measure (without any of these: everything but the ladder, rivals, training and quality)
+What to measure (without any of these: everything but the ladder, rivals, training, quality and the kernels
+that only training has)
   --parity             golden cases against PyTorch, in every tier
-  --op [NAME,...]      kernels alone: ${OPS.join(", ")}
+  --op [NAME,...]      kernels alone: ${lines(OPS)}
   --ladder [NAME,...]  kernels from naive to best, step by step: ${LADDERS.join(", ")}
   --host               JavaScript on the host: checkpoints, images, encoding a pass
   --model [NAME,...]   whole models: ${MODELS.join(", ")}; names beside another section only choose its sizes
@@ -76,7 +88,7 @@ What to measure (without any of these: everything but the ladder, rivals, traini
                        ${ROUNDS.quick} with --quick, and then twice)
 
 Where and how much
-  --batch N,...        batch sizes (kernels are tabled for 1, 8 and 64)
+  --batch N,...        batch sizes (kernels are tabled for 1, 8 and 64, some of training for fewer)
   --precision f32,f16,matrix
                        matrix where the adapter has matrix units (default: f32 on a CPU, all of them on a GPU)
   --adapter auto|hardware|software
@@ -181,7 +193,7 @@ export function parseOptions(args: readonly string[]): Options | "help" {
     against: commit === undefined ? undefined : { commit, failBelow, rounds, cases: againstCases(namesOf("model"), batches) },
     sections:
       commit !== undefined ? [] : chosen.length > 0 ? chosen : SECTIONS.filter((section) => !ON_REQUEST.includes(section)),
-    ops: names("op", text("op"), OPS) ?? OPS,
+    ops: names("op", text("op"), OPS) ?? FEW_OPS,
     ladders: names("ladder", text("ladder"), LADDERS) ?? LADDERS,
     models: commit === undefined ? models("model") : undefined,
     rivals: models("rivals"),

@@ -1,7 +1,8 @@
 import type { Gpu } from "../src/gpu/gpu.js";
 import { Checkpoint } from "../src/hub/checkpoint.js";
-import { asFloats, Engine } from "../src/model/engine.js";
-import { findModel } from "../src/model/open.js";
+import { findModel } from "../src/models/open.js";
+import { asFloats } from "../src/net/pixels.js";
+import { Engine } from "../src/painter/engine.js";
 import { type Golden, goldenFolder, loadGolden } from "../test/support/fixtures.js";
 import { Oracle } from "../test/support/oracle.js";
 import type { Report } from "./report.js";

@@ -1,24 +1,26 @@
 import { readFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { messageOf, StylizingError } from "../src/errors.js";
-import { BufferUsage, MAP_READ } from "../src/gpu/dawn.js";
 import type { Gpu } from "../src/gpu/gpu.js";
 import type { Tier } from "../src/gpu/profile.js";
 import { SafetensorsFile } from "../src/hub/safetensors.js";
 import { decodeImage } from "../src/image/decode.js";
 import { listPictures } from "../src/image/folder.js";
+import { colourDistance } from "../src/image/metrics.js";
 import { cut } from "../src/image/preprocess.js";
 import { resize } from "../src/image/resize.js";
 import type { PixelImage } from "../src/image/types.js";
 import { matchColour, ssim } from "../src/index.js";
-import type { ModelConfig } from "../src/model/config.js";
-import { asFloats, Engine } from "../src/model/engine.js";
-import { findModel } from "../src/model/open.js";
-import { paddedChannels, planesToMapsParameters, planPlanesToMaps, statisticsElements } from "../src/ops/features.js";
-import { colourDistance } from "../src/train/metrics.js";
-import { type BoundSteps, StepList } from "../src/train/steps.js";
-import { Vgg } from "../src/train/vgg.js";
-import { openVgg, SMALLEST_PICTURE } from "../src/train/vgg-weights.js";
+import { showImages } from "../src/losses/feature-loss.js";
+import { findModel } from "../src/models/open.js";
+import type { ModelConfig } from "../src/models/stylizing-vit/config.js";
+import { Vgg19 } from "../src/models/vgg19/features.js";
+import { openVgg, SMALLEST_IMAGE } from "../src/models/vgg19/weights.js";
+import { asFloats, writeArray } from "../src/net/pixels.js";
+import type { Recorder } from "../src/net/recorder.js";
+import { Runner } from "../src/net/runner.js";
+import { featureStatistics, paddedChannels } from "../src/ops/features.js";
+import { Engine } from "../src/painter/engine.js";
 import { toPlanes } from "./model.js";
 import { number, percent, type Report } from "./report.js";
 import { type Summary, summarize } from "./statistics.js";
@@ -76,56 +78,42 @@ export function styleDistance(a: StyleStatistics, b: StyleStatistics): number {
   return sum;
 }
 
-/** Measures pictures with a VGG-19 of random convolutions. */
+/** Measures images with a VGG-19 of random convolutions. */
 export class StyleMeter implements Disposable {
-  readonly #gpu: Gpu;
   readonly #config: ModelConfig;
-  readonly #vgg: Vgg;
-  readonly #steps: BoundSteps;
-  readonly #planes: GPUBuffer;
-  readonly #own: GPUBuffer[];
-  readonly #statistics: readonly GPUBuffer[];
+  readonly #vgg: Vgg19;
+  readonly #runner: Runner;
 
-  private constructor(
-    gpu: Gpu,
-    config: ModelConfig,
-    {
-      vgg,
-      steps,
-      planes,
-      own,
-      statistics,
-    }: { vgg: Vgg; steps: BoundSteps; planes: GPUBuffer; own: GPUBuffer[]; statistics: readonly GPUBuffer[] },
-  ) {
-    this.#gpu = gpu;
+  private constructor(gpu: Gpu, config: ModelConfig, vgg: Vgg19) {
     this.#config = config;
     this.#vgg = vgg;
-    this.#steps = steps;
-    this.#planes = planes;
-    this.#own = own;
-    this.#statistics = statistics;
+    this.#runner = new Runner(gpu);
   }
 
   static async create(gpu: Gpu, config: ModelConfig): Promise<StyleMeter> {
     const { in_channels: channels, image_size: side } = config;
     await using source = await openVgg(VGG_SOURCE, channels);
     return gpu.checked("the style's features", async () => {
-      const vgg = await Vgg.create(gpu, source, channels, side);
-      const planes = gpu.storage("planes", 4 * AT_ONCE * channels * side ** 2);
-      const own = [planes];
-      const maps = vgg.createMaps(AT_ONCE);
-      const statistics = vgg.levels.map((level, index) => {
-        const buffer = gpu.storage(`statistics ${index}`, 4 * statisticsElements({ images: AT_ONCE, channels: level.channels }));
-        own.push(buffer);
-        return buffer;
-      });
-      const list = new StepList(gpu);
-      const shape = { images: AT_ONCE, side, channels };
-      list.add(planPlanesToMaps(shape, gpu.profile), [planes, maps.picture], planesToMapsParameters(shape));
-      vgg.forward(list, maps, AT_ONCE);
-      vgg.statistics(list, vgg.levelsOf(maps), AT_ONCE, statistics);
-      return new StyleMeter(gpu, config, { vgg, steps: await list.finish("style"), planes, own, statistics });
+      return new StyleMeter(gpu, config, await Vgg19.create(gpu, source, channels, side));
     });
+  }
+
+  #planes(r: Recorder) {
+    const { in_channels: channels, image_size: side } = this.#config;
+    return r.scratch("planes", AT_ONCE, channels * side ** 2, "f32");
+  }
+
+  /** Means and deviations of a level, [images, 2, channels] f32. */
+  #statistics(r: Recorder, level: number) {
+    return r.scratch(`statistics ${level}`, AT_ONCE, 2 * paddedChannels(this.#vgg.levels[level]!.channels), "f32");
+  }
+
+  #record(r: Recorder): void {
+    const { in_channels: channels, image_size: imageSize } = this.#config;
+    showImages(r, this.#vgg, { images: AT_ONCE, channels, imageSize, planes: this.#planes(r) });
+    const features = this.#vgg.features(r, AT_ONCE, "level");
+    for (const [level, geometry] of this.#vgg.levels.entries())
+      r.emit(featureStatistics, { images: AT_ONCE, ...geometry, maps: features[level]!, statistics: this.#statistics(r, level) });
   }
 
   /** @param planes [pictures, C, S, S], normalised. */
@@ -148,37 +136,24 @@ export class StyleMeter implements Disposable {
   }
 
   async #run(planes: Float32Array): Promise<Float32Array[]> {
-    const { device } = this.#gpu;
-    device.queue.writeBuffer(this.#planes, 0, planes as Float32Array<ArrayBuffer>);
-    const bytes = this.#statistics.reduce((sum, { size }) => sum + size, 0);
-    const read = this.#gpu.buffer("read", bytes, BufferUsage.MAP_READ | BufferUsage.COPY_DST);
-    try {
-      const encoder = device.createCommandEncoder();
-      const pass = encoder.beginComputePass();
-      this.#steps.schedule.encode(pass);
-      pass.end();
-      let at = 0;
-      for (const buffer of this.#statistics) {
-        encoder.copyBufferToBuffer(buffer, 0, read, at, buffer.size);
-        at += buffer.size;
-      }
-      device.queue.submit([encoder.finish()]);
-      await read.mapAsync(MAP_READ);
-      const mapped = read.getMappedRange();
-      at = 0;
-      return this.#vgg.levels.map(({ channels }, level) => {
-        const from = at;
-        at += this.#statistics[level]!.size;
-        return new Float32Array(mapped.slice(from, from + 4 * AT_ONCE * 2 * paddedChannels(channels)));
-      });
-    } finally {
-      this.#gpu.release(read);
-    }
+    const { arena } = this.#runner;
+    const read = await this.#runner.run(async () => {
+      const { program } = await this.#runner.program("style", "the style's features", (r) => this.#record(r));
+      return {
+        label: "style",
+        programs: [program],
+        upload: () => writeArray(this.#runner.gpu.device.queue, arena.buffer("planes"), planes),
+        reads: this.#vgg.levels.map(({ channels }, level) => ({
+          buffer: arena.buffer(`statistics ${level}`),
+          bytes: 4 * AT_ONCE * 2 * paddedChannels(channels),
+        })),
+      };
+    });
+    return read.map(asFloats);
   }
 
   [Symbol.dispose](): void {
-    this.#steps.schedule.dispose();
-    this.#gpu.release(...this.#own);
+    this.#runner.dispose();
     this.#vgg.dispose();
   }
 }
@@ -236,10 +211,10 @@ export async function benchQuality(
   }
   const found = await findModel(model);
   const { config } = found;
-  if (!config.mean || !config.std || config.image_size < SMALLEST_PICTURE) {
+  if (!config.mean || !config.std || config.image_size < SMALLEST_IMAGE) {
     report.fail(
       "quality",
-      `${found.label} has ${config.image_size < SMALLEST_PICTURE ? `pictures of less than ${SMALLEST_PICTURE} pixels` : "no mean and std beside it"}`,
+      `${found.label} has ${config.image_size < SMALLEST_IMAGE ? `pictures of less than ${SMALLEST_IMAGE} pixels` : "no mean and std beside it"}`,
     );
     return;
   }

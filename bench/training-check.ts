@@ -3,12 +3,16 @@ import { join } from "node:path";
 import type { Gpu } from "../src/gpu/gpu.js";
 import type { Tier } from "../src/gpu/profile.js";
 import { SafetensorsFile } from "../src/hub/safetensors.js";
-import { type ModelConfig, parameterShapes } from "../src/model/config.js";
-import { findModel } from "../src/model/open.js";
-import { rolled } from "../src/train/batch-shape.js";
-import { lossScaleOf, TrainingDevice } from "../src/train/device.js";
-import { ADAMW, LOSS_TERMS, LOSS_WEIGHTS, type Losses } from "../src/train/types.js";
-import { openVgg } from "../src/train/vgg-weights.js";
+import { findModel } from "../src/models/open.js";
+import { type BatchShape, rolled } from "../src/models/stylizing-vit/batch-shape.js";
+import type { ModelConfig } from "../src/models/stylizing-vit/config.js";
+import { LOSS_NAMES, type Losses } from "../src/models/stylizing-vit/losses.js";
+import { parameterShapes } from "../src/models/stylizing-vit/parameters.js";
+import { StylizingTask, stylizing } from "../src/models/stylizing-vit/task.js";
+import { openVgg } from "../src/models/vgg19/weights.js";
+import { TrainingDevice } from "../src/train/device.js";
+import { computeGradients } from "../src/train/gradients.js";
+import { ADAMW } from "../src/train/types.js";
 import type { Report } from "./report.js";
 
 /** Random convolutions cost what trained ones do. */
@@ -27,18 +31,24 @@ const BOUNDS: Readonly<Record<Tier, { losses: number; gradients: number }>> = {
 /** A key's bias moves all scores of a query alike, which softmax does not see: what is there in place of zero is rounding. */
 const WITHOUT_GRADIENT = /\.attn\.k_proj\.bias$/;
 
-/** The published recipe for whole batches of so many pairs. */
-export async function createDevice(gpu: Gpu, config: ModelConfig, batch: number, recompute = false): Promise<TrainingDevice> {
+/** The published recipe's terms, for whole batches of so many pairs. */
+async function createTask(gpu: Gpu, config: ModelConfig, batch: number, recompute = false): Promise<StylizingTask> {
   await using vgg = await openVgg(VGG_SOURCE, config.in_channels);
-  return await TrainingDevice.create(gpu, config, {
-    uniques: batch,
-    pairs: batch,
-    recompute,
-    weights: LOSS_WEIGHTS,
-    lossScale: lossScaleOf(gpu, batch),
-    vgg,
+  return await StylizingTask.create(gpu, config, vgg, { terms: stylizing.terms, batch, recompute });
+}
+
+/** The published recipe for whole batches of so many pairs. */
+export async function createDevice(
+  gpu: Gpu,
+  config: ModelConfig,
+  batch: number,
+  recompute = false,
+): Promise<TrainingDevice<BatchShape>> {
+  const task = await createTask(gpu, config, batch, recompute);
+  return TrainingDevice.create(gpu, task, {
+    largest: rolled(batch, batch),
     clip: 1,
-    adamW: { ...ADAMW, weightDecay: 1e-2 },
+    constants: { ...ADAMW, weightDecay: 1e-2 },
   });
 }
 
@@ -54,8 +64,8 @@ export function normError(actual: ArrayLike<number>, expected: ArrayLike<number>
 }
 
 /** Largest relative error of the four terms. */
-export const lossError = (actual: Losses, expected: Losses): number =>
-  Math.max(...LOSS_TERMS.map((term) => normError([actual[term]], [expected[term]])));
+export const lossError = (actual: Readonly<Record<string, number>>, expected: Losses): number =>
+  Math.max(...LOSS_NAMES.map((term) => normError([actual[term] ?? Number.NaN], [expected[term]])));
 
 /** Losses and all gradients of the small golden case against PyTorch's: without them no training is timed. */
 export async function checkTraining(gpu: Gpu, report: Report, root: string): Promise<boolean> {
@@ -71,28 +81,22 @@ export async function checkTraining(gpu: Gpu, report: Report, root: string): Pro
   for (const key of parameterShapes(config).keys()) weights.set(key, await source.read(key));
   const images = await golden.read("images");
   const batch = images.length / (config.in_channels * config.image_size ** 2);
-  const device = await createDevice(gpu, config, batch);
-  try {
-    device.writeWeights(weights);
-    device.clear();
-    await device.run(rolled(batch, batch), images, true);
-    const losses = lossError(await device.losses(), steps[0]!);
-    device.unfold();
-    let worst = { key: "", error: 0 };
-    for (const [key, values] of await device.gradients()) {
-      if (WITHOUT_GRADIENT.test(key)) continue;
-      const error = normError(values, await golden.read(`gradient.${key}`));
-      if (!(error <= worst.error)) worst = { key, error };
-    }
-    const allowed = BOUNDS[gpu.profile.tier];
-    const found = `losses off by ${losses.toExponential(1)}, gradients by at most ${worst.error.toExponential(1)} (${worst.key})`;
-    if (losses <= allowed.losses && worst.error <= allowed.gradients) {
-      report.line(`golden case nano: ${found}`);
-      return true;
-    }
-    report.fail("training", `golden case nano: ${found}; ${allowed.losses} and ${allowed.gradients} are allowed`);
-    return false;
-  } finally {
-    device.dispose();
+  const shape = rolled(batch, batch);
+  const task = await createTask(gpu, config, batch);
+  const found = await computeGradients(gpu, task, weights, shape, [{ shape, planes: images }]);
+  const losses = lossError(found.losses, steps[0]!);
+  let worst = { key: "", error: 0 };
+  for (const [key, values] of found.gradients) {
+    if (WITHOUT_GRADIENT.test(key)) continue;
+    const error = normError(values, await golden.read(`gradient.${key}`));
+    if (!(error <= worst.error)) worst = { key, error };
   }
+  const allowed = BOUNDS[gpu.profile.tier];
+  const told = `losses off by ${losses.toExponential(1)}, gradients by at most ${worst.error.toExponential(1)} (${worst.key})`;
+  if (losses <= allowed.losses && worst.error <= allowed.gradients) {
+    report.line(`golden case nano: ${told}`);
+    return true;
+  }
+  report.fail("training", `golden case nano: ${told}; ${allowed.losses} and ${allowed.gradients} are allowed`);
+  return false;
 }

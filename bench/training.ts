@@ -2,16 +2,15 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf, StylizingError } from "../src/errors.js";
 import type { Gpu } from "../src/gpu/gpu.js";
-import { sleepThrough } from "../src/gpu/patience.js";
 import type { Tier } from "../src/gpu/profile.js";
 import { timeDispatches } from "../src/gpu/timing.js";
-import { checkConfig, type ModelConfig } from "../src/model/config.js";
-import { findModel } from "../src/model/open.js";
-import { type BatchShape, rolled } from "../src/train/batch-shape.js";
+import { findModel } from "../src/models/open.js";
+import { type BatchShape, rolled } from "../src/models/stylizing-vit/batch-shape.js";
+import { checkConfig, type ModelConfig } from "../src/models/stylizing-vit/config.js";
+import { modelParameters } from "../src/models/stylizing-vit/parameters.js";
+import { sleepThrough } from "../src/net/patience.js";
 import type { TrainingDevice } from "../src/train/device.js";
-import { initialWeights } from "../src/train/initialise.js";
-import type { Share } from "../src/train/steps.js";
-import type { Losses } from "../src/train/types.js";
+import type { LossSums } from "../src/train/types.js";
 import { benchModelSource, tiles } from "./model.js";
 import type { TrainingName } from "./options.js";
 import { type Peak, peakFlops } from "./peak.js";
@@ -20,7 +19,9 @@ import { TrainingRivals } from "./rivals/training.js";
 import { median, type Summary, summarize } from "./statistics.js";
 import { checkTraining, createDevice, LEARNING_RATE } from "./training-check.js";
 
-const SHARES: readonly Share[] = ["vgg", "products", "attention", "rest"];
+/** VGG-19's passes and what else belongs to the losses, the model's GEMMs, its attention, and the rest of it. */
+const SHARES = ["features", "products", "attention", "rest"] as const;
+type Share = (typeof SHARES)[number];
 
 export interface TrainingRow {
   model: string;
@@ -33,8 +34,8 @@ export interface TrainingRow {
   pairsPerSecond: number;
   /** Device time of a step's passes, without folding weights and the optimiser; absent where the device gives no timestamps. */
   shares?: TrainingShare[];
-  /** Floating-point operations of a pair's products, forward and backward, as they are computed here. */
-  operations: { vgg: number; products: number };
+  /** Floating-point operations of a pair's GEMMs, forward and backward, as they are computed here: VGG-19's and the model's. */
+  operations: { features: number; products: number };
   memory: { keeping: TrainingMemory; recomputing: TrainingMemory };
 }
 
@@ -44,7 +45,7 @@ export interface TrainingShare {
   milliseconds: number;
   /** Of all passes. */
   part: number;
-  /** Of its products; absent where there are none. */
+  /** Of its GEMMs; absent where there are none. */
   gflops?: number;
 }
 
@@ -65,32 +66,32 @@ async function trainingConfig(name: TrainingName, root: string): Promise<ModelCo
   return checkConfig({ ...config, mean: [0.6, 0.45, 0.6], std: [0.2, 0.2, 0.18] });
 }
 
-/** Steps over one batch of pictures, one after another. */
+/** Steps over one batch of images, one after another. */
 class Steps {
-  readonly device: TrainingDevice;
+  readonly device: TrainingDevice<BatchShape>;
   readonly shape: BatchShape;
-  readonly #pictures: Uint8Array;
+  readonly #images: Uint8Array;
   #expected = Number.POSITIVE_INFINITY;
 
-  constructor(device: TrainingDevice, pictures: Uint8Array, batch: number) {
+  constructor(device: TrainingDevice<BatchShape>, images: Uint8Array, batch: number) {
     this.device = device;
     this.shape = rolled(batch, batch);
-    this.#pictures = pictures;
+    this.#images = images;
   }
 
   /** The four terms of the weights as they are. */
-  async losses(): Promise<Losses> {
-    this.device.clear();
-    await this.device.run(this.shape, this.#pictures, true);
+  async losses(): Promise<LossSums> {
+    await this.device.clear();
+    await this.device.run(this.shape, this.#images, true);
     return this.device.losses();
   }
 
   /** Milliseconds of a step, its losses read back. */
   async step(): Promise<number> {
     const start = performance.now();
-    this.device.clear();
-    await this.device.run(this.shape, this.#pictures, true);
-    this.device.unfold();
+    await this.device.clear();
+    await this.device.run(this.shape, this.#images, true);
+    await this.device.unfold();
     await this.device.update(LEARNING_RATE);
     await sleepThrough(start, this.#expected);
     await this.device.losses();
@@ -101,24 +102,28 @@ class Steps {
   }
 }
 
-/** Device time by share, the median of `repeats`, and what its products compute. */
+/** Device time by share, the median of `repeats`, and what its GEMMs compute. */
 async function profile(
   steps: Steps,
   repeats: number,
 ): Promise<{ shares?: TrainingShare[]; operations: TrainingRow["operations"] }> {
   const { device, shape } = steps;
-  const { schedule, shares, flops } = await device.bound(shape, true);
-  const operationsOf = (share: Share) => shares.reduce((sum, of, i) => sum + (of === share ? flops[i]! : 0), 0) / shape.pairs;
-  const operations = { vgg: operationsOf("vgg"), products: operationsOf("products") };
+  const program = await device.bound(shape, true);
+  const { dispatches } = program;
+  const flopsOf = (wanted: Share) => dispatches.reduce((sum, { share, flops }) => sum + (share === wanted ? flops : 0), 0);
+  const operations = { features: flopsOf("features") / shape.pairs, products: flopsOf("products") / shape.pairs };
   const sums = SHARES.map(() => ({ all: [] as number[], products: [] as number[] }));
   for (let i = 0; i < repeats; i++) {
-    const times = await timeDispatches(device.gpu, schedule);
+    const times = await timeDispatches(device.gpu, program);
     if (!times || times.some(({ milliseconds }) => Number.isNaN(milliseconds))) return { operations };
-    for (const [index, share] of SHARES.entries()) {
-      const sum = (counts: (at: number) => boolean) =>
-        times.reduce((total, { milliseconds }, at) => total + (shares[at] === share && counts(at) ? milliseconds : 0), 0);
-      sums[index]!.all.push(sum(() => true));
-      sums[index]!.products.push(sum((at) => flops[at]! > 0));
+    for (const [index, wanted] of SHARES.entries()) {
+      const sum = (products: boolean) =>
+        dispatches.reduce(
+          (total, { share, flops }, at) => total + (share === wanted && (flops > 0 || !products) ? times[at]!.milliseconds : 0),
+          0,
+        );
+      sums[index]!.all.push(sum(false));
+      sums[index]!.products.push(sum(true));
     }
   }
   const total = sums.reduce((sum, { all }) => sum + median(all), 0);
@@ -126,10 +131,10 @@ async function profile(
     operations,
     shares: SHARES.map((share, index) => {
       const milliseconds = median(sums[index]!.all);
-      const count = operationsOf(share) * shape.pairs;
+      const count = flopsOf(share);
       return {
         share,
-        dispatches: shares.filter((of) => of === share).length,
+        dispatches: dispatches.filter((one) => one.share === share).length,
         milliseconds,
         part: milliseconds / total,
         ...(count > 0 ? { gflops: count / median(sums[index]!.products) / 1e6 } : {}),
@@ -138,15 +143,9 @@ async function profile(
   };
 }
 
-/**
- * Device memory of a step. Buffers of VGG-19's gradients are only made where a batch is bound, and are `bound` here: they
- * are the same with and without recomputing and grow with the batch alone.
- */
-async function memoryOf(
-  gpu: Gpu,
-  config: ModelConfig,
-  { batch, recompute, bound, before }: { batch: number; recompute: boolean; bound: number; before: number },
-): Promise<TrainingMemory> {
+/** Device memory of a step: all of it is allocated with the device. */
+async function memoryOf(gpu: Gpu, config: ModelConfig, batch: number, recompute: boolean): Promise<TrainingMemory> {
+  const before = gpu.allocatedBytes;
   const allocated = async (pairs: number) => {
     const device = await createDevice(gpu, config, pairs, recompute);
     const bytes = gpu.allocatedBytes - before;
@@ -155,7 +154,7 @@ async function memoryOf(
   };
   const half = Math.floor(batch / 2);
   const [whole, less] = [await allocated(batch), await allocated(half)];
-  return { bytes: whole + bound, bytesPerPair: Math.round((whole - less) / (batch - half) + bound / batch) };
+  return { bytes: whole, bytesPerPair: Math.round((whole - less) / (batch - half)) };
 }
 
 export interface TrainingRequest {
@@ -179,7 +178,7 @@ export async function benchTraining(gpu: Gpu, request: TrainingRequest, report: 
   await using rivals = request.rivals ? await TrainingRivals.start(request.root, gpu.profile.software, report) : undefined;
   for (const name of request.models) {
     const config = await trainingConfig(name, request.root);
-    const weights = initialWeights(config, 0);
+    const weights = modelParameters(config).parameters.initial(0);
     await rivals?.load(config, weights);
     for (const batch of request.batches) {
       const title = `${name} ×${batch}`;
@@ -212,20 +211,16 @@ async function benchBatch(
 ): Promise<void> {
   const { tier, software } = gpu.profile;
   if (batch < 2) {
-    report.line(`\n${title}: left out, the style of each picture is the next one of its batch`);
+    report.line(`\n${title}: left out, the style of each image is the next one of its batch`);
     return;
   }
-  const before = gpu.allocatedBytes;
   const device = await createDevice(gpu, config, batch);
-  const created = gpu.allocatedBytes;
   let row: TrainingRow;
-  let bound = 0;
   try {
     device.writeWeights(weights);
-    const pictures = tiles(config, batch, 1);
-    const steps = new Steps(device, pictures, batch);
+    const images = tiles(config, batch, 1);
+    const steps = new Steps(device, images, batch);
     const losses = await steps.losses();
-    bound = gpu.allocatedBytes - created;
     // The first step may compile and the second still warms up; both also show whether gradients stay finite.
     await steps.step();
     const once = await steps.step();
@@ -253,14 +248,13 @@ async function benchBatch(
     };
     if (rivals) {
       const ours = { losses, step: () => steps.step(), once: milliseconds.median };
-      await rivals.compete({ title, model: name, config, batch, tier, pictures, ours, budget }, report);
+      await rivals.compete({ title, model: name, config, batch, tier, images, ours, budget }, report);
     }
   } finally {
     device.dispose();
   }
-  const half = { batch, bound, before };
-  row.memory.keeping = await memoryOf(gpu, config, { ...half, recompute: false });
-  row.memory.recomputing = await memoryOf(gpu, config, { ...half, recompute: true });
+  row.memory.keeping = await memoryOf(gpu, config, batch, false);
+  row.memory.recomputing = await memoryOf(gpu, config, batch, true);
   rows.push(row);
   print(title, row, peak, report);
 }
@@ -270,7 +264,7 @@ function print(title: string, row: TrainingRow, peak: Peak, report: Report): voi
   const gflop = (flops: number) => `${number(flops / 1e9)} GFLOP`;
   report.line(
     `\n${title}, ${row.imageSize} px: ${number(row.pairsPerSecond)} pairs/s; a step ${duration(milliseconds.median)} (p10 ${duration(milliseconds.p10)}, p90 ${duration(milliseconds.p90)}, ${milliseconds.samples} steps); ` +
-      `a pair's products: VGG-19 ${gflop(operations.vgg)}, the model ${gflop(operations.products)}`,
+      `a pair's GEMMs: VGG-19 ${gflop(operations.features)}, the model ${gflop(operations.products)}`,
   );
   const each = ({ bytes, bytesPerPair }: TrainingMemory) => `${mebibytes(bytesPerPair)} a pair, ${mebibytes(bytes)} in all`;
   report.line(`memory: ${each(memory.keeping)}; recomputing ${each(memory.recomputing)}`);

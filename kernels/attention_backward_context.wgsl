@@ -33,7 +33,7 @@ struct Parameters {
   output_stride4: u32,
   key_gradient_offset4: u32,
   value_gradient_offset4: u32,
-  gradient_stride4: u32,
+  context_gradient_stride4: u32,
   /// The grid starts at this context.
   first_context: u32,
 }
@@ -83,7 +83,7 @@ fn weight_gradients(block: u32, row: u32) -> vec4f {
 /// Stores what belongs to key t, if there is one.
 fn store(t: u32, key_gradient: vec4f, value_gradient: vec4f, context_row: u32, column: u32) {
   if t < p.tokens {
-    let at = (context_row + t) * p.gradient_stride4 + column;
+    let at = (context_row + t) * p.context_gradient_stride4 + column;
     context_gradient[at + p.key_gradient_offset4] = to_result(key_gradient);
     context_gradient[at + p.value_gradient_offset4] = to_result(value_gradient);
   }

@@ -7,7 +7,7 @@
 // `sequences[s]` = (first row of s among the queries, first row of the context that it attends to).
 // query   [rows, stride] elem, heads side by side at query_offset4       context [rows, stride] elem, keys and values
 // output, output_gradient [sequences · tokens, stride] elem, as the forward kernel wrote o: row s · tokens + t
-// query_gradient [rows, stride] elem at gradient_offset4, in the rows of the queries; a row that two sequences read would be
+// query_gradient [rows, stride] elem at query_gradient_offset4, in the rows of the queries; a row that two sequences read would be
 //         written twice, so every sequence must have queries of its own
 // statistics [sequences · tokens, heads] f32 pairs (L, D)                HEAD4: vec4s of a head, zero-padded
 //
@@ -33,8 +33,8 @@ struct Parameters {
   value_offset4: u32,
   context_stride4: u32,
   output_stride4: u32,
-  gradient_offset4: u32,
-  gradient_stride4: u32,
+  query_gradient_offset4: u32,
+  query_gradient_stride4: u32,
   /// The grid starts at this sequence.
   first_sequence: u32,
   scale: f32,
@@ -116,7 +116,7 @@ fn store(t: u32, gradient: vec4f, log_sum: f32, product: f32, query_row: u32, gr
     return;
   }
   if lane < HEAD4 {
-    let at = (query_row + t) * p.gradient_stride4 + p.gradient_offset4 + group.y * HEAD4 + lane;
+    let at = (query_row + t) * p.query_gradient_stride4 + p.query_gradient_offset4 + group.y * HEAD4 + lane;
     query_gradient[at] = to_result(p.scale * gradient);
   }
   if lane == 0 {

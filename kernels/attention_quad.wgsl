@@ -13,6 +13,8 @@
 // Workgroup memory: none. Generated in front: elem4, result4, HEAD4 (vec4s of
 // a head); parts/attention_parameters.wgsl.
 
+enable subgroups;
+
 @group(0) @binding(0) var<storage, read> query: array<elem4>;
 @group(0) @binding(1) var<storage, read> context: array<elem4>;
 @group(0) @binding(3) var<storage, read_write> output: array<result4>;

@@ -15,8 +15,8 @@ struct Parameters {
   channels: u32,
   side: u32,
   channels4: u32,
-  f_offset4: u32,
-  g_offset4: u32,
+  f_maps_offset4: u32,
+  g_maps_offset4: u32,
   counts_offset: u32,
   coefficients_offset4: u32,
   partials_offset4: u32,
@@ -49,7 +49,7 @@ fn consistency_loss(
   var squares = vec4f();
   for (var i = index / COLS4; i < pixels; i += LANES) {
     let at = start + pixel_start(image, i, p.side, p.channels4);
-    let difference = widen(f_maps[p.f_offset4 + at]) - widen(g_maps[p.g_offset4 + at]);
+    let difference = widen(f_maps[p.f_maps_offset4 + at]) - widen(g_maps[p.g_maps_offset4 + at]);
     squares += difference * difference;
   }
   let total = column_sum(squares, index);

@@ -18,10 +18,10 @@ struct Parameters {
   images: u32,
   side: u32,
   channels4: u32,
-  f_offset4: u32,
-  g_offset4: u32,
+  f_maps_offset4: u32,
+  g_maps_offset4: u32,
   coefficients_offset4: u32,
-  next_offset4: u32,
+  d_next_offset4: u32,
   output_offset4: u32,
 }
 
@@ -53,8 +53,8 @@ fn feature_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workg
     let half_side = p.side / 2;
     if x < half_side && y < half_side {
       let place = (image * (half_side + 2) + y + 1) * (half_side + 2) + x + 1;
-      pooled = widen(d_next[p.next_offset4 + place * p.channels4 + column]);
-      let first = p.f_offset4 + corner;
+      pooled = widen(d_next[p.d_next_offset4 + place * p.channels4 + column]);
+      let first = p.f_maps_offset4 + corner;
       let below = first + width * p.channels4;
       highest = max(
         max(widen(f_maps[first]), widen(f_maps[first + p.channels4])),
@@ -74,8 +74,8 @@ fn feature_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workg
       continue;
     }
     let place = corner + ((i / 2) * width + i % 2) * p.channels4;
-    let f = widen(f_maps[p.f_offset4 + place]);
-    var gradient = of_f * (f - m) + of_g * (widen(g_maps[p.g_offset4 + place]) - n) + constant;
+    let f = widen(f_maps[p.f_maps_offset4 + place]);
+    var gradient = of_f * (f - m) + of_g * (widen(g_maps[p.g_maps_offset4 + place]) - n) + constant;
     if POOLED {
       let taken = select(vec4f(), pooled, f == highest);
       gradient += taken;

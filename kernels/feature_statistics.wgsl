@@ -11,8 +11,8 @@ struct Parameters {
   images: u32,
   side: u32,
   channels4: u32,
-  input_offset4: u32,
-  output_offset4: u32,
+  maps_offset4: u32,
+  statistics_offset4: u32,
 }
 
 @group(0) @binding(0) var<storage, read> maps: array<elem4>;
@@ -32,7 +32,7 @@ fn feature_statistics(
     return;
   }
   let pixels = p.side * p.side;
-  let start = p.input_offset4 + min(column, p.channels4 - 1);
+  let start = p.maps_offset4 + min(column, p.channels4 - 1);
 
   var sum = vec4f();
   for (var i = index / COLS4; i < pixels; i += LANES) {
@@ -48,7 +48,7 @@ fn feature_statistics(
   let variance = column_sum(squares, index) / f32(pixels);
 
   if index < COLS4 && column < p.channels4 {
-    let at = p.output_offset4 + 2 * image * p.channels4 + column;
+    let at = p.statistics_offset4 + 2 * image * p.channels4 + column;
     statistics[at] = mean;
     statistics[at + p.channels4] = sqrt(max(variance, vec4f(1e-5)));
   }

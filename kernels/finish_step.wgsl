@@ -3,15 +3,15 @@
 //   norm = √(Σ partials) / scale,   coefficient = min(1, clip / (norm + 1e-6)) / scale      (as clip_grad_norm_ of PyTorch)
 //
 // partials [count] f32: sums of squares of the gradient, which is `scale` times too large where losses are scaled
-// losses   [4] f32: identity, consistency, anatomical, style of this step
+// losses   [TERMS] f32: the terms of this step's loss
 // settings [8] f32 (u32 bits in 0): step (from 1), learning rate, 1 / (1 - beta1^step), 1 / √(1 - beta2^step), scale
-// state    [4 + 4·HISTORY] words, kept from step to step:
+// state    [4 + TERMS·HISTORY] words, kept from step to step:
 //   0 norm   1 coefficient   2 the first step whose norm or losses were not finite, 0 for none   3 step
-//   from 4 on the losses of the last HISTORY steps, those of step t at 4 + 4 · ((t - 1) mod HISTORY)
+//   from 4 on the losses of the last HISTORY steps, those of step t at 4 + TERMS · ((t - 1) mod HISTORY)
 // Whoever wants the losses of many steps reads them at once, and sums them as exactly as they like.
 // From the first broken step on `adamw` leaves the weights alone: what was good before is not lost, and the host need not look
 // every step. Whether a number is finite is told by its bits, since compilers may take NaN to be impossible.
-// One invocation of 64 does the rest. Workgroup memory: 256 bytes. Generated in front: HISTORY.
+// One invocation of 64 does the rest. Workgroup memory: 256 bytes. Generated in front: HISTORY, TERMS.
 
 struct Parameters {
   count: u32,
@@ -51,10 +51,10 @@ fn finish(@builtin(local_invocation_index) index: u32) {
   let norm = sqrt(lane_sums[0]) / scale;
   let step = bitcast<u32>(settings[0]);
   var sound = finite(bitcast<u32>(norm));
-  for (var term = 0u; term < 4; term++) {
+  for (var term = 0u; term < TERMS; term++) {
     let loss = losses[term];
     sound = sound && finite(bitcast<u32>(loss));
-    state[4 + 4 * ((step - 1) % HISTORY) + term] = bitcast<u32>(loss);
+    state[4 + TERMS * ((step - 1) % HISTORY) + term] = bitcast<u32>(loss);
   }
   if !sound && state[2] == 0 {
     state[2] = step;

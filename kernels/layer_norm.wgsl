@@ -2,7 +2,7 @@
 //
 //   output[m, i] = (input[m, i] - mean(m)) / sqrt(variance(m) + eps)  [· gamma[i] + beta[i] where AFFINE]
 //
-// input [rows, width] f32, the residual stream, zero in the padding up to the next vec4; output [rows, width] result. Rows are `stride4` vec4s apart on both sides;
+// input [rows, width] f32, the residual stream, zero in the padding up to the next vec4; output [rows, width] result. Rows are `input_stride4` vec4s apart on both sides;
 // the padding behind `width` is written as zero, which the products that follow rely on.
 // Without AFFINE the scale and shift have been folded into the matrices that follow.
 //
@@ -18,7 +18,7 @@ override AFFINE: bool = false;
 struct Parameters {
   rows: u32,
   width: u32,
-  stride4: u32,
+  input_stride4: u32,
   input_offset4: u32,
   output_offset4: u32,
   output_stride4: u32,
@@ -55,7 +55,7 @@ fn normalize_rows(
   @builtin(local_invocation_index) index: u32,
 ) {
   let row = (group.y * groups.x + group.x) * ROWS + local.y;
-  let start = p.input_offset4 + min(row, p.rows - 1) * p.stride4;
+  let start = p.input_offset4 + min(row, p.rows - 1) * p.input_stride4;
   let width4 = (p.width + 3) / 4;
 
   var sum = vec4f();

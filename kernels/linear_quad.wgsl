@@ -12,6 +12,8 @@
 // Workgroup memory: none. Generated in front: elem4, result4; of parts/, linear_parameters, linear_rows or linear_windows,
 // and an epilogue.
 
+enable subgroups;
+
 override WIDTH: u32 = 12;
 
 @group(0) @binding(0) var<storage, read> input: array<elem4>;

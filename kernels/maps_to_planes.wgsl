@@ -12,8 +12,8 @@ struct Parameters {
   channels: u32,
   side: u32,
   channels4: u32,
-  input_offset4: u32,
-  output_offset: u32,
+  maps_offset4: u32,
+  planes_offset: u32,
 }
 
 @group(0) @binding(0) var<storage, read> maps: array<elem4>;
@@ -32,9 +32,9 @@ fn maps_to_planes(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgro
   let image = at / (area * p.channels);
   let width = p.side + 2;
   let place = (image * width + pixel / p.side + 1) * width + pixel % p.side + 1;
-  var value = widen(maps[p.input_offset4 + place * p.channels4 + c / 4])[c % 4];
+  var value = widen(maps[p.maps_offset4 + place * p.channels4 + c / 4])[c % 4];
   if ACCUMULATE {
-    value += planes[p.output_offset + at];
+    value += planes[p.planes_offset + at];
   }
-  planes[p.output_offset + at] = value;
+  planes[p.planes_offset + at] = value;
 }

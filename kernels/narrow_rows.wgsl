@@ -7,7 +7,7 @@
 
 struct Parameters {
   count4: u32,
-  first4: u32,
+  input_offset4: u32,
 }
 
 @group(0) @binding(0) var<storage, read> input: array<vec4f>;
@@ -18,6 +18,6 @@ struct Parameters {
 fn narrow(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let i = id.y * groups.x * 64 + id.x;
   if i < p.count4 {
-    output[i] = to_result(input[p.first4 + i]);
+    output[i] = to_result(input[p.input_offset4 + i]);
   }
 }

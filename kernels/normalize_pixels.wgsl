@@ -3,7 +3,7 @@
 //   planes[b, c, y, x] = (pixels[b, y, x, c] / 255 - mean[c]) / deviation[c]
 //
 // pixels [images, S, S, C] 8-bit, packed four to a word across pixels and images, from image `first_image` on
-// planes [images, C, S, S] f32, from `output_offset` on
+// planes [images, C, S, S] f32, from `planes_offset` on
 // One invocation writes one value: the writes of neighbours are contiguous, the bytes that they read are C apart and cached.
 // Workgroup memory: none. Generated in front: nothing that is used.
 
@@ -12,7 +12,7 @@ struct Parameters {
   channels: u32,
   image_size: u32,
   first_image: u32,
-  output_offset: u32,
+  planes_offset: u32,
   padding0: u32,
   padding1: u32,
   padding2: u32,
@@ -35,5 +35,5 @@ fn normalize_pixels(@builtin(global_invocation_id) id: vec3u, @builtin(num_workg
   let image = p.first_image + at / (area * p.channels);
   let byte = (image * area + at % area) * p.channels + c;
   let value = f32(extractBits(pixels[byte / 4], 8 * (byte % 4), 8)) / 255.0;
-  planes[p.output_offset + at] = (value - p.mean[c]) / p.deviation[c];
+  planes[p.planes_offset + at] = (value - p.mean[c]) / p.deviation[c];
 }

@@ -6,7 +6,7 @@
 // The layout trap: those numbers are then read back as [P, P, C], with no transpose. Element f of a patch's buffer lands
 // on pixel (f / (P·C), (f / C) mod P), channel f mod C. The published weights were trained with it.
 //
-// tokens [B·(1 + N), stride] elem, token 0 is CLS and is dropped     image [B, C, S, S] f32, normalised units
+// tokens [B·(1 + N), tokens_stride] elem, token 0 is CLS and is dropped     image [B, C, S, S] f32, normalised units
 // One invocation writes one value of the image. Workgroup memory: none. Generated in front: elem4, result4.
 
 struct Parameters {
@@ -15,7 +15,7 @@ struct Parameters {
   image_size: u32,
   patch_size: u32,
   rank: u32,
-  stride: u32,
+  tokens_stride: u32,
 }
 
 @group(0) @binding(0) var<storage, read> tokens: array<elem4>;
@@ -46,7 +46,7 @@ fn unpatchify(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups)
   let i = (f / size) % size;
   let j = f % size;
 
-  let start = (b * (side * side + 1) + token) * p.stride;
+  let start = (b * (side * side + 1) + token) * p.tokens_stride;
   let left = start + (c * size + i) * p.rank;
   let right = start + p.channels * size * p.rank + c * p.rank * size + j;
   var sum = 0.0;

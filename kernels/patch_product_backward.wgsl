@@ -14,11 +14,11 @@ struct Parameters {
   image_size: u32,
   patch_size: u32,
   rank: u32,
-  image_offset: u32,
+  d_image_offset: u32,
   tokens_offset: u32,
   tokens_stride: u32,
-  output_offset4: u32,
-  output_stride4: u32,
+  d_tokens_offset4: u32,
+  d_tokens_stride4: u32,
 }
 
 @group(0) @binding(0) var<storage, read> d_image: array<f32>;
@@ -43,10 +43,10 @@ fn patch_product_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num
   let side = p.image_size / size;
   let tokens_of_image = side * side + 1;
   let at = id.y * groups.x * 64 + id.x;
-  if at >= p.images * tokens_of_image * p.output_stride4 {
+  if at >= p.images * tokens_of_image * p.d_tokens_stride4 {
     return;
   }
-  let row = at / p.output_stride4;
+  let row = at / p.d_tokens_stride4;
   let token = row % tokens_of_image;
   let half = p.channels * size * p.rank;
   var value = vec4f();
@@ -55,9 +55,9 @@ fn patch_product_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num
     let y = ((token - 1) / side) * size;
     let x = ((token - 1) % side) * size;
     let image = (row / tokens_of_image) * p.channels * p.image_size * p.image_size;
-    let corner = p.image_offset + image + y * p.image_size + x;
+    let corner = p.d_image_offset + image + y * p.image_size + x;
     for (var lane = 0u; lane < 4; lane++) {
-      let e = 4 * (at % p.output_stride4) + lane;
+      let e = 4 * (at % p.d_tokens_stride4) + lane;
       if e < half {
         let line = e / p.rank; // c·P + i
         let right = start + half + ((line / size) * p.rank + e % p.rank) * size;
@@ -75,5 +75,5 @@ fn patch_product_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num
       }
     }
   }
-  d_tokens[p.output_offset4 + row * p.output_stride4 + at % p.output_stride4] = to_result(value);
+  d_tokens[p.d_tokens_offset4 + row * p.d_tokens_stride4 + at % p.d_tokens_stride4] = to_result(value);
 }

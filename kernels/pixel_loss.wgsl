@@ -13,8 +13,8 @@ override LANES: u32 = 256;
 struct Parameters {
   images: u32,
   values: u32,
-  x_offset: u32,
-  y_offset: u32,
+  x_planes_offset: u32,
+  y_planes_offset: u32,
   counts_offset: u32,
   gradient_offset: u32,
   partials_offset: u32,
@@ -51,7 +51,7 @@ fn pixel_loss(
 
   var squares = 0.0;
   for (var i = first + index; i < end; i += LANES) {
-    let difference = y_planes[p.y_offset + start + i] - x_planes[p.x_offset + start + i];
+    let difference = y_planes[p.y_planes_offset + start + i] - x_planes[p.x_planes_offset + start + i];
     squares += difference * difference;
     gradient[p.gradient_offset + start + i] = slope * difference;
   }

@@ -10,8 +10,8 @@ struct Parameters {
   channels: u32,
   side: u32,
   channels4: u32,
-  input_offset: u32,
-  output_offset4: u32,
+  planes_offset: u32,
+  maps_offset4: u32,
 }
 
 @group(0) @binding(0) var<storage, read> planes: array<f32>;
@@ -32,10 +32,10 @@ fn planes_to_maps(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgro
   for (var lane = 0u; lane < 4; lane++) {
     let c = 4 * column + lane;
     if c < p.channels {
-      value[lane] = planes[p.input_offset + (image * p.channels + c) * area + pixel];
+      value[lane] = planes[p.planes_offset + (image * p.channels + c) * area + pixel];
     }
   }
   let width = p.side + 2;
   let place = (image * width + pixel / p.side + 1) * width + pixel % p.side + 1;
-  maps[p.output_offset4 + place * p.channels4 + column] = to_result(value);
+  maps[p.maps_offset4 + place * p.channels4 + column] = to_result(value);
 }

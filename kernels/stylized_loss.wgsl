@@ -23,8 +23,8 @@ struct Parameters {
   channels: u32,
   side: u32,
   channels4: u32,
-  f_offset4: u32,
-  g_offset4: u32,
+  f_maps_offset4: u32,
+  g_maps_offset4: u32,
   statistics_offset4: u32,
   first_content: u32,
   styles_offset: u32,
@@ -62,13 +62,13 @@ fn stylized_loss(
 
   var sum = vec4f();
   for (var i = index / COLS4; i < pixels; i += LANES) {
-    sum += widen(f_maps[p.f_offset4 + start + pixel_start(image, i, p.side, p.channels4)]);
+    sum += widen(f_maps[p.f_maps_offset4 + start + pixel_start(image, i, p.side, p.channels4)]);
   }
   let mean = column_sum(sum, index) / f32(pixels);
 
   var squares = vec4f();
   for (var i = index / COLS4; i < pixels; i += LANES) {
-    let centred = widen(f_maps[p.f_offset4 + start + pixel_start(image, i, p.side, p.channels4)]) - mean;
+    let centred = widen(f_maps[p.f_maps_offset4 + start + pixel_start(image, i, p.side, p.channels4)]) - mean;
     squares += centred * centred;
   }
   let variance = column_sum(squares, index) / f32(pixels);
@@ -81,8 +81,8 @@ fn stylized_loss(
   var products = vec4f();
   for (var i = index / COLS4; i < pixels; i += LANES) {
     let at = start + pixel_start(image, i, p.side, p.channels4);
-    let normal = (widen(f_maps[p.f_offset4 + at]) - mean) / deviation;
-    let difference = normal - (widen(g_maps[p.g_offset4 + at]) - content_mean) / content_deviation;
+    let normal = (widen(f_maps[p.f_maps_offset4 + at]) - mean) / deviation;
+    let difference = normal - (widen(g_maps[p.g_maps_offset4 + at]) - content_mean) / content_deviation;
     squares += difference * difference;
     products += difference * normal;
   }

@@ -67,8 +67,10 @@ function rivals(run) {
 }
 
 function training(run) {
+  // What documents of old call features.
+  const names = { features: ["features", "vgg"] };
   const share = (row, name) => {
-    const found = row.shares?.find((one) => one.share === name);
+    const found = row.shares?.find((one) => (names[name] ?? [name]).includes(one.share));
     return found ? `${(100 * found.part).toFixed(0)} %` : "";
   };
   const mebibytes = (bytes) => number(bytes / 2 ** 20);
@@ -78,7 +80,7 @@ function training(run) {
       row.tier,
       row.batch,
       number(row.pairsPerSecond),
-      ...["vgg", "products", "attention", "rest"].map((name) => share(row, name)),
+      ...["features", "products", "attention", "rest"].map((name) => share(row, name)),
       `${mebibytes(memory.keeping.bytesPerPair)} (${mebibytes(memory.recomputing.bytesPerPair)})`,
     ];
     return `| ${cells.join(" | ")} |`;

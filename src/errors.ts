@@ -57,3 +57,9 @@ export function checkName(what: string, value: unknown, names: readonly string[]
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** What reports say of a failure. */
+export function describeError(error: unknown): { code: string; message: string; fix: string } {
+  if (error instanceof StylizingError) return { code: error.code, message: error.message, fix: error.fix };
+  return { code: "UNEXPECTED", message: messageOf(error), fix: "Please report this with the output of `stylizing-vit doctor`." };
+}

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { pairJobs } from "../src/command/inputs.js";
+import { pairJobs } from "../src/augment/inputs.js";
 import {
   bell,
   between,

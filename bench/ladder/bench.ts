@@ -1,6 +1,6 @@
 import { messageOf } from "../../src/errors.js";
 import type { Gpu } from "../../src/gpu/gpu.js";
-import { dimensions, presetConfig } from "../../src/model/config.js";
+import { dimensions, presetConfig } from "../../src/models/stylizing-vit/config.js";
 import { type Bound, type Effort, timeDispatch } from "../device-clock.js";
 import { measurePeak, peakFlops } from "../peak.js";
 import { number, percent, type Report } from "../report.js";
@@ -156,7 +156,7 @@ export async function climb<Size>(
 /** Climbs the ladders: every step compiled, checked against float64, then timed in turns. */
 export async function benchLadder(gpu: Gpu, request: LadderRequest, report: Report, root: string): Promise<void> {
   const { software, timestamps } = gpu.profile;
-  const peak = peakFlops(await measurePeak(gpu, timestamps ? "device" : "wall", request.peakEffort, root));
+  const peak = peakFlops(await measurePeak(gpu, timestamps ? "device" : "wall", request.peakEffort));
   for (const model of request.models ?? [software ? "tiny" : "base"]) {
     if (model === "demo") {
       report.line("\nladder: the demo model has no heads of 64; choose tiny, small or base");

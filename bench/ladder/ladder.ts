@@ -1,4 +1,4 @@
-import type { Plan } from "../../src/gpu/dispatch.js";
+import type { Plan } from "../../src/gpu/call.js";
 import type { Profile } from "../../src/gpu/profile.js";
 import { planAttention } from "../../src/ops/attention.js";
 import { planLinear } from "../../src/ops/linear.js";
@@ -38,8 +38,6 @@ export interface Step<Size> {
   /** Type of the operands and of the result: 32-bit floats, or 16-bit ones, two to a word. */
   storage: "f32" | "halves";
   needs: readonly Need[];
-  /** Access of the buffers in front of the output; those of the library's kernels are the library's. */
-  bindings: readonly ("read" | "write")[];
   /** Why the step cannot take a size; undefined where it can. */
   refuses(size: Size): string | undefined;
   /** What goes in front of the file beside the library's matrix functions: `parts/NAME_units.wgsl` or `_stand_in.wgsl`. */
@@ -63,7 +61,6 @@ const LINEAR = {
   overrides: {},
   storage: "f32",
   needs: [],
-  bindings: ["read", "read", "read"],
   refuses: multiples(4, 4),
 } as const;
 
@@ -174,7 +171,6 @@ const ATTENTION = {
   workgroups: ({ sequences, tokens, heads }: AttentionSize): [number, number, number] => [tiles(tokens, 64), heads, sequences],
   storage: "f32",
   needs: [],
-  bindings: ["read"],
   refuses: () => undefined,
 } as const;
 
@@ -185,7 +181,6 @@ export const ATTENTION_STEPS: readonly Step<AttentionSize>[] = [
     ...ATTENTION,
     name: "01 naive",
     file: "bench/ladder/attention/01_naive.wgsl",
-    bindings: ["read", "write"],
     lesson: "scores that go through memory take as much of it as queries, keys and values together",
   },
   {

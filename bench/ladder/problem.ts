@@ -1,12 +1,16 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Plan, u32, type Word } from "../../src/gpu/dispatch.js";
+import type { Call, Plan } from "../../src/gpu/call.js";
 import type { Gpu } from "../../src/gpu/gpu.js";
-import { type Pipeline, PipelineCache, prologue, variantLabel } from "../../src/gpu/pipelines.js";
+import { composeKernel, interfaceOf, kernelSource, variantLabel } from "../../src/gpu/kernel.js";
+import { type Pipeline, PipelineCache } from "../../src/gpu/pipelines.js";
 import type { Profile } from "../../src/gpu/profile.js";
 import { float16BitsToFloat32 } from "../../src/hub/half.js";
-import { type Bound, pipelineOf, runOnce } from "../device-clock.js";
-import { type OpSetup, setUpAttention, setUpLinear } from "../op-setups.js";
+import { attentionOp } from "../../test/ops/attention.case.js";
+import { linearOp } from "../../test/ops/linear.case.js";
+import type { Setup } from "../../test/support/op.js";
+import { placed } from "../../test/support/run-op.js";
+import { type Bound, outsideKernels, pipelineOf, runOnce } from "../device-clock.js";
 import { type AttentionSize, HEAD_SIZE, type LinearSize, type Step } from "./ladder.js";
 
 /** NaN as a 32-bit float and as two 16-bit ones: what stands in the output before a step runs. */
@@ -31,7 +35,7 @@ export interface Problem<Size> {
 
 /** The profile that a step's kernel is made for. Without matrix units plain WGSL stands in for them: for tests. */
 function profileOf<Size>({ storage, needs }: Step<Size>, profile: Profile): Profile {
-  if (needs.includes("matrix")) return { ...profile, tier: "matrix", elementBytes: 2, matrix: profile.matrix ?? "stand-in" };
+  if (needs.includes("matrix")) return { ...profile, tier: "matrix", elementBytes: 2, matrix: profile.matrix ?? "emulation" };
   if (storage === "halves") return { ...profile, tier: "f16", elementBytes: 2, matrix: undefined };
   return { ...profile, tier: "f32", elementBytes: 4, matrix: undefined };
 }
@@ -41,12 +45,11 @@ export function planOf<Size>(step: Step<Size>, size: Size, profile: Profile): Pl
   if (step.library) return step.library(size, profileOf(step, profile));
   return {
     variant: {
-      kernel: step.file,
+      kernel: outsideKernels(step.file),
       entryPoint: step.entryPoint,
       constants: {},
       result: "elem",
       overrides: step.overrides,
-      bindings: [...step.bindings, "write"],
       ...(step.needs.includes("matrix") ? { matrix: true } : {}),
     },
     workgroups: step.workgroups(size),
@@ -54,12 +57,13 @@ export function planOf<Size>(step: Step<Size>, size: Size, profile: Profile): Pl
   };
 }
 
-/** What goes in front of a step's file: nothing, or the matrix functions of its profile. */
-function front<Size>(step: Step<Size>, plan: Plan, profile: Profile, root: string): string {
-  if (!plan.variant.matrix) return "";
-  const kind = profile.matrix === "units" ? "units" : "stand_in";
+/** A step's whole text: its file as it is, or behind the matrix functions of its profile. */
+function textOf<Size>(step: Step<Size>, { variant }: Plan, profile: Profile, root: string): string {
+  const own = kernelSource(variant.kernel);
+  if (!variant.matrix) return own;
+  const kind = profile.matrix === "units" ? "units" : "emulation";
   const part = step.part ? readFileSync(join(root, "bench", "ladder", "parts", `${step.part}_${kind}.wgsl`), "utf8") : "";
-  return `${prologue(plan.variant, profile)}\n${part}`;
+  return composeKernel(variant, profile, `${part}\n${own}`).code;
 }
 
 /** Pipelines by device and step: a CPU adapter takes seconds to compile some. */
@@ -76,7 +80,7 @@ export function pipelineOfStep<Size>(gpu: Gpu, root: string, step: Step<Size>, s
     known.get(key) ??
     (step.library
       ? new PipelineCache(gpu.device, profile).get(plan.variant)
-      : pipelineOf(gpu, join(root, step.file), plan, front(step, plan, profile, root)));
+      : pipelineOf(gpu, plan, textOf(step, plan, profile, root)));
   known.set(key, pipeline);
   return pipeline;
 }
@@ -108,42 +112,62 @@ class Buffers {
 
 type Operand = "f32" | "halves";
 
+/** The profile that operands are made for: halves are numbers that both storages can hold. */
+const inHalves = (profile: Profile): Profile => ({ ...profile, tier: "f16", elementBytes: 2 });
+
+/**
+ * `setup` is the library's own op, whose operands steps take as they are or as floats. `names` says what a step calls them, and
+ * how many numbers a buffer has room for where that is more than the operand has.
+ */
 function problem<Size>(
   gpu: Gpu,
   root: string,
   size: Size,
-  setup: OpSetup,
-  operands: (
-    step: Step<Size>,
-    buffers: Buffers,
-    data: (at: number, storage: Operand, padded?: number) => GPUBuffer,
-  ) => GPUBuffer[],
-  parameters: readonly Word[],
+  { call, contents, outputs, results, flops, shape }: Setup,
+  names: Readonly<Record<string, { token: GPUBuffer; type: "elem" | "f32"; room?: number }>>,
+  values: Call["values"],
+  scratch: Readonly<Record<string, number>> = {},
 ): Problem<Size> {
   const buffers = new Buffers(gpu);
-  /** Operand `at` of the setup, which holds halves, in the storage that a step wants; with room for `padded` values. */
-  const data = (at: number, storage: Operand, padded = 0) => {
-    const halves = setup.inputs[at] as Uint16Array;
-    const bytes = storage === "halves" ? 2 : 4;
-    return buffers.get(`operand ${at}, ${storage}`, bytes * Math.max(padded, halves.length), () =>
-      storage === "halves" ? halves : float16BitsToFloat32(halves),
-    );
+  const [{ size: count, expected }] = results as [Setup["results"][number]];
+  const [{ buffer: written }] = outputs as [Setup["outputs"][number]];
+  const output = buffers.get("output", 4 * (count + TAIL));
+  const rooms = new Map(Object.values(names).map(({ token, room = 0 }) => [token, room]));
+  const elements = new Set(Object.values(names).flatMap(({ token, type }) => (type === "elem" ? [token] : [])));
+  /** What a token stands for, in the storage that a step wants. */
+  const data = (token: GPUBuffer, storage: Operand): GPUBuffer => {
+    if (token === written) return output;
+    const words = contents.get(token);
+    const name = `operand ${contents.tokens.indexOf(token)}`;
+    if (!elements.has(token)) return buffers.get(name, words.byteLength, () => words);
+    const halves = new Uint16Array(words.buffer, words.byteOffset, words.byteLength / 2);
+    const bytes = (storage === "halves" ? 2 : 4) * Math.max(rooms.get(token)!, halves.length);
+    return buffers.get(`${name}, ${storage}`, bytes, () => (storage === "halves" ? halves : float16BitsToFloat32(halves)));
   };
-  const output = buffers.get("output", 4 * (setup.size + TAIL));
+  /** Of the names that a step's own kernel declares. */
+  const operandsOf = (step: Step<Size>, { variant }: Plan): Call["operands"] =>
+    Object.fromEntries(
+      interfaceOf(variant).bindings.map(({ names: [name = ""] }) => {
+        if (name === "output") return [name, output];
+        const operand = names[name];
+        return [name, operand ? data(operand.token, step.storage) : buffers.get(name, 4 * scratch[name]!)];
+      }),
+    );
   return {
     size,
-    shape: setup.shape,
-    flops: setup.flops,
-    count: setup.size,
-    expected: setup.expected,
+    shape,
+    flops,
+    count,
+    expected,
     async bind(step) {
+      const plan = planOf(step, size, gpu.profile);
+      const tokens = new Map(contents.tokens.map((token) => [token, data(token, step.storage)]));
       return {
         gpu,
-        plan: planOf(step, size, gpu.profile),
+        plan,
         pipeline: await pipelineOfStep(gpu, root, step, size),
-        buffers: [...operands(step, buffers, data), output],
-        parameters: step.library ? setup.parameters : parameters,
-        output,
+        call: step.library ? placed(call, tokens) : { operands: operandsOf(step, plan), values },
+        outputs: [output],
         dispose() {},
       };
     },
@@ -151,40 +175,41 @@ function problem<Size>(
   };
 }
 
+const tokenOf = ({ call }: Setup, name: string): GPUBuffer => {
+  const operand = call.operands[name]!;
+  return "buffer" in operand ? operand.buffer : operand;
+};
+
 export function linearProblem(gpu: Gpu, root: string, size: LinearSize): Problem<LinearSize> {
   const { rows, depth, cols } = size;
-  const setup = setUpLinear({ ...size, epilogue: "none", name: "ladder" }, { ...gpu.profile, tier: "f16", elementBytes: 2 });
-  const bias = setup.inputs[2] as Float32Array;
+  const one = { name: "ladder", bench: { batch: 1 }, ...size, epilogue: "none", result: "elem" } as const;
+  const setup = linearOp.setup(one, inHalves(gpu.profile));
   return problem(
     gpu,
     root,
     size,
     setup,
-    (step, buffers, data) => {
-      const input = data(0, step.storage, Math.ceil(rows / ROW_TILE) * ROW_TILE * depth);
-      const biases = buffers.get("bias", bias.byteLength, () => bias);
-      return [input, data(1, step.storage), biases, ...(step.library ? [biases] : [])];
+    {
+      input: { token: tokenOf(setup, "input"), type: "elem", room: Math.ceil(rows / ROW_TILE) * ROW_TILE * depth },
+      weight: { token: tokenOf(setup, "weight"), type: "elem" },
+      bias: { token: tokenOf(setup, "bias"), type: "f32" },
     },
-    [rows, depth, cols].map(u32),
+    { rows, depth, cols },
   );
 }
 
 export function attentionProblem(gpu: Gpu, root: string, size: AttentionSize): Problem<AttentionSize> {
   const { sequences, tokens, heads } = size;
-  const one = { ...size, headSize: HEAD_SIZE, kind: "self" as const, name: "ladder" };
-  const setup = setUpAttention(one, { ...gpu.profile, tier: "f16", elementBytes: 2 });
-  const index = setup.inputs[2] as Uint32Array;
+  const one = { name: "ladder", bench: { batch: 1 }, ...size, headSize: HEAD_SIZE, kind: "self", alone: true } as const;
+  const setup = attentionOp.setup(one, inHalves(gpu.profile));
   return problem(
     gpu,
     root,
     size,
     setup,
-    (step, buffers, data) => {
-      const qkv = data(0, step.storage);
-      if (step.library) return [qkv, qkv, buffers.get("sequences", index.byteLength, () => index)];
-      return step.bindings.length === 1 ? [qkv] : [qkv, buffers.get("scores", 4 * sequences * heads * tokens ** 2)];
-    },
-    [tokens, heads].map(u32),
+    { qkv: { token: tokenOf(setup, "query"), type: "elem" } },
+    { tokens, heads },
+    { scores: sequences * heads * tokens ** 2 },
   );
 }
 
@@ -193,10 +218,11 @@ export function attentionProblem(gpu: Gpu, root: string, size: AttentionSize): P
  * @throws where it wrote behind the result.
  */
 export async function resultOf<Size>(problem: Problem<Size>, step: Step<Size>, bound: Bound): Promise<Float32Array> {
-  const poison = new Uint32Array(Math.min(bound.output.size / 4, 2 ** 20)).fill(POISON);
-  for (let at = 0; at < bound.output.size; at += poison.byteLength)
-    bound.gpu.device.queue.writeBuffer(bound.output, at, poison, 0, Math.min(poison.length, (bound.output.size - at) / 4));
-  const bytes = await runOnce(bound);
+  const output = bound.outputs[0]!;
+  const poison = new Uint32Array(Math.min(output.size / 4, 2 ** 20)).fill(POISON);
+  for (let at = 0; at < output.size; at += poison.byteLength)
+    bound.gpu.device.queue.writeBuffer(output, at, poison, 0, Math.min(poison.length, (output.size - at) / 4));
+  const [bytes] = (await runOnce(bound)) as [ArrayBuffer];
   const written = problem.count * (step.storage === "halves" ? 2 : 4);
   const behind = new Uint16Array(bytes, written, 2 * TAIL);
   if (behind.some((half) => half !== 0x7fff)) throw new Error("it wrote behind its result");

@@ -3,17 +3,21 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { messageOf } from "../../src/errors.js";
 import { type AdapterChoice, type Gpu, openGpu } from "../../src/gpu/gpu.js";
+import { Tuner } from "../../src/gpu/tuner.js";
 import { SafetensorsFile, writeSafetensors } from "../../src/hub/safetensors.js";
 import type { PixelImage } from "../../src/image/types.js";
 import { matchColour } from "../../src/index.js";
-import { asFloats, type Engine, type Job } from "../../src/model/engine.js";
-import { findModel, type OpenOptions } from "../../src/model/open.js";
-import { blockPasses } from "../../src/model/schedule.js";
+import { findModel, type OpenOptions } from "../../src/models/open.js";
+import { blockPasses } from "../../src/models/stylizing-vit/modes.js";
+import { asFloats } from "../../src/net/pixels.js";
 import { exportOnnx } from "../../src/onnx/export.js";
+import type { Engine, Job } from "../../src/painter/engine.js";
+import { attentionOp } from "../../test/ops/attention.case.js";
+import { linearOp } from "../../test/ops/linear.case.js";
+import { bindTuned } from "../bind.js";
 import { type Clock, timeDispatch } from "../device-clock.js";
 import { benchModelSource, LEVELS, levelsOff, openModel, tiles, toPlanes } from "../model.js";
-import { bindTuned, setUpAttention, setUpLinear } from "../op-setups.js";
-import { check, BOUNDS as OP_BOUNDS } from "../ops.js";
+import { check } from "../ops.js";
 import type { ModelName } from "../options.js";
 import { duration, number, type Report } from "../report.js";
 import { median, relativeError, type Summary, summarize } from "../statistics.js";
@@ -383,25 +387,27 @@ async function benchRivalOps(gpu: Gpu, torch: Rival, clock: Clock, report: Repor
   const { tier } = gpu.profile;
   const rows = report.section<RivalOpRow>("rivalOps", `Kernels beside PyTorch's, ours in ${tier}, its in f16`);
   report.table(["op", 30], ["PyTorch", 9], ["TFLOP/s", 8], ["ours", 9], ["TFLOP/s", 8], ["ours over it", 12]);
+  const tuner = new Tuner(gpu, "auto");
   const linear = (rows: number, depth: number, cols: number) =>
     [
       "linear",
       "product",
       { rows, depth, cols },
-      () => setUpLinear({ rows, depth, cols, epilogue: "none", name: "rival" }, gpu.profile),
+      () =>
+        linearOp.setup({ name: "rival", bench: { batch: 64 }, rows, depth, cols, epilogue: "none", result: "elem" }, gpu.profile),
     ] as const;
   const attention = (sequences: number, heads: number, tokens: number, head: number) =>
-    ["attention", "attention", { sequences, heads, tokens, head }, () => setUpAttention({ sequences, tokens, heads, headSize: head, kind: "self", name: "rival" }, gpu.profile)] as const; // biome-ignore format: a table
+    ["attention", "attention", { sequences, heads, tokens, head }, () => attentionOp.setup({ name: "rival", bench: { batch: 64 }, sequences, tokens, heads, headSize: head, kind: "self" }, gpu.profile)] as const; // biome-ignore format: a table
   for (const [op, question, parameters, setUp] of [
     linear(37824, 768, 2304),
     linear(37824, 768, 3072),
     attention(64, 12, 197, 64),
   ]) {
     const setup = setUp();
-    const bound = await bindTuned(gpu, setup);
+    const bound = await bindTuned(gpu, setup, tuner);
     try {
-      const error = await check(bound, setup);
-      if (!(error <= OP_BOUNDS[setup.resultType])) {
+      const { error, allowed } = await check(bound, setup);
+      if (!(error <= allowed)) {
         report.fail(`${op} ${setup.shape}`, `off by ${error.toExponential(1)} of the largest value`);
         continue;
       }

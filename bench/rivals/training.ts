@@ -4,9 +4,11 @@ import { join } from "node:path";
 import { messageOf } from "../../src/errors.js";
 import type { Tier } from "../../src/gpu/profile.js";
 import { writeSafetensors } from "../../src/hub/safetensors.js";
-import { type ModelConfig, parameterShapes } from "../../src/model/config.js";
-import type { Losses } from "../../src/train/types.js";
-import { openVgg } from "../../src/train/vgg-weights.js";
+import type { ModelConfig } from "../../src/models/stylizing-vit/config.js";
+import type { Losses } from "../../src/models/stylizing-vit/losses.js";
+import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
+import { openVgg } from "../../src/models/vgg19/weights.js";
+import type { LossSums } from "../../src/train/types.js";
 import { toPlanes } from "../model.js";
 import { duration, number, type Report } from "../report.js";
 import { median, type Summary, summarize } from "../statistics.js";
@@ -48,13 +50,13 @@ export interface TrainingMatch {
   batch: number;
   tier: Tier;
   /** [batch, S, S, C] bytes; the style of each is the next one. */
-  pictures: Uint8Array;
+  images: Uint8Array;
   /** Losses of the first weights, one step, and milliseconds that one takes. */
-  ours: { losses: Losses; step(): Promise<number>; once: number };
+  ours: { losses: LossSums; step(): Promise<number>; once: number };
   budget: number;
 }
 
-/** PyTorch training the same weights on the same pictures against the same VGG-19. */
+/** PyTorch training the same weights on the same images against the same VGG-19. */
 export class TrainingRivals implements AsyncDisposable {
   readonly #folder: string;
   readonly #patience: number;
@@ -111,9 +113,9 @@ export class TrainingRivals implements AsyncDisposable {
     }
     const { hello } = this.#torch;
     const inputs = join(this.#folder, "inputs.safetensors");
-    const { config, batch, pictures } = match;
+    const { config, batch, images } = match;
     const shape = [batch, config.in_channels, config.image_size, config.image_size];
-    const data = toPlanes(pictures, config);
+    const data = toPlanes(images, config);
     await writeSafetensors(inputs, (["content", "style"] as const).map((name) => [name, { shape, data }] as const)); // biome-ignore format: one line
     for (const [variant, what] of VARIANTS) {
       const rival = `${what}${variant === "eager f32" && hello.cuda ? ", no TF32" : ""}`;
@@ -137,7 +139,7 @@ export class TrainingRivals implements AsyncDisposable {
     const request = { variant, vgg: this.#vgg, learning_rate: LEARNING_RATE };
     const { losses } = await torch.ask<Answer>("train", request, 2 * this.#patience);
     const allowed = variant === "eager f32" && tier === "f32" ? BOUNDS.f32 : BOUNDS.half;
-    const difference = lossError(losses, ours.losses);
+    const difference = lossError(losses, ours.losses as Losses);
     row.lossDifference = difference;
     if (!(difference <= allowed)) {
       row.skipped = `its losses are off by ${difference.toExponential(1)} from ours, ${allowed} allowed`;

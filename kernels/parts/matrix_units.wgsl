@@ -5,6 +5,12 @@
 // Halves lie eight to a vec4u, two to a word, whether in storage or in workgroup memory; places and strides count vec4us.
 // Every call must be reached by whole subgroups with equal arguments. `Staging` is the kernel's array in workgroup memory.
 
+enable f16;
+enable subgroups;
+enable chromium_experimental_subgroup_matrix;
+// Whether control flow is uniform over a subgroup cannot be proved from an invocation's index, which is where it comes from.
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sum = subgroup_matrix_result<f32, 16, 16>;

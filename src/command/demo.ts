@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { ensureOutputFolder } from "../image/atomic-write.js";
 import { saveImage } from "../image/encode.js";
-import { findModel } from "../model/open.js";
+import { findModel } from "../models/open.js";
 import { HOSPITALS, paintTissue, type TissueKind } from "../tissue/painter.js";
 import { stopProgress } from "./progress.js";
 import { addModelFlags, interruptible, loadOptions, type ModelFlags, note, wholeNumber } from "./shared.js";

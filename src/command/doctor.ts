@@ -1,12 +1,13 @@
 import type { Command } from "commander";
 import { bindingVersion } from "../gpu/dawn.js";
-import { adapterName, adapterReport, openGpu } from "../gpu/gpu.js";
+import { adapterName, adapterReport } from "../gpu/gpu.js";
 import { matrixObstacle } from "../gpu/profile.js";
 import { softwareDriverAvailable } from "../gpu/swiftshader.js";
 import { hashedUniform } from "../hub/hashed.js";
-import { type ModelConfig, parseConfig } from "../model/config.js";
-import { StylizingViT } from "../model/stylizing-vit.js";
-import { MODEL_TOLERANCE } from "../model/tolerance.js";
+import { openDevice } from "../models/device.js";
+import { type ModelConfig, parseConfig } from "../models/stylizing-vit/config.js";
+import { MODEL_TOLERANCE } from "../models/stylizing-vit/tolerance.js";
+import { StylizingViT } from "../painter/stylizing-vit.js";
 import { versions } from "../version.js";
 import { addModelFlags, EXIT, errorDocument, exitCode, type ModelFlags, printJson } from "./shared.js";
 
@@ -55,7 +56,7 @@ async function examine(
       : "none (Linux x64: npm install @sparticuz/chromium@147.0.0)",
   });
   try {
-    using gpu = await openGpu(flags);
+    using gpu = await openDevice(flags);
     const { facts, profile } = gpu;
     details.adapter = adapterReport(gpu);
     details.tier = profile.tier;

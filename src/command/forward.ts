@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { type TensorToWrite, writeSafetensors } from "../hub/safetensors.js";
-import { StylizingViT } from "../model/stylizing-vit.js";
+import { StylizingViT } from "../painter/stylizing-vit.js";
 import { readPairs } from "./pairs.js";
 import { addModelFlags, checkOutput, loadOptions, type ModelFlags, note, printJson } from "./shared.js";
 

@@ -1,11 +1,17 @@
 import type { Command } from "commander";
-import { adapterReport, openGpu } from "../gpu/gpu.js";
+import { adapterReport, type Gpu } from "../gpu/gpu.js";
 import { type TensorToWrite, writeSafetensors } from "../hub/safetensors.js";
-import { parameterShapes } from "../model/config.js";
-import { findModel } from "../model/open.js";
-import { computeGradients } from "../train/gradients.js";
-import { LOSS_TERMS, LOSS_WEIGHTS, totalLoss } from "../train/types.js";
-import { openVgg } from "../train/vgg-weights.js";
+import type { WeightSource } from "../hub/weight-source.js";
+import { openDevice } from "../models/device.js";
+import { findModel } from "../models/open.js";
+import { type BatchShape, separate } from "../models/stylizing-vit/batch-shape.js";
+import type { ModelConfig } from "../models/stylizing-vit/config.js";
+import { LOSS_NAMES, LOSS_WEIGHTS, type Losses } from "../models/stylizing-vit/losses.js";
+import { parameterShapes } from "../models/stylizing-vit/parameters.js";
+import { StylizingTask } from "../models/stylizing-vit/task.js";
+import { openVgg } from "../models/vgg19/weights.js";
+import { computeGradients, type Gradients } from "../train/gradients.js";
+import { totalLoss } from "../train/types.js";
 import { readPairs } from "./pairs.js";
 import { addModelFlags, checkOutput, loadOptions, type ModelFlags, note, positiveInteger, printJson } from "./shared.js";
 
@@ -17,6 +23,41 @@ interface GradientFlags extends ModelFlags {
   recompute?: boolean;
 }
 
+/** Pairs at a time where none are asked for. */
+const MICRO_BATCH = 4;
+
+/**
+ * Losses and gradients of pairs of images that share nothing.
+ * @param pairs contents and styles [pairs, C, S, S], normalised
+ * @throws StylizingError `CONFIG`, `CHECKPOINT`, `GPU` or `DEVICE_LOST`
+ */
+export async function pairGradients(
+  gpu: Gpu,
+  config: ModelConfig,
+  model: WeightSource,
+  vgg: WeightSource,
+  { pairs, content, style }: { pairs: number; content: Float32Array; style: Float32Array },
+  options: { weights?: Losses; microBatch?: number | undefined; recompute?: boolean | undefined } = {},
+): Promise<Gradients> {
+  const { weights = LOSS_WEIGHTS, microBatch = MICRO_BATCH, recompute = false } = options;
+  const most = Math.min(pairs, microBatch);
+  const terms = LOSS_NAMES.map((name) => ({ name, weight: weights[name] }));
+  const initial = new Map<string, Float32Array>();
+  for (const key of parameterShapes(config).keys()) initial.set(key, await model.read(key));
+  const each = config.in_channels * config.image_size ** 2;
+  function* parts(): Generator<{ shape: BatchShape; planes: Float32Array }> {
+    for (let first = 0; first < pairs; first += most) {
+      const count = Math.min(most, pairs - first);
+      const planes = new Float32Array(2 * count * each);
+      planes.set(content.subarray(first * each, (first + count) * each));
+      planes.set(style.subarray(first * each, (first + count) * each), count * each);
+      yield { shape: separate(count, pairs), planes };
+    }
+  }
+  const task = await StylizingTask.create(gpu, config, vgg, { terms, batch: pairs, recompute, lossScale: 1 });
+  return computeGradients(gpu, task, initial, separate(most, pairs), parts());
+}
+
 async function gradients(flags: GradientFlags): Promise<void> {
   await checkOutput(flags.output);
   const options = loadOptions(flags);
@@ -25,20 +66,14 @@ async function gradients(flags: GradientFlags): Promise<void> {
   const { batch, content, style } = await readPairs(flags.input, config);
   await using vgg = await openVgg(flags.vgg, config.in_channels, options);
   await using model = await found.open();
-  using gpu = await openGpu({ ...options, precision: flags.precision === "auto" ? "f32" : flags.precision });
+  using gpu = await openDevice({ ...options, precision: flags.precision === "auto" ? "f32" : flags.precision });
   const started = performance.now();
-  const { losses, gradients } = await computeGradients(
-    gpu,
-    config,
-    model,
-    vgg,
-    { pairs: batch, content, style },
-    { ...(flags.microBatch === undefined ? {} : { microBatch: flags.microBatch }), recompute: flags.recompute === true },
-  );
+  const settings = { microBatch: flags.microBatch, recompute: flags.recompute };
+  const { losses, gradients } = await pairGradients(gpu, config, model, vgg, { pairs: batch, content, style }, settings);
   const milliseconds = Math.round(performance.now() - started);
   const shapes = parameterShapes(config);
   const outputs: [string, TensorToWrite][] = [
-    ...LOSS_TERMS.map((term): [string, TensorToWrite] => [`loss.${term}`, { shape: [1], data: Float32Array.of(losses[term]) }]),
+    ...LOSS_NAMES.map((term): [string, TensorToWrite] => [`loss.${term}`, { shape: [1], data: Float32Array.of(losses[term]!) }]),
     ...[...gradients].map(([key, data]): [string, TensorToWrite] => [`gradient.${key}`, { shape: shapes.get(key)!, data }]),
   ];
   await writeSafetensors(flags.output, outputs);

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { listModels } from "../hub/catalogue.js";
-import { DEFAULT_MODEL } from "../model/open.js";
+import { DEFAULT_MODEL } from "../models/open.js";
 import { printJson } from "./shared.js";
 
 const PARAMETERS = { tiny: "5.8 M", small: "22.8 M", base: "90.5 M" } as const;

@@ -1,12 +1,12 @@
 import { stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { type ErrorCode, messageOf, StylizingError } from "../errors.js";
+import { describeError, type ErrorCode, StylizingError } from "../errors.js";
 import type { Precision } from "../gpu/profile.js";
 import type { TuneMode } from "../gpu/tuner.js";
 import { ensureOutputFolder } from "../image/atomic-write.js";
-import type { LoadOptions, LoadProgress } from "../model/stylizing-vit.js";
 import type { ExportProgress } from "../onnx/export.js";
+import type { LoadOptions, LoadProgress } from "../painter/types.js";
 import { Progress } from "./progress.js";
 
 /** 0 done, 1 something failed, 2 wrong usage, 3 no usable adapter, 130 stopped by Ctrl-C (as shells have it). */
@@ -39,10 +39,9 @@ export function printJsonLine(document: unknown): void {
 }
 
 /** What `--json` prints of a failure. */
-export function errorDocument(error: unknown): { code: string; message: string; fix: string } {
-  if (error instanceof StylizingError) return { code: error.code, message: error.message, fix: error.fix };
+export function errorDocument(error: unknown): ReturnType<typeof describeError> {
   if (error instanceof Stopped) return { code: "STOPPED", message: error.message, fix: "Run it again." };
-  return { code: "UNEXPECTED", message: messageOf(error), fix: "Please report this with the output of `stylizing-vit doctor`." };
+  return describeError(error);
 }
 
 export function positiveInteger(text: string): number {

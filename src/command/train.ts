@@ -1,8 +1,8 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { LOSS_NAMES, type Losses } from "../models/stylizing-vit/losses.js";
 import type { OpenHost } from "../train/host.js";
 import type { EpochReport, TrainingProgress } from "../train/progress.js";
 import { type PrepareProgress, Trainer, type TrainerOptions, type TrainerReport } from "../train/trainer.js";
-import { LOSS_TERMS, type Losses } from "../train/types.js";
 import { Progress, stopProgress } from "./progress.js";
 import {
   addModelFlags,
@@ -33,9 +33,9 @@ export interface TrainDocument extends TrainerReport {
 
 function lossWeights(text: string): Losses {
   const values = text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
-  if (values.length !== LOSS_TERMS.length || values.some((value) => !(value >= 0) || !Number.isFinite(value)))
-    throw new InvalidArgumentError(`It must be ${LOSS_TERMS.length} numbers from 0 on with commas between: 70,1,7,10`);
-  return Object.fromEntries(LOSS_TERMS.map((term, i) => [term, values[i]])) as Losses;
+  if (values.length !== LOSS_NAMES.length || values.some((value) => !(value >= 0) || !Number.isFinite(value)))
+    throw new InvalidArgumentError(`It must be ${LOSS_NAMES.length} numbers from 0 on with commas between: 70,1,7,10`);
+  return Object.fromEntries(LOSS_NAMES.map((term, i) => [term, values[i]])) as Losses;
 }
 
 const clock = (seconds: number): string => {
@@ -47,7 +47,7 @@ const clock = (seconds: number): string => {
 const short = (value: number): string => value.toPrecision(3);
 
 function terms({ total, ...losses }: Losses & { total: number }): string {
-  return `loss ${short(total)} (${LOSS_TERMS.map((term) => `${term} ${short(losses[term])}`).join(", ")})`;
+  return `loss ${short(total)} (${LOSS_NAMES.map((term) => `${term} ${short(losses[term])}`).join(", ")})`;
 }
 
 /** Shows on stderr how far a run is, a bar an epoch and a line when it is done. */

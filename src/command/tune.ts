@@ -1,6 +1,6 @@
 import type { Command } from "commander";
-import { DEFAULT_MODEL } from "../model/open.js";
-import { StylizingViT } from "../model/stylizing-vit.js";
+import { DEFAULT_MODEL } from "../models/open.js";
+import { StylizingViT } from "../painter/stylizing-vit.js";
 import { addModelFlags, loadOptions, type ModelFlags, note, positiveInteger, printJson } from "./shared.js";
 
 interface TuneFlags extends ModelFlags {

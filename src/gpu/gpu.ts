@@ -15,23 +15,18 @@ import {
   type Profile,
 } from "./profile.js";
 import { openSoftwareDriver, softwareDriverAvailable } from "./swiftshader.js";
-import { TUNE_MODES, type TuneMode, Tuner } from "./tuner.js";
 
 export type AdapterChoice = "auto" | "hardware" | "software";
 export const ADAPTERS: readonly AdapterChoice[] = ["auto", "hardware", "software"];
 
-export interface GpuOptions {
+export interface OpenGpuOptions {
   /** `auto` takes hardware where there is some, else a software adapter. `STYLIZING_VIT_ADAPTER` sets the default. */
   adapter?: AdapterChoice;
   precision?: Precision;
   /** A device of the caller's own. It is used as it is and never destroyed. */
   device?: GPUDevice;
-  /**
-   * Whether kernels' tiles are chosen by measuring. `auto` (the default): on a GPU each op and shape is measured when it is first
-   * met, which takes a fraction of a second, and remembered by adapter and driver. `off`: defaults only, for results that
-   * are the same to the bit from run to run. `measure`: everything anew.
-   */
-  tune?: TuneMode;
+  /** The program whose child process tries matrix units once a driver, see matrix-trial.ts; without one they are not taken. */
+  trial?: string;
 }
 
 /** Ends of the queues of `checked` calls, by device: several `Gpu`s may share a caller's. */
@@ -43,7 +38,6 @@ export class Gpu implements Disposable {
   readonly facts: AdapterFacts;
   readonly profile: Profile;
   readonly pipelines: PipelineCache;
-  readonly tuner: Tuner;
   /** Floating-point operations of products that one dispatch may hold, so that none runs for long; set once a rate is known. */
   flopsPerDispatch = Number.POSITIVE_INFINITY;
   /** Resolves with the reason when the device is gone, unless `dispose()` was what ended it. */
@@ -54,12 +48,11 @@ export class Gpu implements Disposable {
   #bytes = 0;
   #disposed = false;
 
-  constructor(device: GPUDevice, facts: AdapterFacts, profile: Profile, owned: boolean, tune: TuneMode = "off") {
+  constructor(device: GPUDevice, facts: AdapterFacts, profile: Profile, owned: boolean) {
     this.device = device;
     this.facts = facts;
     this.profile = profile;
     this.pipelines = new PipelineCache(device, profile);
-    this.tuner = new Tuner(facts, profile, tune);
     this.#owned = owned;
     this.lost = new Promise((resolve) => {
       device.lost.then((info) => {
@@ -274,13 +267,13 @@ function noAdapter(choice: AdapterChoice, seen: readonly string[]): StylizingErr
 }
 
 /** Facts and profile of a device that the caller owns: what it was created with counts, not what its adapter could do. */
-function wrapDevice(device: GPUDevice, precision: Precision, tune: TuneMode): Gpu {
+function wrapDevice(device: GPUDevice, precision: Precision): Gpu {
   const facts = factsOf(device.adapterInfo, device.features, device.limits);
   // A device does not list the shapes of its matrix units. Whoever asks for them knows; elsewhere compiling fails, aloud.
   if (precision === "matrix" && facts.features.has(MATRIX_FEATURE) && facts.matrixShapes.length === 0)
     facts.matrixShapes = [MATRIX_SHAPE];
   const verdict = { ok: true, reason: "the caller's device has matrix units" };
-  return new Gpu(device, facts, requireTier(profileOf(facts, precision, verdict), precision), false, tune);
+  return new Gpu(device, facts, requireTier(profileOf(facts, precision, verdict), precision), false);
 }
 
 /** `STYLIZING_VIT_MATRIX=stand-in` runs the matrix tier where there are no matrix units: slow, and meant for tests. */
@@ -302,16 +295,14 @@ function requireTier(profile: Profile, precision: Precision): Profile {
  * What was asked for, with defaults for the rest: for those too who have long work to do before they open a device.
  * @throws StylizingError `ARGUMENT` for a name that is none of an option's, `STYLIZING_VIT_ADAPTER` included.
  */
-export function checkGpuOptions(options: GpuOptions): { precision: Precision; tune: TuneMode; adapter: AdapterChoice } {
+export function checkDeviceOptions(options: OpenGpuOptions): { precision: Precision; adapter: AdapterChoice } {
   const precision = options.precision ?? "auto";
   checkName("precision", precision, PRECISIONS);
-  const tune = options.tune ?? "auto";
-  checkName("tuning", tune, TUNE_MODES);
   // A device of the caller's own is there already: what the environment says of adapters does not matter to it.
   const fromEnvironment = options.device ? undefined : (process.env.STYLIZING_VIT_ADAPTER as AdapterChoice | undefined);
   const adapter = options.adapter ?? fromEnvironment ?? "auto";
   checkName("adapter", adapter, ADAPTERS);
-  return { precision, tune, adapter };
+  return { precision, adapter };
 }
 
 /**
@@ -320,15 +311,15 @@ export function checkGpuOptions(options: GpuOptions): { precision: Precision; tu
  *   folder to unpack the software driver into, `GPU` where the device cannot be created, or matrix units were asked for and
  *   are not to be had.
  */
-export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
-  const { precision, tune, adapter: choice } = checkGpuOptions(options);
-  if (options.device) return wrapDevice(options.device, precision, tune);
+export async function openGpu(options: OpenGpuOptions = {}): Promise<Gpu> {
+  const { precision, adapter: choice } = checkDeviceOptions(options);
+  if (options.device) return wrapDevice(options.device, precision);
   const seen: string[] = [];
   const adapter = await findAdapter(choice, seen);
   if (!adapter) throw noAdapter(choice, seen);
   const facts = factsOf(adapter.info, adapter.features, adapter.limits);
   const candidate = (precision === "auto" || precision === "matrix") && !isSoftware(facts) && !matrixObstacle(facts);
-  const verdict = candidate ? await matrixVerdict(facts, choice) : undefined;
+  const verdict = candidate ? await matrixVerdict(facts, choice, options.trial) : undefined;
   const profile = requireTier(profileOf(facts, precision, verdict), precision);
   try {
     const device = await adapter.requestDevice({
@@ -336,7 +327,7 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
       requiredFeatures: profile.features as GPUFeatureName[],
       requiredLimits: profile.limits,
     });
-    return new Gpu(device, facts, profile, true, tune);
+    return new Gpu(device, facts, profile, true);
   } catch (cause) {
     throw new StylizingError(
       "GPU",

@@ -1,6 +1,5 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { adapterKey, cacheFile, readEntries, writeEntry } from "./adapter-cache.js";
 import type { AdapterFacts } from "./profile.js";
 
@@ -38,18 +37,18 @@ export function runTrial(program: string, adapter: string, seconds = TRIAL_SECON
   });
 }
 
-/** Whether the matrix tier works on this driver: from memory, else by a trial in a child process. */
+/** Whether the matrix tier works on this driver: from memory, else by the trial `program` in a child process. */
 export async function matrixVerdict(
   facts: AdapterFacts,
   adapter: string,
-  options: { program?: string; file?: string } = {},
+  program: string | undefined,
+  file = cacheFile("matrix-verdicts.json"),
 ): Promise<Verdict> {
   if (process.env[TRIAL_VARIABLE]) return { ok: true, reason: "this is the trial" };
-  const file = options.file ?? cacheFile("matrix-verdicts.json");
   const known = readEntries(file)[adapterKey(facts)] as Partial<Verdict> | undefined;
   if (typeof known?.ok === "boolean") return { ok: known.ok, reason: String(known.reason) };
-  const program = options.program ?? fileURLToPath(new URL("../model/matrix-trial.js", import.meta.url));
   // Not a verdict on the driver, so not remembered: sources that were not built have no program.
+  if (program === undefined) return { ok: false, reason: "there is no program to try them with" };
   if (!existsSync(program)) return { ok: false, reason: `the trial program ${program} is missing` };
   const verdict = await runTrial(program, adapter);
   writeEntry(file, adapterKey(facts), verdict);

@@ -1,6 +1,6 @@
 import { BufferUsage, MAP_READ } from "./dawn.js";
-import type { Schedule } from "./dispatch.js";
 import type { Gpu } from "./gpu.js";
+import type { Program } from "./program.js";
 
 export interface DispatchTime {
   /** The variant's label. */
@@ -15,29 +15,29 @@ export const LONGEST_DISPATCH = 50;
 const DISPATCHES_AT_ONCE = 2048;
 
 /**
- * Runs a schedule with every dispatch in a pass of its own and returns the device's time for each, in order. The sum is
+ * Runs a program with every dispatch in a pass of its own and returns the device's time for each, in order. The sum is
  * somewhat more than an untimed run takes, since passes do not overlap. A dispatch whose timestamps run backwards, as some
  * drivers give them, counts as NaN rather than as zero.
  * @returns undefined where the device has no timestamps.
  */
-export async function timeDispatches(gpu: Gpu, schedule: Schedule): Promise<DispatchTime[] | undefined> {
+export async function timeDispatches(gpu: Gpu, program: Program): Promise<DispatchTime[] | undefined> {
   if (!gpu.profile.timestamps) return undefined;
   const { device } = gpu;
-  const count = Math.min(schedule.dispatches.length, DISPATCHES_AT_ONCE);
+  const count = Math.min(program.dispatches.length, DISPATCHES_AT_ONCE);
   const querySet = device.createQuerySet({ type: "timestamp", count: 2 * count });
   const resolved = gpu.buffer("timestamps", 16 * count, BufferUsage.QUERY_RESOLVE | BufferUsage.COPY_SRC);
   const read = gpu.buffer("timestamps read", 16 * count, BufferUsage.MAP_READ | BufferUsage.COPY_DST);
   const times: DispatchTime[] = [];
   try {
-    for (let first = 0; first < schedule.dispatches.length; first += count) {
-      const end = Math.min(first + count, schedule.dispatches.length);
+    for (let first = 0; first < program.dispatches.length; first += count) {
+      const end = Math.min(first + count, program.dispatches.length);
       const encoder = device.createCommandEncoder();
       for (let index = first; index < end; index++) {
         const at = 2 * (index - first);
         const pass = encoder.beginComputePass({
           timestampWrites: { querySet, beginningOfPassWriteIndex: at, endOfPassWriteIndex: at + 1 },
         });
-        schedule.encode(pass, index, index + 1);
+        program.encode(pass, index, index + 1);
         pass.end();
       }
       encoder.resolveQuerySet(querySet, 0, 2 * (end - first), resolved, 0);
@@ -48,7 +48,7 @@ export async function timeDispatches(gpu: Gpu, schedule: Schedule): Promise<Disp
       read.unmap();
       for (let index = first; index < end; index++) {
         const elapsed = Number(stamps[2 * (index - first) + 1]! - stamps[2 * (index - first)]!) / 1e6;
-        times.push({ label: schedule.dispatches[index]!.label, milliseconds: elapsed >= 0 ? elapsed : Number.NaN });
+        times.push({ label: program.dispatches[index]!.label, milliseconds: elapsed >= 0 ? elapsed : Number.NaN });
       }
     }
   } finally {
@@ -58,21 +58,22 @@ export async function timeDispatches(gpu: Gpu, schedule: Schedule): Promise<Disp
   return times;
 }
 
-/** Floating-point operations a millisecond that products reach in a schedule, at least; `flops` has those of each dispatch, 0 for no product. */
-export async function productRate(gpu: Gpu, schedule: Schedule, flops: readonly number[]): Promise<number> {
-  const total = flops.reduce((a, b) => a + b, 0);
-  await timeDispatches(gpu, schedule);
+/** Floating-point operations a millisecond that GEMMs reach in a program, at least. */
+export async function gemmRate(gpu: Gpu, program: Program): Promise<number> {
+  const { dispatches } = program;
+  const total = dispatches.reduce((sum, { flops }) => sum + flops, 0);
+  await timeDispatches(gpu, program);
   const start = performance.now();
-  const times = await timeDispatches(gpu, schedule);
+  const times = await timeDispatches(gpu, program);
   if (!times) {
     const encoder = gpu.device.createCommandEncoder();
     const pass = encoder.beginComputePass();
-    schedule.encode(pass);
+    program.encode(pass);
     pass.end();
     gpu.device.queue.submit([encoder.finish()]);
     await gpu.device.queue.onSubmittedWorkDone();
   }
   const wall = performance.now() - start;
-  const products = times?.reduce((sum, { milliseconds }, index) => sum + (flops[index]! > 0 ? milliseconds : 0), 0);
-  return total / (products !== undefined && products > 0 ? products : wall);
+  const gemms = times?.reduce((sum, { milliseconds }, index) => sum + (dispatches[index]!.flops > 0 ? milliseconds : 0), 0);
+  return total / (gemms !== undefined && gemms > 0 ? gemms : wall);
 }

@@ -3,9 +3,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { adapterKey, cacheFile, readEntries, writeEntry } from "./adapter-cache.js";
-import { type Candidate, DispatchBuilder, type Plan, type Schedule, type Word } from "./dispatch.js";
+import type { Call, Plan } from "./call.js";
 import type { Gpu } from "./gpu.js";
-import type { AdapterFacts, Profile } from "./profile.js";
+import { type Program, ProgramBuilder } from "./program.js";
 import { timeDispatches } from "./timing.js";
 
 /**
@@ -59,6 +59,7 @@ export class Tuner {
   readonly #file: string | undefined;
   /** Of its entry in the file; empty where it is off, since then nothing is read or written. */
   readonly #key: string;
+  readonly #gpu: Gpu;
   readonly #choices = new Map<string, Choice>();
   /** Called before the first op is measured, since that takes a while. */
   onFirstMeasure: (() => void) | undefined;
@@ -66,7 +67,9 @@ export class Tuner {
   readonly #fresh = new Set<string>();
   #saved = true;
 
-  constructor(facts: AdapterFacts, profile: Profile, mode: TuneMode, file?: string) {
+  constructor(gpu: Gpu, mode: TuneMode, file?: string) {
+    const { facts, profile } = gpu;
+    this.#gpu = gpu;
     this.#mode = mode;
     // Compiling every candidate takes a software adapter seconds: there it is done on request only.
     this.#measures = mode === "measure" || (mode === "auto" && !profile.software);
@@ -85,17 +88,10 @@ export class Tuner {
   }
 
   /**
-   * The plan to use for an op. Measuring runs the op on `buffers`, whose contents are lost; nothing may be waiting to read them.
-   * @param key the op and its shape; of no account where there is one candidate.
+   * The plan to use for a call. Measuring runs it on its own buffers, whose contents are lost; nothing may be waiting to read them.
    */
-  async pick(
-    gpu: Gpu,
-    key: string,
-    candidates: readonly Candidate[],
-    buffers: readonly GPUBuffer[],
-    parameters: readonly Word[],
-    mayMeasure = true,
-  ): Promise<Plan> {
+  async pick(call: Call, mayMeasure = true): Promise<Plan> {
+    const { key, candidates } = call;
     const first = candidates[0]!;
     if (this.#mode === "off" || candidates.length === 1) return first.plan;
     const stale = this.#mode === "measure" && !this.#fresh.has(key);
@@ -105,7 +101,7 @@ export class Tuner {
     if (!this.#measures || !mayMeasure) return first.plan;
     this.onFirstMeasure?.();
     this.onFirstMeasure = undefined;
-    const choice = await measure(gpu, candidates, buffers, parameters);
+    const choice = await measure(this.#gpu, call);
     this.#choices.set(key, choice);
     this.#fresh.add(key);
     this.#saved = false;
@@ -147,12 +143,8 @@ export class Tuner {
 }
 
 /** The fastest of several rounds in which all candidates take turns. One that does not compile here is left out. */
-async function measure(
-  gpu: Gpu,
-  candidates: readonly Candidate[],
-  buffers: readonly GPUBuffer[],
-  parameters: readonly Word[],
-): Promise<Choice> {
+async function measure(gpu: Gpu, call: Call): Promise<Choice> {
+  const { candidates } = call;
   const compiled = await Promise.allSettled(candidates.map(({ plan }) => gpu.pipelines.get(plan.variant)));
   const usable = candidates.flatMap((candidate, index) => {
     const result = compiled[index]!;
@@ -160,24 +152,24 @@ async function measure(
   });
   const [first] = candidates;
   if (usable[0]?.name !== first!.name) {
-    // The default itself does not compile: the schedule's own compiling says so.
+    // The default itself does not compile: the program's own compiling says so.
     return { name: first!.name, milliseconds: 0, defaultMilliseconds: 0, candidates: candidates.length };
   }
   const race = async (runners: typeof usable): Promise<number[]> => {
-    const builder = new DispatchBuilder(gpu);
-    for (const { plan, pipeline } of runners) builder.add(plan, pipeline, buffers, parameters);
-    const schedule = builder.finish("tuning");
+    const builder = new ProgramBuilder(gpu);
+    for (const { plan, pipeline } of runners) builder.add(call, plan, pipeline);
+    const program = builder.finish("tuning");
     try {
       let fastest = runners.map(() => Number.POSITIVE_INFINITY);
       let rounds = ROUNDS;
       for (let round = 0; round < rounds; round++) {
-        const took = await timeEach(gpu, schedule);
+        const took = await timeEach(gpu, program);
         if (round === 0) rounds = Math.max(2, Math.min(ROUNDS, Math.floor(BUDGET / took.reduce((a, b) => a + b, 0))));
         else fastest = fastest.map((time, index) => Math.min(time, took[index]!));
       }
       return fastest;
     } finally {
-      schedule.dispose();
+      program.dispose();
     }
   };
   const heats = await race(usable);
@@ -191,15 +183,15 @@ async function measure(
 }
 
 /** Milliseconds of every dispatch: the device's where it tells, else by the host's clock, one submission each. */
-async function timeEach(gpu: Gpu, schedule: Schedule): Promise<number[]> {
-  const times = await timeDispatches(gpu, schedule);
+async function timeEach(gpu: Gpu, program: Program): Promise<number[]> {
+  const times = await timeDispatches(gpu, program);
   if (times?.every(({ milliseconds }) => Number.isFinite(milliseconds))) return times.map(({ milliseconds }) => milliseconds);
   const took: number[] = [];
-  for (let index = 0; index < schedule.dispatches.length; index++) {
+  for (let index = 0; index < program.dispatches.length; index++) {
     const start = performance.now();
     const encoder = gpu.device.createCommandEncoder();
     const pass = encoder.beginComputePass();
-    schedule.encode(pass, index, index + 1);
+    program.encode(pass, index, index + 1);
     pass.end();
     gpu.device.queue.submit([encoder.finish()]);
     await gpu.device.queue.onSubmittedWorkDone();

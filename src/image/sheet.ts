@@ -55,7 +55,7 @@ interface Drawing {
  * A labelled sheet for people to look at, as the bytes of a PNG. Tiles keep their proportions. It needs no font on the
  * machine. Throws `ARGUMENT` for no rows, options out of range, or rows that do not make the grid that was asked for.
  */
-export async function contactSheet(rows: readonly SheetRow[], options: SheetOptions = {}): Promise<Buffer> {
+export async function contactSheet(rows: readonly SheetRow[], options: SheetOptions = {}): Promise<Uint8Array> {
   const { layout = "auto", title = "", footer = "" } = options;
   if (rows.length === 0)
     throw new StylizingError("ARGUMENT", "A sheet needs at least one result.", "Give one row for each result.");

@@ -2,8 +2,9 @@ import { StylizingError } from "../errors.js";
 import { float32ToFloat16Bits } from "../hub/half.js";
 import type { WeightSource } from "../hub/weight-source.js";
 import { writeFileAtomic } from "../image/atomic-write.js";
-import { checkShapes, type ModelConfig } from "../model/config.js";
-import { findModel, type OpenOptions } from "../model/open.js";
+import { findModel, type OpenOptions } from "../models/open.js";
+import type { ModelConfig } from "../models/stylizing-vit/config.js";
+import { checkShapes } from "../models/stylizing-vit/parameters.js";
 import { VERSION } from "../version.js";
 import {
   type Attribute,

@@ -1,4 +1,5 @@
-import { dimensions, type ModelConfig, parameterShapes } from "../model/config.js";
+import { dimensions, type ModelConfig } from "../models/stylizing-vit/config.js";
+import { parameterShapes } from "../models/stylizing-vit/parameters.js";
 
 /** Of a tensor's elements. */
 export type ElementType = "F32" | "F16" | "I64";

@@ -1,7 +1,8 @@
 import { StylizingError } from "../errors.js";
-import { f32, type Plan, u32, type Word } from "../gpu/dispatch.js";
+import { type Call, call, type Plan } from "../gpu/call.js";
 import type { Profile } from "../gpu/profile.js";
-import { type AttentionPlacement, operandWords } from "./attention.js";
+import type { View } from "../gpu/view.js";
+import { type AttentionOperands, attentionOperands } from "./attention.js";
 
 /**
  * Attention's backward pass in two dispatches, as FlashAttention-2 has it (Dao 2023): over queries, which leaves statistics, and
@@ -21,26 +22,6 @@ export interface AttentionBackwardShape {
 
 /** What a context's entry among the readers holds in the place of a sequence that is not there. */
 export const NO_READER = 0xffffffff;
-
-/** As in the forward pass; `outputStride` is also that of dL/do, and the heads of both start at column 0. */
-export type AttentionBackwardPlacement = Omit<AttentionPlacement, "firstSequence">;
-
-export interface AttentionBackwardQueryPlacement extends AttentionBackwardPlacement {
-  queryGradientColumn?: number;
-  queryGradientStride: number;
-  /** What dL/dq is multiplied by: 1/√d where q was scaled by it and the gradient before scaling is wanted. */
-  scale: number;
-  /** The first of the sequences that this dispatch computes. */
-  firstSequence?: number;
-}
-
-export interface AttentionBackwardContextPlacement extends AttentionBackwardPlacement {
-  keyGradientColumn: number;
-  valueGradientColumn: number;
-  contextGradientStride: number;
-  /** The first of the contexts that this dispatch computes. */
-  firstContext?: number;
-}
 
 /** The most blocks of 4 rows that a workgroup owns, and rows of the tiles that stream past them; the first that fits is taken. */
 const TILES: readonly (readonly [most: number, streamed: number])[] = [
@@ -107,26 +88,10 @@ export function planAttentionBackwardQuery(shape: AttentionBackwardShape, profil
       constants: { HEAD4: shape.headSize / 4 },
       result: "elem",
       overrides: { BLOCKS: blocks, LANES: lanes, KEYS: streamed },
-      bindings: ["read", "read", "read", "read", "read", "write", "write"],
     },
     workgroups: [Math.ceil(shape.tokens / (4 * blocks)), shape.heads, shape.sequences],
     workgroupBytes: bytes,
   };
-}
-
-/**
- * The parameter block; buffers bind as query, context, sequences ([sequences] u32 pairs), output and its gradient
- * ([sequences · tokens, outputStride] elem), query gradient (elem), statistics ([sequences · tokens, heads] f32 pairs).
- */
-export function attentionBackwardQueryParameters(
-  shape: AttentionBackwardShape,
-  placement: AttentionBackwardQueryPlacement,
-): Word[] {
-  return [
-    ...operandWords(shape, placement),
-    ...[(placement.queryGradientColumn ?? 0) / 4, placement.queryGradientStride / 4, placement.firstSequence ?? 0].map(u32),
-    f32(placement.scale),
-  ];
 }
 
 /**
@@ -146,33 +111,66 @@ export function planAttentionBackwardContext(shape: AttentionBackwardShape, prof
       constants: { HEAD4: shape.headSize / 4 },
       result: "elem",
       overrides: { BLOCKS: blocks, LANES: lanes, QUERIES: streamed },
-      bindings: ["read", "read", "read", "read", "read", "read", "write"],
     },
     workgroups: [Math.ceil(shape.tokens / (4 * blocks)), shape.heads, shape.contexts],
     workgroupBytes: bytes,
   };
 }
 
-/**
- * The parameter block; buffers bind as query, context, sequences ([sequences] u32 pairs), readers ([contexts] four u32: first
- * row, one reading sequence, another, unused; `NO_READER` for none), output gradient, statistics, context gradient (elem).
- */
-export function attentionBackwardContextParameters(
-  shape: AttentionBackwardShape,
-  placement: AttentionBackwardContextPlacement,
-): Word[] {
-  return [
-    ...operandWords(shape, placement),
-    ...[
-      placement.keyGradientColumn / 4,
-      placement.valueGradientColumn / 4,
-      placement.contextGradientStride / 4,
-      placement.firstContext ?? 0,
-    ].map(u32),
-  ];
-}
-
 /** Floating-point operations of the eight products of both dispatches, three of which compute scores again. */
 export function attentionBackwardFlops(shape: AttentionBackwardShape): number {
   return 16 * shape.sequences * shape.heads * shape.tokens * shape.tokens * shape.headSize;
+}
+
+export interface AttentionBackwardOperands extends AttentionOperands {
+  contexts: number;
+  /**
+   * [contexts] four u32: first row of a context, one sequence that reads it, another, unused; `NO_READER` for none.
+   */
+  readers: GPUBuffer;
+  /** dL/dy, elem, laid out as y is. */
+  dy: View;
+  dq: View;
+  dk: View;
+  dv: View;
+  /** [sequences · tokens, heads] f32 pairs that the queries' kernel leaves to the contexts'. */
+  statistics: GPUBuffer;
+  /** What dL/dq is multiplied by: 1/√d where q was scaled by it and the gradient before scaling is wanted. */
+  scale: number;
+}
+
+const shapeOf = ({ sequences, contexts, tokens, heads, q }: AttentionBackwardOperands): AttentionBackwardShape => ({
+  sequences,
+  contexts,
+  tokens,
+  heads,
+  headSize: q.cols / heads,
+});
+
+/** dL/dq, and statistics for `attentionBackwardContext`. Every sequence must have rows of queries of its own. */
+export function attentionBackwardQuery(profile: Profile, operands: AttentionBackwardOperands): Call {
+  const { tokens, dy, dq, statistics, scale } = operands;
+  return call(
+    planAttentionBackwardQuery(shapeOf(operands), profile),
+    { ...attentionOperands(operands), output_gradient: dy, query_gradient: dq, statistics },
+    { tokens, first_sequence: 0, scale },
+  );
+}
+
+/** dL/dk and dL/dv of every context, zero where nobody reads it. */
+export function attentionBackwardContext(profile: Profile, operands: AttentionBackwardOperands): Call {
+  const { tokens, dy, dk, dv, statistics, readers } = operands;
+  return call(
+    planAttentionBackwardContext(shapeOf(operands), profile),
+    {
+      ...attentionOperands(operands),
+      readers,
+      output_gradient: dy,
+      statistics,
+      context_gradient: dk,
+      key_gradient: dk,
+      value_gradient: dv,
+    },
+    { tokens, first_context: 0 },
+  );
 }

@@ -1,7 +1,7 @@
 import { StylizingError } from "../errors.js";
-import { bucket, type Candidate, type Plan, pick, u32, type Word } from "../gpu/dispatch.js";
-import type { Variant } from "../gpu/pipelines.js";
+import { bucket, type Call, type Candidate, type Plan, pick } from "../gpu/call.js";
 import type { Profile } from "../gpu/profile.js";
+import { isAligned8, type View } from "../gpu/view.js";
 
 export interface AttentionShape {
   /** Sequences of queries. */
@@ -14,25 +14,6 @@ export interface AttentionShape {
   aligned8?: boolean;
 }
 
-/** Strides and first columns of the operands, in elements; multiples of 4. */
-export interface AttentionPlacement {
-  queryColumn?: number;
-  queryStride: number;
-  keyColumn: number;
-  valueColumn: number;
-  contextStride: number;
-  outputStride: number;
-  /** The first of the sequences that this dispatch computes, where several share the work. */
-  firstSequence?: number;
-}
-
-/** Whether a placement suits kernels that move eight elements at a time. */
-export function isAligned8(placement: AttentionPlacement): boolean {
-  const { queryColumn = 0, queryStride, keyColumn, valueColumn, contextStride, outputStride } = placement;
-  return [queryColumn, queryStride, keyColumn, valueColumn, contextStride, outputStride].every((elements) => elements % 8 === 0);
-}
-
-const BINDINGS: Variant["bindings"] = ["read", "read", "read", "write"];
 const PARTS = ["attention_parameters"];
 
 /** Queries of a workgroup; fixed by the kernels' registers. */
@@ -75,7 +56,6 @@ function matrixCandidates(shape: AttentionShape, profile: Profile): Candidate[] 
         constants: { HEAD4: head4, SUBGROUPS: subgroups, KEY_TILES: tiles },
         result: "elem",
         overrides: {},
-        bindings: BINDINGS,
         parts: PARTS,
         matrix: true,
       },
@@ -116,9 +96,7 @@ function planQuad(shape: AttentionShape): Plan {
       constants: { HEAD4: head4 },
       result: "elem",
       overrides: {},
-      bindings: BINDINGS,
       parts: PARTS,
-      subgroups: true,
     },
     workgroups: [Math.ceil(shape.tokens / QUAD_QUERIES) * Math.ceil(head4 / QUAD_SLICE4), shape.heads, shape.sequences],
     workgroupBytes: 0,
@@ -153,33 +131,11 @@ function planWorkgroup(shape: AttentionShape, profile: Profile): Plan {
       constants: { HEAD4: head4 },
       result: "elem",
       overrides: { WIDTH: width, KEYS: keys, COLS4: cols4 },
-      bindings: BINDINGS,
       parts: PARTS,
     },
     workgroups: [Math.ceil(shape.tokens / QUERIES) * Math.ceil(head4 / cols4), shape.heads, shape.sequences],
     workgroupBytes: bytes(keys),
   };
-}
-
-/** How many tokens there are and where the operands lie: what every attention kernel's parameters begin with. */
-export function operandWords(
-  { tokens }: Pick<AttentionShape, "tokens">,
-  {
-    queryColumn = 0,
-    queryStride,
-    keyColumn,
-    valueColumn,
-    contextStride,
-    outputStride,
-  }: Omit<AttentionPlacement, "firstSequence">,
-): Word[] {
-  const places = [queryColumn, queryStride, keyColumn, valueColumn, contextStride, outputStride];
-  return [tokens, ...places.map((elements) => elements / 4)].map(u32);
-}
-
-/** The parameter block; buffers bind as query, context, sequences, output. */
-export function attentionParameters(shape: AttentionShape, placement: AttentionPlacement): Word[] {
-  return [...operandWords(shape, placement), u32(placement.firstSequence ?? 0)];
 }
 
 /** What a tuner knows attention by. */
@@ -190,4 +146,46 @@ export function attentionKey({ sequences, tokens, heads, headSize }: AttentionSh
 /** Floating-point operations of both products. */
 export function attentionFlops(shape: AttentionShape): number {
   return 4 * shape.sequences * shape.heads * shape.tokens * shape.tokens * shape.headSize;
+}
+
+/** Attention reaches a fraction of the rate of large products; this is a cautious one. */
+const SHARE_OF_GEMM_RATE = 0.1;
+
+export interface AttentionOperands {
+  sequences: number;
+  tokens: number;
+  heads: number;
+  /** [sequences] pairs of u32: first row of a sequence's queries, first row of the context that it attends to. */
+  index: GPUBuffer;
+  /** [rows, heads · head size] elem, side by side or in buffers of their own; keys and values in one buffer, with one stride. */
+  q: View;
+  k: View;
+  v: View;
+  /** [sequences · tokens, heads · head size] elem, from its first row on. */
+  y: View;
+}
+
+/** The operands of an attention kernel and its two backward kernels, by the names that they have there. */
+export function attentionOperands({ index, q, k, v, y }: AttentionOperands): Record<string, View | GPUBuffer> {
+  if (k.buffer !== v.buffer || k.stride !== v.stride)
+    throw new RangeError("attention: keys and values lie in different matrices");
+  return { query: q, context: k, key: k, value: v, sequences: index, output: y };
+}
+
+/** y = softmax(q · kᵀ) · v by head and sequence; queries are scaled already. */
+export function attention(profile: Profile, operands: AttentionOperands): Call {
+  const { tokens, heads, q, k, v, y } = operands;
+  const size = { tokens, heads, headSize: q.cols / heads, aligned8: isAligned8(q, k, v, { ...y, first: 0 }) };
+  const of = (first: number, sequences: number): Call => {
+    const shape = { ...size, sequences };
+    return {
+      key: attentionKey(shape),
+      candidates: attentionCandidates(shape, profile),
+      operands: attentionOperands(operands),
+      values: { tokens, first_sequence: first },
+      flops: 0,
+    };
+  };
+  const flops = attentionFlops({ ...size, sequences: 1 }) / SHARE_OF_GEMM_RATE;
+  return { ...of(0, operands.sequences), bands: { count: operands.sequences, unit: 1, flops, of } };
 }

@@ -1,6 +1,7 @@
-import { type Plan, u32, type Word } from "../gpu/dispatch.js";
+import { type Call, call, type Plan } from "../gpu/call.js";
 import type { Profile } from "../gpu/profile.js";
-import { type ConvolutionShape, type PatchProductShape, planInvocations } from "./images.js";
+import type { View } from "../gpu/view.js";
+import { type ConvolutionShape, convolutionValues, type PatchProductShape, planInvocations } from "./images.js";
 
 /**
  * Backward pass of the decoder's two ends. The gradient to the convolution's input is the forward kernel, flipped
@@ -18,7 +19,7 @@ export const convolutionGradientSlices = ({ images, imageSize }: Pick<Convolutio
 export const convolutionGradientStride = ({ channels, kernelSize }: Pick<ConvolutionShape, "channels" | "kernelSize">): number =>
   4 * Math.ceil((channels * kernelSize) ** 2 / 4);
 
-/** Plans kernels/convolution_gradient.wgsl; buffers bind as input, gradient of the output, partials. */
+/** Plans kernels/convolution_gradient.wgsl. */
 export function planConvolutionGradient(shape: ConvolutionShape, profile: Profile): Plan {
   return planInvocations(
     profile,
@@ -27,42 +28,33 @@ export function planConvolutionGradient(shape: ConvolutionShape, profile: Profil
       entryPoint: "convolution_gradient",
       result: "f32",
       overrides: { ROWS: SLAB_ROWS },
-      bindings: ["read", "read", "write"],
     },
     convolutionGradientSlices(shape) * convolutionGradientStride(shape),
   );
 }
 
-/** Offsets are any number of floats. */
-export function convolutionGradientParameters(
-  shape: ConvolutionShape,
-  {
-    inputOffset = 0,
-    gradientOffset = 0,
-    partialsOffset = 0,
-  }: { inputOffset?: number; gradientOffset?: number; partialsOffset?: number } = {},
-): Word[] {
-  return [
-    ...[shape.images, shape.channels, shape.imageSize, shape.kernelSize, convolutionGradientStride(shape)],
-    ...[inputOffset, gradientOffset, partialsOffset],
-  ].map(u32);
+export type ConvolutionGradientOperands = ConvolutionShape & {
+  /** What was convolved, and the gradient of what came out: [images, C, S, S] f32. */
+  input: View;
+  dOutput: View;
+  /** [convolutionGradientSlices, convolutionGradientStride] f32. */
+  partials: View;
+};
+
+/** Partial sums of the gradient of a convolution's weight. */
+export function convolutionGradient(profile: Profile, { input, dOutput, partials, ...shape }: ConvolutionGradientOperands): Call {
+  return call(
+    planConvolutionGradient(shape, profile),
+    { input, d_output: dOutput, partials },
+    { ...convolutionValues(shape), stride: convolutionGradientStride(shape) },
+  );
 }
 
-export interface PatchProductBackwardPlacement {
-  /** Of the image's gradient: any number of floats. */
-  imageOffset?: number;
-  /** Of the tokens, in elements. */
-  tokensOffset?: number;
-  /** Of the tokens' gradient, in elements: a multiple of 4, as is the stride of its rows, which is the tokens' if none is given. */
-  outputOffset?: number;
-  outputStride?: number;
-}
-
-/** Plans kernels/patch_product_backward.wgsl; buffers bind as gradient of the image, tokens, gradient of the tokens. */
+/** Plans kernels/patch_product_backward.wgsl. */
 export function planPatchProductBackward(
   shape: PatchProductShape,
   profile: Profile,
-  { outputStride = shape.stride }: Pick<PatchProductBackwardPlacement, "outputStride"> = {},
+  { outputStride = shape.stride }: { outputStride?: number } = {},
 ): Plan {
   const tokens = (shape.imageSize / shape.patchSize) ** 2 + 1;
   return planInvocations(
@@ -72,18 +64,28 @@ export function planPatchProductBackward(
       entryPoint: "patch_product_backward",
       result: "elem",
       overrides: {},
-      bindings: ["read", "read", "write"],
     },
     (shape.images * tokens * outputStride) / 4,
   );
 }
 
-export function patchProductBackwardParameters(
-  shape: PatchProductShape,
-  { imageOffset = 0, tokensOffset = 0, outputOffset = 0, outputStride = shape.stride }: PatchProductBackwardPlacement = {},
-): Word[] {
-  return [
-    ...[shape.images, shape.channels, shape.imageSize, shape.patchSize, shape.rank],
-    ...[imageOffset, tokensOffset, shape.stride, outputOffset / 4, outputStride / 4],
-  ].map(u32);
+export type PatchProductBackwardOperands = Omit<PatchProductShape, "stride"> & {
+  /** [images, C, S, S] f32. */
+  dImage: View;
+  /** [images · tokens, D] elem, and its gradient. */
+  tokens: View;
+  dTokens: View;
+};
+
+/** Gradient of `patchProduct` to its tokens; CLS has none. */
+export function patchProductBackward(
+  profile: Profile,
+  { dImage, tokens, dTokens, ...shape }: PatchProductBackwardOperands,
+): Call {
+  const { images, channels, imageSize, patchSize, rank } = shape;
+  return call(
+    planPatchProductBackward({ ...shape, stride: tokens.stride }, profile, { outputStride: dTokens.stride }),
+    { d_image: dImage, tokens, d_tokens: dTokens },
+    { images, channels, image_size: imageSize, patch_size: patchSize, rank },
+  );
 }

@@ -1,6 +1,7 @@
-import { type Plan, spread, u32, type Word } from "../gpu/dispatch.js";
+import { type Call, call, type Plan, spread } from "../gpu/call.js";
 import type { Profile } from "../gpu/profile.js";
-import { type ImageShape, type Normalization, normalizationWords, planInvocations } from "./images.js";
+import type { View } from "../gpu/view.js";
+import { type ImageShape, type Normalization, normalizationValues, planInvocations } from "./images.js";
 
 /**
  * Feature maps of VGG-19 (Simonyan and Zisserman 2015) apart from its convolutions. Bordered maps are
@@ -27,12 +28,6 @@ export const mapsElements = ({ images, side, channels }: MapsShape): number =>
 export const statisticsElements = ({ images, channels }: Omit<MapsShape, "side">): number =>
   images * 2 * paddedChannels(channels);
 
-/** Where an op reads and writes; from the start where nothing is said. */
-export interface MapsPlacement {
-  inputOffset?: number;
-  outputOffset?: number;
-}
-
 /** Of planes [images, channels, side, side] in the layout of MapsShape. */
 export interface PlanesShape extends MapsShape {
   /** Adds to the planes, rather than overwriting them: of the way back only. */
@@ -40,7 +35,7 @@ export interface PlanesShape extends MapsShape {
 }
 
 /** The plan of a kernel that reduces over pixels by strips of channels: kernels/parts/channel_strips.wgsl. */
-export function planStrips(shape: MapsShape, profile: Profile, kernel: string, bindings: Plan["variant"]["bindings"]): Plan {
+export function planStrips(shape: MapsShape, profile: Profile, kernel: string): Plan {
   // On a GPU 4 vec4s are whole sectors of memory in either width of element. A CPU adapter pays for barriers, but with fewer
   // lanes the sums over pictures of 224 pixels a side, each in one f32, would be too long: 4 were off by 2.5e-5.
   const columns = 4;
@@ -53,7 +48,6 @@ export function planStrips(shape: MapsShape, profile: Profile, kernel: string, b
       constants: {},
       result: "f32",
       overrides: { COLS4: columns, LANES: lanes },
-      bindings,
       parts: ["channel_strips"],
     },
     workgroups: spread(shape.images * strips, profile.limits.maxComputeWorkgroupsPerDimension),
@@ -61,7 +55,7 @@ export function planStrips(shape: MapsShape, profile: Profile, kernel: string, b
   };
 }
 
-/** Plans kernels/normalize_pixels.wgsl; buffers bind as pixels (bytes, four to a word), planes. */
+/** Plans kernels/normalize_pixels.wgsl. */
 export function planNormalizePixels(shape: ImageShape, profile: Profile): Plan {
   return planInvocations(
     profile,
@@ -70,40 +64,52 @@ export function planNormalizePixels(shape: ImageShape, profile: Profile): Plan {
       entryPoint: "normalize_pixels",
       result: "f32",
       overrides: {},
-      bindings: ["read", "write"],
     },
     shape.images * shape.channels * shape.imageSize ** 2,
   );
 }
 
-/** At most 4 channels. `firstImage` counts images of [S, S, C] bytes; `outputOffset` is any number of floats. */
-export function normalizePixelsParameters(
-  shape: ImageShape,
-  normalization: Normalization,
-  { firstImage = 0, outputOffset = 0 }: { firstImage?: number; outputOffset?: number } = {},
-): Word[] {
-  return [
-    ...[shape.images, shape.channels, shape.imageSize, firstImage, outputOffset, 0, 0, 0].map(u32),
-    ...normalizationWords(normalization),
-  ];
+export type NormalizePixelsOperands = ImageShape & {
+  /** [images, S, S, C] bytes, from its start. */
+  pixels: GPUBuffer;
+  /** [images, C, S, S] f32. */
+  planes: View;
+  normalization: Normalization;
+  /** Of the pixels, by which reading begins. */
+  firstImage?: number;
+};
+
+/** Bytes to normalised planes; at most 4 channels. */
+export function normalizePixels(
+  profile: Profile,
+  { pixels, planes, normalization, firstImage = 0, ...shape }: NormalizePixelsOperands,
+): Call {
+  const { images, channels, imageSize } = shape;
+  return call(
+    planNormalizePixels(shape, profile),
+    { pixels, planes },
+    { images, channels, image_size: imageSize, first_image: firstImage, ...normalizationValues(normalization) },
+  );
 }
 
-/** Plans kernels/planes_to_maps.wgsl; buffers bind as planes, maps. */
+/** What the kernels of maps call their sizes. */
+export const mapsValues = ({ images, side, channels }: MapsShape) => ({ images, side, channels4: paddedChannels(channels) / 4 });
+
+/** Plans kernels/planes_to_maps.wgsl. */
 export function planPlanesToMaps(shape: MapsShape, profile: Profile): Plan {
   return planInvocations(
     profile,
-    { kernel: "planes_to_maps", entryPoint: "planes_to_maps", result: "elem", overrides: {}, bindings: ["read", "write"] },
+    { kernel: "planes_to_maps", entryPoint: "planes_to_maps", result: "elem", overrides: {} },
     (shape.images * shape.side ** 2 * paddedChannels(shape.channels)) / 4,
   );
 }
 
-/** `inputOffset` is any number of floats. */
-export function planesToMapsParameters(shape: MapsShape, { inputOffset = 0, outputOffset = 0 }: MapsPlacement = {}): Word[] {
-  const { images, channels, side } = shape;
-  return [images, channels, side, paddedChannels(channels) / 4, inputOffset, outputOffset / 4].map(u32);
+/** Planes to bordered maps; the planes begin at any number. */
+export function planesToMaps(profile: Profile, { planes, maps, ...shape }: MapsShape & { planes: View; maps: View }): Call {
+  return call(planPlanesToMaps(shape, profile), { planes, maps }, { ...mapsValues(shape), channels: shape.channels });
 }
 
-/** Plans kernels/maps_to_planes.wgsl; buffers bind as maps, planes. */
+/** Plans kernels/maps_to_planes.wgsl. */
 export function planMapsToPlanes(shape: PlanesShape, profile: Profile): Plan {
   return planInvocations(
     profile,
@@ -112,36 +118,39 @@ export function planMapsToPlanes(shape: PlanesShape, profile: Profile): Plan {
       entryPoint: "maps_to_planes",
       result: "f32",
       overrides: { ACCUMULATE: shape.accumulate ? 1 : 0 },
-      bindings: ["read", "write"],
     },
     shape.images * shape.channels * shape.side ** 2,
   );
 }
 
-/** `outputOffset` is any number of floats. */
-export function mapsToPlanesParameters(shape: MapsShape, { inputOffset = 0, outputOffset = 0 }: MapsPlacement = {}): Word[] {
-  const { images, channels, side } = shape;
-  return [images, channels, side, paddedChannels(channels) / 4, inputOffset / 4, outputOffset].map(u32);
+/** Bordered maps to planes, or added to them; the planes begin at any number. */
+export function mapsToPlanes(profile: Profile, { maps, planes, ...shape }: PlanesShape & { maps: View; planes: View }): Call {
+  return call(planMapsToPlanes(shape, profile), { maps, planes }, { ...mapsValues(shape), channels: shape.channels });
 }
 
-/** Plans kernels/max_pool.wgsl, `shape` being that of its input; buffers bind as input, output. */
+/** Plans kernels/max_pool.wgsl, `shape` being that of its input. */
 export function planMaxPool(shape: MapsShape, profile: Profile): Plan {
   return planInvocations(
     profile,
-    { kernel: "max_pool", entryPoint: "max_pool", result: "elem", overrides: {}, bindings: ["read", "write"] },
+    { kernel: "max_pool", entryPoint: "max_pool", result: "elem", overrides: {} },
     (shape.images * Math.floor(shape.side / 2) ** 2 * paddedChannels(shape.channels)) / 4,
   );
 }
 
-export function maxPoolParameters(shape: MapsShape, { inputOffset = 0, outputOffset = 0 }: MapsPlacement = {}): Word[] {
-  return [shape.images, shape.side, paddedChannels(shape.channels) / 4, inputOffset / 4, outputOffset / 4].map(u32);
+/** 2 × 2 pooling of bordered maps of the given shape; what an odd side leaves over is dropped. */
+export function maxPool(profile: Profile, { x, y, ...shape }: MapsShape & { x: View; y: View }): Call {
+  return call(planMaxPool(shape, profile), { input: x, output: y }, mapsValues(shape));
 }
 
-/** Plans kernels/feature_statistics.wgsl; buffers bind as maps, statistics. */
+/** Plans kernels/feature_statistics.wgsl. */
 export function planFeatureStatistics(shape: MapsShape, profile: Profile): Plan {
-  return planStrips(shape, profile, "feature_statistics", ["read", "write"]);
+  return planStrips(shape, profile, "feature_statistics");
 }
 
-export function featureStatisticsParameters(shape: MapsShape, { inputOffset = 0, outputOffset = 0 }: MapsPlacement = {}): Word[] {
-  return [shape.images, shape.side, paddedChannels(shape.channels) / 4, inputOffset / 4, outputOffset / 4].map(u32);
+/** Mean and deviation of every image and channel, [images, 2, channels] f32. */
+export function featureStatistics(
+  profile: Profile,
+  { maps, statistics, ...shape }: MapsShape & { maps: View; statistics: View },
+): Call {
+  return call(planFeatureStatistics(shape, profile), { maps, statistics }, mapsValues(shape));
 }

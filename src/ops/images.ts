@@ -1,6 +1,7 @@
-import { f32, type Plan, spread, u32, type Word } from "../gpu/dispatch.js";
-import type { Variant } from "../gpu/pipelines.js";
+import { type Call, call, type Plan, spread } from "../gpu/call.js";
+import type { Variant } from "../gpu/kernel.js";
 import type { Profile } from "../gpu/profile.js";
+import type { View } from "../gpu/view.js";
 
 /** The four kernels at the model's two ends: pixels to patches, patches to planes, planes to pixels. */
 
@@ -31,10 +32,10 @@ export function planInvocations(profile: Profile, variant: Omit<Variant, "consta
   };
 }
 
-const vec4 = (values: readonly number[], rest: number): Word[] => [0, 1, 2, 3].map((index) => f32(values[index] ?? rest));
+const vec4 = (values: readonly number[], rest: number) => [0, 1, 2, 3].map((index) => values[index] ?? rest);
 
 /** Two vectors of a parameter block: mean and deviation of four channels. */
-export const normalizationWords = ({ mean, std }: Normalization): Word[] => [...vec4(mean, 0), ...vec4(std, 1)];
+export const normalizationValues = ({ mean, std }: Normalization) => ({ mean: vec4(mean, 0), deviation: vec4(std, 1) });
 
 /** Bytes of a batch of images. */
 export function imageBytes(shape: ImageShape, format: PixelFormat): number {
@@ -48,7 +49,7 @@ export interface PatchifyShape extends ImageShape {
   format: PixelFormat;
 }
 
-/** Plans kernels/patchify.wgsl; buffers bind as pixels, patches. */
+/** Plans kernels/patchify.wgsl. */
 export function planPatchify(shape: PatchifyShape, profile: Profile): Plan {
   const tokens = (shape.imageSize / shape.patchSize) ** 2 + 1;
   return planInvocations(
@@ -58,23 +59,37 @@ export function planPatchify(shape: PatchifyShape, profile: Profile): Plan {
       entryPoint: "patchify",
       result: "elem",
       overrides: { BYTES: shape.format === "bytes" ? 1 : 0 },
-      bindings: ["read", "write"],
     },
     (shape.images * tokens * shape.depth) / 4,
   );
 }
 
-/** `firstRow` is the row of the first image's CLS token in the patches. Planes are normalised already. */
-export function patchifyParameters(shape: PatchifyShape, firstRow: number, normalization: Normalization): Word[] {
-  const { channels, imageSize: size } = shape;
-  const planes = shape.format === "planes";
-  const strides = planes
+export interface PatchifyOperands extends ImageShape {
+  patchSize: number;
+  format: PixelFormat;
+  pixels: GPUBuffer;
+  /** [images · tokens, stride] elem, from the row of the first image's CLS token on; a row's padding becomes zero. */
+  patches: View;
+  normalization: Normalization;
+}
+
+/** Pixels to rows of patches, normalised; planes are normalised already. */
+export function patchify(profile: Profile, { pixels, patches, normalization, ...image }: PatchifyOperands): Call {
+  const { images, channels, imageSize: size, patchSize } = image;
+  const planes = image.format === "planes";
+  const [image_stride, row_stride, pixel_stride, channel_stride] = planes
     ? [channels * size * size, size, 1, size * size]
     : [size * size * channels, size * channels, channels, 1];
-  return [
-    ...[shape.images, channels, size, shape.patchSize, shape.depth / 4, firstRow, ...strides, 0, 0].map(u32),
-    ...normalizationWords(planes ? { mean: [], std: [] } : normalization),
-  ];
+  return call(
+    planPatchify({ ...image, depth: patches.stride }, profile),
+    { pixels, patches },
+    {
+      ...{ images, channels, image_size: size, patch_size: patchSize, depth: patches.stride },
+      first_row: patches.first / patches.stride,
+      ...{ image_stride: image_stride!, row_stride: row_stride!, pixel_stride: pixel_stride!, channel_stride: channel_stride! },
+      ...normalizationValues(planes ? { mean: [], std: [] } : normalization),
+    },
+  );
 }
 
 export interface PatchProductShape extends ImageShape {
@@ -85,17 +100,30 @@ export interface PatchProductShape extends ImageShape {
   stride: number;
 }
 
-/** Plans kernels/patch_product.wgsl; buffers bind as tokens, image. */
+/** Plans kernels/patch_product.wgsl. */
 export function planPatchProduct(shape: PatchProductShape, profile: Profile): Plan {
   return planInvocations(
     profile,
-    { kernel: "patch_product", entryPoint: "unpatchify", result: "f32", overrides: {}, bindings: ["read", "write"] },
+    { kernel: "patch_product", entryPoint: "unpatchify", result: "f32", overrides: {} },
     shape.images * shape.channels * shape.imageSize ** 2,
   );
 }
 
-export function patchProductParameters(shape: PatchProductShape): Word[] {
-  return [shape.images, shape.channels, shape.imageSize, shape.patchSize, shape.rank, shape.stride].map(u32);
+export type PatchProductOperands = Omit<PatchProductShape, "stride"> & {
+  /** [images · tokens, D] elem, from its start. */
+  tokens: View;
+  /** [images, C, S, S] f32. */
+  image: GPUBuffer;
+};
+
+/** Every patch as the product of its token's two halves, in its place. */
+export function patchProduct(profile: Profile, { tokens, image, ...shape }: PatchProductOperands): Call {
+  const { images, channels, imageSize, patchSize, rank } = shape;
+  return call(
+    planPatchProduct({ ...shape, stride: tokens.stride }, profile),
+    { tokens, image },
+    { images, channels, image_size: imageSize, patch_size: patchSize, rank },
+  );
 }
 
 export interface ConvolutionShape extends ImageShape {
@@ -104,7 +132,7 @@ export interface ConvolutionShape extends ImageShape {
   flipped?: boolean;
 }
 
-/** Plans kernels/convolution.wgsl; buffers bind as input, weight, output. */
+/** Plans kernels/convolution.wgsl. */
 export function planConvolution(shape: ConvolutionShape, profile: Profile): Plan {
   return planInvocations(
     profile,
@@ -113,21 +141,31 @@ export function planConvolution(shape: ConvolutionShape, profile: Profile): Plan
       entryPoint: "convolve",
       result: "f32",
       overrides: { FLIPPED: shape.flipped ? 1 : 0 },
-      bindings: ["read", "read", "write"],
     },
     shape.images * shape.channels * shape.imageSize * Math.ceil(shape.imageSize / 4),
   );
 }
 
-export function convolutionParameters(shape: ConvolutionShape): Word[] {
-  return [shape.images, shape.channels, shape.imageSize, shape.kernelSize].map(u32);
+/** What the image kernels call the sizes of a convolution. */
+export const convolutionValues = ({ images, channels, imageSize, kernelSize }: ConvolutionShape) => ({
+  images,
+  channels,
+  image_size: imageSize,
+  kernel_size: kernelSize,
+});
+
+export type ConvolutionOperands = ConvolutionShape & { input: GPUBuffer; weight: GPUBuffer; output: GPUBuffer };
+
+/** Depthless convolution of planes with zero padding, or with `flipped` its gradient to the input. */
+export function convolution(profile: Profile, { input, weight, output, ...shape }: ConvolutionOperands): Call {
+  return call(planConvolution(shape, profile), { input, weight, output }, convolutionValues(shape));
 }
 
 export interface QuantizeShape extends ImageShape {
   format: "bytes" | "floats";
 }
 
-/** Plans kernels/quantize.wgsl; buffers bind as image, pixels. */
+/** Plans kernels/quantize.wgsl. */
 export function planQuantize(shape: QuantizeShape, profile: Profile): Plan {
   return planInvocations(
     profile,
@@ -136,12 +174,19 @@ export function planQuantize(shape: QuantizeShape, profile: Profile): Plan {
       entryPoint: "quantize",
       result: "f32",
       overrides: { BYTES: shape.format === "bytes" ? 1 : 0 },
-      bindings: ["read", "write"],
     },
     imageBytes(shape, shape.format) / 4,
   );
 }
 
-export function quantizeParameters(shape: QuantizeShape, normalization: Normalization): Word[] {
-  return [...[shape.images, shape.channels, shape.imageSize, 0].map(u32), ...normalizationWords(normalization)];
+export type QuantizeOperands = QuantizeShape & { image: GPUBuffer; pixels: GPUBuffer; normalization: Normalization };
+
+/** Normalised planes to pixels: bytes are rounded, floats clamped to [0, 1]. */
+export function quantize(profile: Profile, { image, pixels, normalization, ...shape }: QuantizeOperands): Call {
+  const { images, channels, imageSize } = shape;
+  return call(
+    planQuantize(shape, profile),
+    { image, pixels },
+    { images, channels, image_size: imageSize, ...normalizationValues(normalization) },
+  );
 }

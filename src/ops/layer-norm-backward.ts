@@ -1,23 +1,11 @@
-import { type Plan, spread, u32, type Word } from "../gpu/dispatch.js";
+import { type Call, call, type Plan, spread } from "../gpu/call.js";
 import type { Profile } from "../gpu/profile.js";
+import type { View } from "../gpu/view.js";
 
 export interface LayerNormBackwardShape {
   rows: number;
   /** Elements that count. */
   width: number;
-}
-
-/** Offsets and strides of the rows, in elements; multiples of 4. */
-export interface LayerNormBackwardPlacement {
-  inputOffset?: number;
-  inputStride: number;
-  upstreamOffset?: number;
-  upstreamStride: number;
-  gradientOffset?: number;
-  /** All of a row's stride is the op's: what lies behind `width` becomes zero where it does not accumulate. */
-  gradientStride: number;
-  /** Whether the gradient is added to what is there. */
-  accumulate?: boolean;
 }
 
 /** Plans the gradient of LayerNorm without scale and shift over [rows, width]: kernels/layer_norm_backward.wgsl. */
@@ -32,24 +20,25 @@ export function planLayerNormBackward(shape: LayerNormBackwardShape, profile: Pr
       constants: {},
       result: "f32",
       overrides: { LANES: lanes, ROWS: rows },
-      bindings: ["read", "read", "write"],
     },
     workgroups: spread(Math.ceil(shape.rows / rows), profile.limits.maxComputeWorkgroupsPerDimension),
     workgroupBytes: 8 * lanes * rows,
   };
 }
 
-/** The parameter block; buffers bind as input (f32), upstream (dL/dx̂, elem), gradient (dL/dx, f32). */
-export function layerNormBackwardParameters(shape: LayerNormBackwardShape, placement: LayerNormBackwardPlacement): Word[] {
-  return [
-    shape.rows,
-    shape.width,
-    (placement.inputOffset ?? 0) / 4,
-    placement.inputStride / 4,
-    (placement.upstreamOffset ?? 0) / 4,
-    placement.upstreamStride / 4,
-    (placement.gradientOffset ?? 0) / 4,
-    placement.gradientStride / 4,
-    placement.accumulate ? 1 : 0,
-  ].map(u32);
+export interface LayerNormBackwardOperands {
+  /** Of the forward pass, f32. */
+  x: View;
+  /** dL/dy, elem. */
+  dy: View;
+  /** dL/dx, f32. All of a row's stride is written: what lies behind `width` becomes zero where it is not added to. */
+  dx: View;
+  width: number;
+  /** Whether the gradient is added to what is there. */
+  accumulate: boolean;
+}
+
+export function layerNormBackward(profile: Profile, { x, dy, dx, width, accumulate }: LayerNormBackwardOperands): Call {
+  const shape = { rows: x.rows, width };
+  return call(planLayerNormBackward(shape, profile), { input: x, upstream: dy, gradient: dx }, { ...shape, accumulate });
 }

@@ -1,5 +1,6 @@
-import { type Plan, spread, u32, type Word } from "../gpu/dispatch.js";
+import { type Call, call, type Plan, spread } from "../gpu/call.js";
 import type { Profile } from "../gpu/profile.js";
+import type { View } from "../gpu/view.js";
 
 export interface LayerNormShape {
   rows: number;
@@ -8,13 +9,6 @@ export interface LayerNormShape {
   /** Whether scale and shift are applied here, rather than folded into what follows. */
   affine: boolean;
   result: "f32" | "elem";
-}
-
-export interface LayerNormPlacement {
-  inputOffset?: number;
-  inputStride: number;
-  outputOffset?: number;
-  outputStride: number;
 }
 
 /** Plans LayerNorm over [rows, width]: kernels/layer_norm.wgsl. */
@@ -29,21 +23,26 @@ export function planLayerNorm(shape: LayerNormShape, profile: Profile): Plan {
       constants: {},
       result: shape.result,
       overrides: { LANES: lanes, ROWS: rows, AFFINE: shape.affine ? 1 : 0 },
-      bindings: ["read", "read", "read", "write"],
     },
     workgroups: spread(Math.ceil(shape.rows / rows), profile.limits.maxComputeWorkgroupsPerDimension),
     workgroupBytes: 4 * lanes * rows,
   };
 }
 
-/** The parameter block; buffers bind as input, gamma, beta (the input again where not affine), output. */
-export function layerNormParameters(shape: LayerNormShape, placement: LayerNormPlacement): Word[] {
-  return [
-    shape.rows,
-    shape.width,
-    placement.inputStride / 4,
-    (placement.inputOffset ?? 0) / 4,
-    (placement.outputOffset ?? 0) / 4,
-    placement.outputStride / 4,
-  ].map(u32);
+export interface LayerNormOperands {
+  /** [rows, stride] f32. */
+  x: View;
+  /** [rows, stride]; what lies behind `width` becomes zero. */
+  y: View;
+  /** Numbers of a row that count. */
+  width: number;
+  /** Scale and shift, f32 [width], where they are not folded into what follows. */
+  affine?: { gamma: GPUBuffer; beta: GPUBuffer };
+}
+
+/** y = (x - mean) / √(variance + eps), by row. */
+export function layerNorm(profile: Profile, { x, y, width, affine }: LayerNormOperands): Call {
+  const shape = { rows: x.rows, width, affine: affine !== undefined, result: y.type };
+  const { gamma, beta } = affine ?? { gamma: x.buffer, beta: x.buffer };
+  return call(planLayerNorm(shape, profile), { input: x, gamma, beta, output: y }, { rows: x.rows, width });
 }

@@ -1,6 +1,6 @@
-import { bucket, type Candidate, type Plan, pick, u32, type Word } from "../gpu/dispatch.js";
-import type { Variant } from "../gpu/pipelines.js";
+import { bucket, type Call, type Candidate, type Plan, pick } from "../gpu/call.js";
 import type { Profile } from "../gpu/profile.js";
+import { isAligned8, rowsOf, type View } from "../gpu/view.js";
 
 /**
  * Fused behind the product and its bias. `residual` adds the output's own rows, `table` rows of another buffer that repeat;
@@ -24,41 +24,6 @@ export interface LinearShape {
   /** Rows are 3 × 3 windows of feature maps with so many channels (a multiple of 4), and depth is 9 times that. */
   windowChannels?: number;
 }
-
-/** Where the operands lie in their buffers, in elements; multiples of 4. */
-export interface LinearPlacement {
-  inputOffset?: number;
-  inputStride: number;
-  /** First element of the weight that is used; also the first element of the bias. */
-  weightColumn?: number;
-  weightStride: number;
-  outputOffset?: number;
-  outputStride: number;
-  residualOffset?: number;
-  /** First element of the table, or of the activations that a derivative is taken at, which are laid out as the output is. */
-  tableOffset?: number;
-  /** Rows of the table, for the `table` epilogue. */
-  period?: number;
-  /** False for a product without a bias. */
-  bias?: boolean;
-  /** How far apart the operands of two slices lie. */
-  inputSlice?: number;
-  weightSlice?: number;
-  outputSlice?: number;
-  /** For windows: side of the maps without their border, and which of their pixels the first row is. */
-  side?: number;
-  firstPixel?: number;
-}
-
-/** Whether a placement suits kernels that move eight elements at a time. */
-export function isAligned8(placement: LinearPlacement): boolean {
-  const { inputOffset = 0, inputStride, weightColumn = 0, weightStride, outputOffset = 0, outputStride } = placement;
-  const { residualOffset = outputOffset, inputSlice = 0, weightSlice = 0, outputSlice = 0 } = placement;
-  const all = [inputOffset, inputStride, weightColumn, weightStride, outputOffset, outputStride, residualOffset];
-  return [...all, inputSlice, weightSlice, outputSlice].every((elements) => elements % 8 === 0);
-}
-
-const BINDINGS: Variant["bindings"] = ["read", "read", "read", "read", "write"];
 
 /** Files in front of a linear kernel: where rows lie, and what happens behind the product. */
 function partsOf({ epilogue, windowChannels }: LinearShape): string[] {
@@ -118,8 +83,6 @@ function quadCandidates(shape: LinearShape): Candidate[] {
         constants: {},
         result: shape.result,
         overrides: { WIDTH: width },
-        bindings: BINDINGS,
-        subgroups: true,
         parts: partsOf(shape),
       },
       workgroups: [Math.ceil(pairs / width), Math.ceil(shape.rows / 16), shape.slices ?? 1],
@@ -141,7 +104,6 @@ function tiledCandidates(shape: LinearShape, profile: Profile): Candidate[] {
         constants: { ROWS: rowsEach, DEPTH4: depth4 },
         result: shape.result,
         overrides: { WIDTH: width, HEIGHT: height },
-        bindings: BINDINGS,
         parts: partsOf(shape),
       },
       workgroups: [columns, Math.ceil(shape.rows / (height * rowsEach)), shape.slices ?? 1],
@@ -194,7 +156,6 @@ function matrixCandidates(shape: LinearShape, profile: Profile): Candidate[] {
             constants: { SUB_M: subM, SUB_N: subN, FM: fm, FN: fn, DEPTH: depth },
             result: shape.result,
             overrides: {},
-            bindings: BINDINGS,
             parts: partsOf(shape),
             matrix: true,
           },
@@ -228,35 +189,6 @@ export function planLinear(shape: LinearShape, profile: Profile, choice?: string
   return pick(linearCandidates(shape, profile), choice);
 }
 
-/**
- * The kernel's parameter block; buffers bind as input, weight, bias, table or activations (the bias again where there is none),
- * output.
- */
-export function linearParameters(shape: LinearShape, placement: LinearPlacement): Word[] {
-  return [
-    shape.rows,
-    shape.cols / 4,
-    shape.depth / 4,
-    (placement.inputOffset ?? 0) / 4,
-    placement.inputStride / 4,
-    (placement.weightColumn ?? 0) / 4,
-    placement.weightStride / 4,
-    (placement.outputOffset ?? 0) / 4,
-    placement.outputStride / 4,
-    (placement.residualOffset ?? placement.outputOffset ?? 0) / 4,
-    (placement.tableOffset ?? 0) / 4,
-    placement.period ?? 1,
-    placement.bias === false ? 0 : 1,
-    shape.epilogue.startsWith("gelu") ? 1 : shape.epilogue.startsWith("relu") ? 2 : 0,
-    shape.epilogue === "residual" ? 1 : shape.epilogue === "table" ? 2 : 0,
-    (placement.inputSlice ?? 0) / 4,
-    (placement.weightSlice ?? 0) / 4,
-    (placement.outputSlice ?? 0) / 4,
-    placement.side ?? 1,
-    placement.firstPixel ?? 0,
-  ].map(u32);
-}
-
 /** What a tuner knows a product by. */
 export function linearKey({ rows, depth, cols, epilogue, result, slices = 1, windowChannels }: LinearShape): string {
   const kind = `${epilogue} ${result}${slices > 1 ? ` by ${slices}` : ""}${windowChannels === undefined ? "" : " windows"}`;
@@ -266,4 +198,92 @@ export function linearKey({ rows, depth, cols, epilogue, result, slices = 1, win
 /** Floating-point operations of the product. */
 export function linearFlops(shape: LinearShape): number {
   return 2 * shape.rows * shape.depth * shape.cols * (shape.slices ?? 1);
+}
+
+/** Rows of the smallest tile: what is cut into bands is cut between tiles. */
+const SMALLEST_TILE = 16;
+
+export interface LinearOperands {
+  /** [rows, depth] elem; where rows are windows, the maps that they look at. */
+  x: View;
+  /** [depth, cols] elem, or columns of a wider matrix. */
+  w: View;
+  /** [rows, cols]. */
+  y: View;
+  /** By the columns of the whole matrix that `w` is part of, f32. */
+  bias?: GPUBuffer | undefined;
+  /** Behind the bias. */
+  activation?: "gelu" | "relu";
+  /** The result is multiplied with the derivative of an activation at [rows, cols] elem: for backward passes. */
+  derivative?: { of: "gelu" | "relu"; at: View } | undefined;
+  /** Rows of y's own buffer that are added; they may be y's. */
+  residual?: View | undefined;
+  /** Rows of another buffer that are added, f32 [period, cols], again and again; not together with `residual`. */
+  table?: View | undefined;
+  /** Products of one shape side by side, and how many numbers apart the operands of two of them lie. */
+  slices?: { count: number; x: number; w: number; y: number };
+  /** Implicit GEMM convolution: a row is the 3 × 3 window around a pixel of bordered maps. */
+  windows?: { images: number; side: number; channels: number };
+}
+
+/** y = epilogue(x · w + bias). Rows are independent of one another, so a long one can be cut between them. */
+export function linear(profile: Profile, operands: LinearOperands): Call {
+  const { x, y, w, bias, derivative, residual, table, windows } = operands;
+  const { count = 1, ...gaps } = operands.slices ?? { x: 0, w: 0, y: 0 };
+  const activation = derivative?.of ?? operands.activation;
+  const epilogue: Epilogue = derivative
+    ? (`${derivative.of}_derivative` as const)
+    : (operands.activation ?? (residual ? "residual" : table ? "table" : "none"));
+  const size = {
+    depth: windows ? 9 * windows.channels : x.cols,
+    cols: y.cols,
+    epilogue,
+    result: y.type,
+    slices: count,
+    ...(windows ? { windowChannels: windows.channels } : {}),
+    aligned8: isAligned8(x, w, y, residual ?? y) && Object.values(gaps).every((gap) => gap % 8 === 0),
+  };
+  const total = windows ? windows.images * windows.side ** 2 : x.rows;
+  const repeats = table !== undefined && table.rows < total;
+  const of = (first: number, rows: number): Call => {
+    const shape = { ...size, rows };
+    // Windows are found by their pixel, other rows by their offset.
+    const from = <V extends View | undefined>(rows: V) => (rows && !windows && first > 0 ? rowsOf(rows, first) : rows);
+    return {
+      key: linearKey(shape),
+      candidates: linearCandidates(shape, profile),
+      operands: {
+        input: from(x),
+        weight: w,
+        // A buffer that is read anyway takes the place of one that there is no use for.
+        bias: bias ?? w.buffer,
+        table: derivative
+          ? from(derivative.at)
+          : table
+            ? repeats
+              ? table
+              : from(table)
+            : { ...w, buffer: bias ?? w.buffer, first: 0 },
+        output: from(y),
+        residual: from(residual ?? y),
+      },
+      values: {
+        rows,
+        cols: size.cols,
+        depth: size.depth,
+        period: table?.rows ?? 1,
+        bias: bias !== undefined,
+        activation: activation === "gelu" ? 1 : activation === "relu" ? 2 : 0,
+        residual: residual ? 1 : table ? 2 : 0,
+        input_slice: gaps.x,
+        weight_slice: gaps.w,
+        output_slice: gaps.y,
+        side: windows?.side ?? 1,
+        first_pixel: windows ? first : 0,
+      },
+      flops: linearFlops(shape),
+    };
+  };
+  const bands = { count: total, unit: repeats ? table.rows : SMALLEST_TILE, flops: linearFlops({ ...size, rows: 1 }), of };
+  return { ...of(0, total), bands };
 }

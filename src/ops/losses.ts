@@ -1,6 +1,7 @@
-import { f32, type Plan, spread, u32, type Word } from "../gpu/dispatch.js";
+import { type Call, call, type Plan, spread } from "../gpu/call.js";
 import type { Profile } from "../gpu/profile.js";
-import { type MapsShape, paddedChannels, planStrips } from "./features.js";
+import type { View } from "../gpu/view.js";
+import { type MapsShape, mapsValues, paddedChannels, planStrips } from "./features.js";
 import { type ImageShape, planInvocations } from "./images.js";
 
 /**
@@ -20,78 +21,82 @@ export const coefficientsElements = ({ images, channels }: Omit<MapsShape, "side
 /** Numbers of a level's partial sums of one term. */
 export const featurePartials = ({ images, channels }: Omit<MapsShape, "side">): number => images * paddedChannels(channels);
 
-/** Plans kernels/consistency_loss.wgsl; buffers bind as f (decodings), g (targets), counts, coefficients, partials. */
+/** Plans kernels/consistency_loss.wgsl. */
 export function planConsistencyLoss(shape: MapsShape, profile: Profile): Plan {
-  return planStrips(shape, profile, "consistency_loss", ["read", "read", "read", "write", "write"]);
+  return planStrips(shape, profile, "consistency_loss");
 }
 
-export interface ConsistencyLossPlacement {
-  fOffset?: number;
-  gOffset?: number;
-  /** Any number of floats. */
-  countsOffset?: number;
-  coefficientsOffset?: number;
-  partialsOffset?: number;
+export type ConsistencyLossOperands = MapsShape & {
+  /** Maps of the decodings and of their targets, elem. */
+  f: View;
+  g: View;
+  /** [images] f32: how often each counts. */
+  counts: View;
+  /** [images, 5, channels] f32, and [images, channels] f32. */
+  coefficients: View;
+  partials: View;
+  /** Images of the whole batch, over which the term is a mean: a dispatch may hold some of them only. */
+  batch: number;
+  /** Of the term in the total, of the gradient alone. */
+  weight: number;
+};
+
+/** Mean squared difference of feature maps. */
+export function consistencyLoss(
+  profile: Profile,
+  { f, g, counts, coefficients, partials, batch, weight, ...shape }: ConsistencyLossOperands,
+): Call {
+  const { channels, side } = shape;
+  return call(
+    planConsistencyLoss(shape, profile),
+    { f_maps: f, g_maps: g, counts, coefficients, partials },
+    { ...mapsValues(shape), channels, scale: 1 / (batch * channels * side ** 2), weight },
+  );
 }
 
-/**
- * @param batch images of the whole batch, over which the term is a mean: a dispatch may hold some of them only.
- * @param weight of the term in the total, of the gradient alone.
- */
-export function consistencyLossParameters(
-  shape: MapsShape,
-  { batch, weight }: { batch: number; weight: number },
-  { fOffset = 0, gOffset = 0, countsOffset = 0, coefficientsOffset = 0, partialsOffset = 0 }: ConsistencyLossPlacement = {},
-): Word[] {
-  const { images, channels, side } = shape;
-  return [
-    ...[images, channels, side, paddedChannels(channels) / 4, fOffset / 4, gOffset / 4].map(u32),
-    ...[countsOffset, coefficientsOffset / 4, partialsOffset / 4].map(u32),
-    ...[1 / (batch * channels * side ** 2), weight].map(f32),
-  ];
-}
-
-/**
- * Plans kernels/stylized_loss.wgsl; buffers bind as f (stylized), g (contents), statistics, styles (u32 rows of the statistics),
- * coefficients, partials.
- */
+/** Plans kernels/stylized_loss.wgsl. */
 export function planStylizedLoss(shape: MapsShape, profile: Profile): Plan {
-  return planStrips(shape, profile, "stylized_loss", ["read", "read", "read", "read", "write", "write"]);
+  return planStrips(shape, profile, "stylized_loss");
 }
 
-export interface StylizedLossPlacement {
-  fOffset?: number;
-  gOffset?: number;
-  /** Where row 0 of the statistics is. */
-  statisticsOffset?: number;
+export type StylizedLossOperands = MapsShape & {
+  /** Maps of the stylized images and of their contents, elem. */
+  f: View;
+  g: View;
+  /** Of contents and styles, as `featureStatistics` leaves them. */
+  statistics: View;
   /** Row of the first content's statistics. */
   firstContent?: number;
-  /** Any number of words. */
-  stylesOffset?: number;
-  coefficientsOffset?: number;
-  /** Partial sums of the anatomical term. */
-  anatomicalOffset?: number;
-  /** Partial sums of the style term; by default right behind those of the anatomical one. */
-  styleOffset?: number;
-}
+  /** [images] u32: rows of the styles' statistics. */
+  styles: View;
+  coefficients: View;
+  /** Partial sums of the two terms, in one buffer: [images, channels] f32. */
+  anatomical: View;
+  style: View;
+  /** Images of the whole batch, over which both terms are means. */
+  batch: number;
+  /** Of the terms in the total, of the gradients alone. */
+  anatomicalWeight: number;
+  styleWeight: number;
+};
 
-/**
- * @param batch images of the whole batch, over which both terms are means.
- * @param anatomicalWeight of the term in the total, of the gradient alone; styleWeight likewise.
- */
-export function stylizedLossParameters(
-  shape: MapsShape,
-  { batch, anatomicalWeight, styleWeight }: { batch: number; anatomicalWeight: number; styleWeight: number },
-  placement: StylizedLossPlacement = {},
-): Word[] {
-  const { images, channels, side } = shape;
-  const { fOffset = 0, gOffset = 0, statisticsOffset = 0, firstContent = 0, stylesOffset = 0 } = placement;
-  const { coefficientsOffset = 0, anatomicalOffset = 0, styleOffset = anatomicalOffset + featurePartials(shape) } = placement;
-  return [
-    ...[images, channels, side, paddedChannels(channels) / 4, fOffset / 4, gOffset / 4].map(u32),
-    ...[statisticsOffset / 4, firstContent, stylesOffset, coefficientsOffset / 4, anatomicalOffset / 4, styleOffset / 4].map(u32),
-    ...[1 / (batch * channels), anatomicalWeight, styleWeight].map(f32),
-  ];
+/** Difference of centred feature maps to the content's, and of their statistics to the style's. */
+export function stylizedLoss(profile: Profile, operands: StylizedLossOperands): Call {
+  const { f, g, statistics, firstContent = 0, styles, coefficients, anatomical, style } = operands;
+  const { images, channels, side, batch, anatomicalWeight, styleWeight } = operands;
+  const shape = { images, channels, side };
+  return call(
+    planStylizedLoss(shape, profile),
+    { f_maps: f, g_maps: g, statistics, styles, coefficients, partials: anatomical.buffer, anatomical, style },
+    {
+      ...mapsValues(shape),
+      channels,
+      first_content: firstContent,
+      scale: 1 / (batch * channels),
+      anatomical_weight: anatomicalWeight,
+      style_weight: styleWeight,
+    },
+  );
 }
 
 export interface FeatureBackwardShape extends MapsShape {
@@ -101,7 +106,7 @@ export interface FeatureBackwardShape extends MapsShape {
   pooled: boolean;
 }
 
-/** Plans kernels/feature_backward.wgsl; buffers bind as f, g, coefficients, gradient of the pooled maps (f where not pooled), output. */
+/** Plans kernels/feature_backward.wgsl. */
 export function planFeatureBackward(shape: FeatureBackwardShape, profile: Profile): Plan {
   return planInvocations(
     profile,
@@ -110,32 +115,37 @@ export function planFeatureBackward(shape: FeatureBackwardShape, profile: Profil
       entryPoint: "feature_backward",
       result: "elem",
       overrides: { MASK: shape.mask ? 1 : 0, POOLED: shape.pooled ? 1 : 0 },
-      bindings: ["read", "read", "read", "read", "write"],
     },
     (shape.images * Math.ceil(shape.side / 2) ** 2 * paddedChannels(shape.channels)) / 4,
   );
 }
 
-export interface FeatureBackwardPlacement {
-  fOffset?: number;
-  gOffset?: number;
-  coefficientsOffset?: number;
-  pooledOffset?: number;
-  outputOffset?: number;
-}
+export type FeatureBackwardOperands = MapsShape & {
+  f: View;
+  g: View;
+  coefficients: View;
+  /** Gradient of what f was pooled to. */
+  dPooled?: View | undefined;
+  dx: View;
+  mask: boolean;
+};
 
-export function featureBackwardParameters(shape: MapsShape, placement: FeatureBackwardPlacement = {}): Word[] {
-  const { fOffset = 0, gOffset = 0, coefficientsOffset = 0, pooledOffset = 0, outputOffset = 0 } = placement;
-  return [
-    ...[shape.images, shape.side, paddedChannels(shape.channels) / 4],
-    ...[fOffset, gOffset, coefficientsOffset, pooledOffset, outputOffset].map((offset) => offset / 4),
-  ].map(u32);
+/** Gradient of a level of feature maps from its coefficients and from the level behind it. */
+export function featureBackward(
+  profile: Profile,
+  { f, g, coefficients, dPooled, dx, mask, ...shape }: FeatureBackwardOperands,
+): Call {
+  return call(
+    planFeatureBackward({ ...shape, mask, pooled: dPooled !== undefined }, profile),
+    { f_maps: f, g_maps: g, coefficients, d_next: dPooled ?? { ...f, first: 0 }, output: dx },
+    mapsValues(shape),
+  );
 }
 
 /** Partial sums that pixel_loss makes of an image, so that large ones keep a whole GPU busy. */
 export const PIXEL_LOSS_SLICES = 16;
 
-/** Plans kernels/pixel_loss.wgsl; buffers bind as x (images), y (decodings), counts, gradient, partials [images, PIXEL_LOSS_SLICES]. */
+/** Plans kernels/pixel_loss.wgsl. */
 export function planPixelLoss(shape: ImageShape, profile: Profile): Plan {
   const lanes = profile.software ? 16 : 256;
   return {
@@ -145,34 +155,37 @@ export function planPixelLoss(shape: ImageShape, profile: Profile): Plan {
       constants: { SLICES: PIXEL_LOSS_SLICES },
       result: "f32",
       overrides: { LANES: lanes },
-      bindings: ["read", "read", "read", "write", "write"],
     },
     workgroups: spread(shape.images * PIXEL_LOSS_SLICES, profile.limits.maxComputeWorkgroupsPerDimension),
     workgroupBytes: 4 * lanes,
   };
 }
 
-/** Each is any number of floats. */
-export interface PixelLossPlacement {
-  xOffset?: number;
-  yOffset?: number;
-  countsOffset?: number;
-  gradientOffset?: number;
-  partialsOffset?: number;
-}
+export type PixelLossOperands = ImageShape & {
+  /** Images and decodings, [images, C, S, S] f32. */
+  x: View;
+  y: View;
+  /** [images] f32: how often each counts. */
+  counts: View;
+  gradient: View;
+  /** [images, PIXEL_LOSS_SLICES] f32. */
+  partials: View;
+  /** Images of the whole batch, over which the term is a mean. */
+  batch: number;
+  /** Of the term in the total, of the gradient alone. */
+  weight: number;
+};
 
-/**
- * @param batch images of the whole batch, over which the term is a mean.
- * @param weight of the term in the total, of the gradient alone.
- */
-export function pixelLossParameters(
-  { images, channels, imageSize }: ImageShape,
-  { batch, weight }: { batch: number; weight: number },
-  { xOffset = 0, yOffset = 0, countsOffset = 0, gradientOffset = 0, partialsOffset = 0 }: PixelLossPlacement = {},
-): Word[] {
-  const values = channels * imageSize ** 2;
-  return [
-    ...[images, values, xOffset, yOffset, countsOffset, gradientOffset, partialsOffset].map(u32),
-    ...[1 / (batch * values), weight].map(f32),
-  ];
+/** Mean squared difference of planes, and its gradient. */
+export function pixelLoss(
+  profile: Profile,
+  { x, y, counts, gradient, partials, batch, weight, ...shape }: PixelLossOperands,
+): Call {
+  const { images, channels, imageSize } = shape;
+  const numbers = channels * imageSize ** 2;
+  return call(
+    planPixelLoss(shape, profile),
+    { x_planes: x, y_planes: y, counts, gradient, partials },
+    { images, values: numbers, scale: 1 / (batch * numbers), weight },
+  );
 }

@@ -1,4 +1,4 @@
-import { f32, type Plan, spread, u32, type Word } from "../gpu/dispatch.js";
+import { type Call, call, type Plan, spread } from "../gpu/call.js";
 import type { Profile } from "../gpu/profile.js";
 
 /** The optimiser's kernels: the gradient's norm, clipping, and AdamW's update, all over flat f32 arrays. */
@@ -9,9 +9,10 @@ export const NORM_PARTIALS = 256;
 export const SETTINGS_WORDS = 8;
 /** Steps whose losses are kept until somebody reads them. */
 export const HISTORY = 1024;
-export const STATE_WORDS = 4 + 4 * HISTORY;
+/** Words of the state that is kept from step to step. */
+export const stateWords = (terms: number): number => 4 + terms * HISTORY;
 
-/** Plans kernels/sum_squares.wgsl; buffers bind as values, partials ([NORM_PARTIALS] f32). */
+/** Plans kernels/sum_squares.wgsl. */
 export function planSumSquares(): Plan {
   return {
     variant: {
@@ -20,36 +21,54 @@ export function planSumSquares(): Plan {
       constants: {},
       overrides: {},
       result: "f32",
-      bindings: ["read", "write"],
     },
     workgroups: [NORM_PARTIALS, 1, 1],
     workgroupBytes: 256,
   };
 }
 
-/** @param count numbers, a multiple of 4 */
-export const sumSquaresParameters = (count: number): Word[] => [u32(count / 4)];
+/** Partial sums of squares of `count` numbers, a multiple of 4. */
+export function sumSquares(
+  _: Profile,
+  { values, partials, count }: { values: GPUBuffer; partials: GPUBuffer; count: number },
+): Call {
+  return call(planSumSquares(), { values, partials }, { count });
+}
 
-/** Plans kernels/finish_step.wgsl; buffers bind as partials, losses, settings, state. */
-export function planFinishStep(): Plan {
+/** Plans kernels/finish_step.wgsl. */
+export function planFinishStep(terms = 4): Plan {
   return {
     variant: {
       kernel: "finish_step",
       entryPoint: "finish",
-      constants: { HISTORY },
+      constants: { HISTORY, TERMS: terms },
       overrides: {},
       result: "f32",
-      bindings: ["read", "read", "read", "write"],
     },
     workgroups: [1, 1, 1],
     workgroupBytes: 256,
   };
 }
 
-/** @param clip the largest norm that a gradient keeps */
-export const finishStepParameters = (clip: number): Word[] => [u32(NORM_PARTIALS), f32(clip)];
+export interface FinishStepOperands {
+  partials: GPUBuffer;
+  losses: GPUBuffer;
+  /** As `stepSettings` fills it. */
+  settings: GPUBuffer;
+  /** [stateWords(terms)]. */
+  state: GPUBuffer;
+  /** Loss terms. */
+  terms: number;
+  /** The largest norm that a gradient keeps. */
+  clip: number;
+}
 
-/** Plans kernels/adamw.wgsl; buffers bind as gradients, settings, state, weights, first and second moments. */
+/** The gradient's norm and its clipping, the step's losses, and whether all of it is finite. */
+export function finishStep(_: Profile, { clip, terms, ...buffers }: FinishStepOperands): Call {
+  return call(planFinishStep(terms), { ...buffers }, { count: NORM_PARTIALS, clip });
+}
+
+/** Plans kernels/adamw.wgsl. */
 export function planAdamW(count: number, profile: Profile): Plan {
   return {
     variant: {
@@ -58,7 +77,6 @@ export function planAdamW(count: number, profile: Profile): Plan {
       constants: {},
       overrides: {},
       result: "f32",
-      bindings: ["read", "read", "read", "write", "write", "write"],
     },
     workgroups: spread(Math.ceil(count / 4 / 64), profile.limits.maxComputeWorkgroupsPerDimension),
     workgroupBytes: 0,
@@ -72,10 +90,24 @@ export interface AdamW {
   weightDecay: number;
 }
 
-export const adamWParameters = (count: number, { beta1, beta2, epsilon, weightDecay }: AdamW): Word[] => [
-  u32(count / 4),
-  ...[beta1, beta2, 1 - beta1, 1 - beta2, epsilon, weightDecay].map(f32),
-];
+export interface AdamWOperands {
+  gradients: GPUBuffer;
+  settings: GPUBuffer;
+  state: GPUBuffer;
+  weights: GPUBuffer;
+  /** Moments. */
+  first: GPUBuffer;
+  second: GPUBuffer;
+  count: number;
+  constants: AdamW;
+}
+
+/** One step of AdamW over `count` numbers, a multiple of 4. */
+export function adamW(profile: Profile, { count, constants, ...buffers }: AdamWOperands): Call {
+  const { beta1, beta2, epsilon, weightDecay } = constants;
+  const values = { count, beta1, beta2, rest1: 1 - beta1, rest2: 1 - beta2, epsilon, decay: weightDecay };
+  return call(planAdamW(count, profile), { ...buffers }, values);
+}
 
 /** What kernels/finish_step.wgsl and kernels/adamw.wgsl read of one step, [SETTINGS_WORDS]. @param step from 1 */
 export function stepSettings(step: number, learningRate: number, { beta1, beta2 }: AdamW, lossScale = 1): Float32Array {

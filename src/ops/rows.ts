@@ -1,6 +1,7 @@
-import { f32, type Plan, spread, u32, type Word } from "../gpu/dispatch.js";
-import type { Variant } from "../gpu/pipelines.js";
+import { type Call, call, type Plan, spread } from "../gpu/call.js";
+import type { Variant } from "../gpu/kernel.js";
 import type { Profile } from "../gpu/profile.js";
+import type { View } from "../gpu/view.js";
 
 /** Small ops on rows that a backward pass needs around its products: turned matrices, sums, GELU. */
 
@@ -31,14 +32,8 @@ export interface TransposeShape {
   source: Source;
 }
 
-export interface TransposePlacement {
-  inputOffset?: number;
-  inputStride: number;
-  outputOffset?: number;
-}
-
 /**
- * Plans kernels/transpose.wgsl, [rows, cols] to [cols, paddedRows] elem; buffers bind as input, output.
+ * Plans kernels/transpose.wgsl, [rows, cols] to [cols, paddedRows] elem.
  * @throws RangeError where `paddedRows` or `cols` is no multiple of 4, or the rows do not fit.
  */
 export function planTranspose({ rows, paddedRows, cols, source }: TransposeShape, profile: Profile): Plan {
@@ -52,7 +47,6 @@ export function planTranspose({ rows, paddedRows, cols, source }: TransposeShape
       constants: {},
       result: "elem",
       overrides: {},
-      bindings: ["read", "write"],
     },
     workgroups: spread(
       Math.ceil(paddedRows / TURNED) * Math.ceil(cols / TURNED),
@@ -62,15 +56,12 @@ export function planTranspose({ rows, paddedRows, cols, source }: TransposeShape
   };
 }
 
-export function transposeParameters(shape: TransposeShape, placement: TransposePlacement): Word[] {
-  return [
-    shape.rows,
-    shape.paddedRows / 4,
-    shape.cols / 4,
-    (placement.inputOffset ?? 0) / 4,
-    placement.inputStride / 4,
-    (placement.outputOffset ?? 0) / 4,
-  ].map(u32);
+/** y = xᵀ, with zeros in y's columns behind x's rows. */
+export function transpose(profile: Profile, { x, y }: { x: View; y: View }): Call {
+  const shape = { rows: x.rows, paddedRows: y.cols, cols: x.cols, source: x.type };
+  const elements = x.type === "elem" ? "elements" : "floats";
+  const values = { rows: x.rows, padded_rows: y.cols, cols: x.cols };
+  return call(planTranspose(shape, profile), { [elements]: x, input: x, output: y }, values);
 }
 
 export interface SumRowsShape {
@@ -80,19 +71,8 @@ export interface SumRowsShape {
   source: Source;
 }
 
-export interface SumRowsPlacement {
-  inputOffset?: number;
-  inputStride: number;
-  /** First of the `rows` sums, at any f32 of the output. */
-  outputOffset?: number;
-  /** What every sum is multiplied by; 1 where it is left out. */
-  scale?: number;
-  /** Whether sums are added to what the output holds. */
-  accumulate?: boolean;
-}
-
 /**
- * Plans kernels/sum_rows.wgsl, [rows, cols] to [rows] f32; buffers bind as input, output. One row is one workgroup's work at
+ * Plans kernels/sum_rows.wgsl, [rows, cols] to [rows] f32. One row is one workgroup's work at
  * most: a single row of many millions is better summed as [n, cols / n] and its n sums again.
  */
 export function planSumRows({ rows, cols, source }: SumRowsShape, profile: Profile): Plan {
@@ -107,25 +87,25 @@ export function planSumRows({ rows, cols, source }: SumRowsShape, profile: Profi
       constants: {},
       result: "f32",
       overrides: { LANES: lanes, ROWS: rowsEach },
-      bindings: ["read", "write"],
     },
     workgroups: spread(Math.ceil(rows / rowsEach), profile.limits.maxComputeWorkgroupsPerDimension),
     workgroupBytes: 4 * lanes * rowsEach,
   };
 }
 
-export function sumRowsParameters(shape: SumRowsShape, placement: SumRowsPlacement): Word[] {
-  return [
-    ...[
-      shape.rows,
-      shape.cols / 4,
-      (placement.inputOffset ?? 0) / 4,
-      placement.inputStride / 4,
-      placement.outputOffset ?? 0,
-      placement.accumulate ? 1 : 0,
-    ].map(u32),
-    f32(placement.scale ?? 1),
-  ];
+export interface SumOptions {
+  /** What every sum is multiplied by; 1 where it is left out. */
+  scale?: number;
+  /** Whether sums are added to what is there. */
+  accumulate: boolean;
+}
+
+/** y = scale · Σ of every row of x, [rows] f32 at any place. */
+export function sumRows(profile: Profile, { x, y, scale = 1, accumulate }: { x: View; y: View } & SumOptions): Call {
+  const shape = { rows: x.rows, cols: x.cols, source: x.type };
+  const elements = x.type === "elem" ? "elements" : "floats";
+  const values = { rows: x.rows, cols: x.cols, accumulate, scale };
+  return call(planSumRows(shape, profile), { [elements]: x, input: x, output: y }, values);
 }
 
 export interface SumSlicesShape {
@@ -134,45 +114,21 @@ export interface SumSlicesShape {
   count: number;
 }
 
-export interface SumSlicesPlacement {
-  inputOffset?: number;
-  sliceStride: number;
-  outputOffset?: number;
-  /** What every sum is multiplied by; 1 where it is left out. */
-  scale?: number;
-  /** Whether sums are added to what the output holds. */
-  accumulate?: boolean;
-}
-
-/** Plans kernels/sum_slices.wgsl, [slices, count] f32 to [count] f32; buffers bind as input, output. */
+/** Plans kernels/sum_slices.wgsl, [slices, count] f32 to [count] f32. */
 export function planSumSlices({ count }: SumSlicesShape, profile: Profile): Plan {
   return perVector(profile, count, {
     kernel: "sum_slices",
     entryPoint: "sum_slices",
     result: "f32",
     overrides: {},
-    bindings: ["read", "write"],
   });
 }
 
-export function sumSlicesParameters(shape: SumSlicesShape, placement: SumSlicesPlacement): Word[] {
-  return [
-    ...[
-      shape.count / 4,
-      shape.slices,
-      placement.sliceStride / 4,
-      (placement.inputOffset ?? 0) / 4,
-      (placement.outputOffset ?? 0) / 4,
-      placement.accumulate ? 1 : 0,
-    ].map(u32),
-    f32(placement.scale ?? 1),
-  ];
-}
-
-/** Two regions of one f32 buffer that do not overlap, in elements: multiples of 4. */
-export interface AddRowsPlacement {
-  from: number;
-  to: number;
+/** y = scale · Σ of the rows of x: slices of a split-K GEMM, or images of a batch. */
+export function sumSlices(profile: Profile, { x, y, scale = 1, accumulate }: { x: View; y: View } & SumOptions): Call {
+  const shape = { slices: x.rows, count: x.cols };
+  const values = { ...shape, slice_stride: x.stride, accumulate, scale };
+  return call(planSumSlices(shape, profile), { input: x, output: y }, values);
 }
 
 /** Plans kernels/add_rows.wgsl over `count` numbers, a multiple of 4; its one buffer is both read and written. */
@@ -182,14 +138,18 @@ export function planAddRows(count: number, profile: Profile): Plan {
     entryPoint: "add_rows",
     result: "f32",
     overrides: {},
-    bindings: ["write"],
   });
 }
 
-/** @throws RangeError where the regions overlap: what comes out would depend on the order of invocations. */
-export function addRowsParameters(count: number, { from, to }: AddRowsPlacement): Word[] {
-  if (Math.abs(from - to) < count) throw new RangeError(`add rows: ${count} numbers at ${from} and at ${to} overlap`);
-  return [count / 4, from / 4, to / 4].map(u32);
+/**
+ * to += from: contiguous rows of one buffer.
+ * @throws RangeError where they are of two buffers, or overlap: what comes out would depend on the order of invocations
+ */
+export function addRows(profile: Profile, { from, to }: { from: View; to: View }): Call {
+  const count = from.rows * from.cols;
+  if (from.buffer !== to.buffer || Math.abs(from.first - to.first) < count)
+    throw new RangeError(`add rows: ${count} numbers at ${from.first} and at ${to.first} overlap, or lie in two buffers`);
+  return call(planAddRows(count, profile), { buffer: from.buffer }, { count, from: from.first, to: to.first });
 }
 
 export interface GeluShape {
@@ -200,37 +160,35 @@ export interface GeluShape {
   derivative?: boolean;
 }
 
-export interface GeluPlacement {
-  inputOffset?: number;
-  outputOffset?: number;
-}
-
-/** Plans kernels/gelu_rows.wgsl, [rows, cols] elem to the same; buffers bind as input, output. */
+/** Plans kernels/gelu_rows.wgsl, [rows, cols] elem to the same. */
 export function planGelu({ rows, cols, derivative }: GeluShape, profile: Profile): Plan {
   return perVector(profile, rows * cols, {
     kernel: "gelu_rows",
     entryPoint: "gelu_rows",
     result: "elem",
     overrides: { DERIVATIVE: derivative ? 1 : 0 },
-    bindings: ["read", "write"],
     parts: ["gelu", "gelu_derivative"],
   });
 }
 
-export function geluParameters(shape: GeluShape, placement: GeluPlacement = {}): Word[] {
-  return [(shape.rows * shape.cols) / 4, (placement.inputOffset ?? 0) / 4, (placement.outputOffset ?? 0) / 4].map(u32);
+/** y = GELU(x), or its derivative there; contiguous rows. */
+export function gelu(profile: Profile, { x, y, derivative = false }: { x: View; y: View; derivative?: boolean }): Call {
+  const shape = { rows: x.rows, cols: x.cols, derivative };
+  return call(planGelu(shape, profile), { input: x, output: y }, { count: x.rows * x.cols });
 }
 
-/** Plans kernels/narrow_rows.wgsl over `count` numbers, a multiple of 4; buffers bind as input (f32), output (elem). */
+/** Plans kernels/narrow_rows.wgsl over `count` numbers, a multiple of 4. */
 export function planNarrow(count: number, profile: Profile): Plan {
   return perVector(profile, count, {
     kernel: "narrow_rows",
     entryPoint: "narrow",
     result: "elem",
     overrides: {},
-    bindings: ["read", "write"],
   });
 }
 
-/** @param first number of the input that the output begins with, a multiple of 4 */
-export const narrowParameters = (count: number, first = 0): Word[] => [count / 4, first / 4].map(u32);
+/** y = x in the tier's own width; contiguous rows, y from its start. */
+export function narrow(profile: Profile, { x, y }: { x: View; y: View }): Call {
+  const count = x.rows * x.cols;
+  return call(planNarrow(count, profile), { input: x, output: y }, { count });
+}

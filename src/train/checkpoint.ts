@@ -3,9 +3,9 @@ import { join } from "node:path";
 import { messageOf, StylizingError } from "../errors.js";
 import { SafetensorsFile, type TensorToWrite, writeSafetensors } from "../hub/safetensors.js";
 import { writeFileAtomic } from "../image/atomic-write.js";
-import { type ModelConfig, parameterShapes } from "../model/config.js";
+import type { TaskConfig } from "../models/tasks.js";
 import type { EpochReport } from "./progress.js";
-import type { Losses, TrainingState } from "./types.js";
+import type { LossSums, Recipe, TrainingState } from "./types.js";
 
 /** What is in a run's folder. `config.json` and `model.safetensors` are a model; the rest is the run's. */
 export const RUN_FILES = {
@@ -20,25 +20,7 @@ export const RUN_FILES = {
   sheets: "sheets",
 } as const;
 
-/** What decides a run's numbers, beside the model's configuration. */
-export interface Recipe {
-  epochs: number;
-  batch: number;
-  lr: number;
-  weightDecay: number;
-  clip: number;
-  lossWeights: Losses;
-  seed: number;
-  vgg: string;
-  crop: "whole" | "random";
-  crops: number;
-  flips: boolean;
-  validationImages: number;
-  /** The model whose weights were the first ones. */
-  init?: string;
-}
-
-/** Pictures by a hash of their names, and how many there are. */
+/** Images by a hash of their names, and how many there are. */
 export interface PictureList {
   hash: string;
   count: number;
@@ -46,17 +28,17 @@ export interface PictureList {
 
 /** Where a run stands, beside weights and moments. */
 export interface RunState {
-  config: ModelConfig;
+  config: TaskConfig;
   recipe: Recipe;
   data: PictureList;
   validation: PictureList;
-  /** Places in the list of training pictures of those that could not be read at the run's start. */
+  /** Places in the list of training images of those that could not be read at the run's start. */
   unreadable: number[];
   /** Epochs done, and steps done of the one after them. */
   epoch: number;
   step: number;
   /** Over those steps: sums of their losses, the last one's gradient norm, and the time. */
-  sums: Losses;
+  sums: LossSums;
   gradientNorm: number;
   seconds: number;
   best?: { epoch: number; loss: number };
@@ -66,8 +48,10 @@ export interface RunState {
 const FORMAT = "stylizing-vit training 1";
 const MOMENTS = { firstMoments: "optimizer.first.", secondMoments: "optimizer.second." } as const;
 
-function* tensors(config: ModelConfig, state: TrainingState): Generator<[string, TensorToWrite]> {
-  const shapes = parameterShapes(config);
+/** Shapes by published key, in the order in which checkpoints hold them. */
+type Shapes = ReadonlyMap<string, readonly number[]>;
+
+function* tensors(shapes: Shapes, state: TrainingState): Generator<[string, TensorToWrite]> {
   for (const [key, shape] of shapes) yield [key, { shape, data: state.parameters.get(key)! }];
   for (const [kind, prefix] of Object.entries(MOMENTS) as [keyof typeof MOMENTS, string][])
     for (const [key, shape] of shapes) yield [prefix + key, { shape, data: state[kind].get(key)! }];
@@ -78,21 +62,21 @@ function* tensors(config: ModelConfig, state: TrainingState): Generator<[string,
  * `optimizer.second.KEY`, and the rest as JSON in the header's metadata.
  * @throws StylizingError `OUTPUT`; the file before it is then still there.
  */
-export async function writeRun(folder: string, run: RunState, state: TrainingState): Promise<void> {
+export async function writeRun(folder: string, run: RunState, shapes: Shapes, state: TrainingState): Promise<void> {
   const entries = Object.entries({ ...run, globalStep: state.step }).filter(([, value]) => value !== undefined);
   const metadata = { format: FORMAT, ...Object.fromEntries(entries.map(([key, value]) => [key, JSON.stringify(value)])) };
-  await writeSafetensors(join(folder, RUN_FILES.last), tensors(run.config, state), { metadata });
+  await writeSafetensors(join(folder, RUN_FILES.last), tensors(shapes, state), { metadata });
 }
 
 /** Writes the best epoch's weights. @throws StylizingError `OUTPUT`. */
 export async function writeModel(
   folder: string,
-  config: ModelConfig,
+  shapes: Shapes,
   { parameters }: TrainingState,
   epoch: EpochReport,
 ): Promise<void> {
   const metadata = { format: "pt", epoch: String(epoch.epoch), validation: JSON.stringify(epoch.validation) };
-  const weights = Array.from(parameterShapes(config), ([key, shape]) => [key, { shape, data: parameters.get(key)! }] as const);
+  const weights = Array.from(shapes, ([key, shape]) => [key, { shape, data: parameters.get(key)! }] as const);
   await writeSafetensors(join(folder, RUN_FILES.best), weights, { metadata });
 }
 
@@ -141,11 +125,11 @@ export async function readRun(folder: string): Promise<RunState | undefined> {
 }
 
 /** The weights and moments of the run in a folder. @throws StylizingError `CHECKPOINT`. */
-export async function readState(folder: string, config: ModelConfig): Promise<TrainingState> {
+export async function readState(folder: string, shapes: Shapes): Promise<TrainingState> {
   await using file = await SafetensorsFile.open(join(folder, RUN_FILES.last));
   const read = async (prefix = ""): Promise<Map<string, Float32Array>> => {
     const values = new Map<string, Float32Array>();
-    for (const [key, shape] of parameterShapes(config)) {
+    for (const [key, shape] of shapes) {
       const value = await file.read(prefix + key);
       if (value.length !== shape.reduce((a, b) => a * b, 1)) throw damaged(folder, `has ${prefix}${key} in another shape`);
       values.set(key, value);
@@ -205,7 +189,7 @@ const identity = (value: unknown): string =>
 export function refuseDifferences(
   folder: string,
   run: RunState,
-  given: { config: Partial<ModelConfig>; recipe: Partial<Recipe>; data: PictureList; validation: PictureList },
+  given: { config: Partial<TaskConfig>; recipe: Partial<Recipe>; data: PictureList; validation: PictureList },
 ): void {
   const refuse = (problem: string): never => {
     throw new StylizingError(
@@ -216,12 +200,12 @@ export function refuseDifferences(
   };
   const begun = `the run in ${folder} was begun with`;
   for (const [name, value] of Object.entries(given.recipe)) {
-    const before = run.recipe[name as keyof Recipe];
+    const before = run.recipe[name];
     if (value === undefined || identity(value) === identity(before)) continue;
     refuse(`${flag(name)} is ${identity(value)}, and ${begun} ${identity(before)}.`);
   }
   for (const [name, value] of Object.entries(given.config)) {
-    const before = run.config[name as keyof ModelConfig];
+    const before = run.config[name as keyof TaskConfig];
     if (value === undefined || identity(value) === identity(before)) continue;
     refuse(`The model's ${name} is ${identity(value)}, and ${begun} ${identity(before)}.`);
   }

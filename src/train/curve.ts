@@ -1,5 +1,5 @@
 import type { EpochReport } from "./progress.js";
-import { LOSS_TERMS, type Losses } from "./types.js";
+import type { LossSums } from "./types.js";
 
 const WIDTH = 860;
 const HEIGHT = 440;
@@ -8,7 +8,7 @@ const BOX = { left: 64, right: WIDTH - 190, top: 46, bottom: HEIGHT - 52 };
 const LABEL_GAP = 16;
 
 /** Told apart in light and dark, and by people who see red and green alike. */
-const COLOURS = { identity: "#4477aa", consistency: "#cc8800", anatomical: "#229988", style: "#bb4488" } as const;
+const COLOURS = ["#4477aa", "#cc8800", "#229988", "#bb4488", "#66aa22", "#8866cc"];
 
 const quoted = (content: string) => content.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 const text = (x: number, y: number, content: string, more = "") =>
@@ -31,18 +31,17 @@ function ticks(low: number, high: number): number[] {
 }
 
 /**
- * The losses by epoch as an SVG, on a logarithmic scale: the total over training pictures (solid) and validation pictures
- * (dashed), and the four weighted terms of training. The best epoch is marked. It can be read on light and on dark pages.
+ * The losses by epoch as an SVG, on a logarithmic scale: the total over training images (solid) and validation images
+ * (dashed), and the weighted terms of training. The best epoch is marked. It can be read on light and on dark pages.
  */
-export function curveSvg(log: readonly EpochReport[], weights: Losses, epochs: number, title = "Training"): string {
+export function curveSvg(log: readonly EpochReport[], weights: Readonly<LossSums>, epochs: number, title = "Training"): string {
   const lines: Line[] = [
     { name: "training", kind: "total", values: log.map(({ training }) => training.total) },
     { name: "validation", kind: "total dashed", values: log.map(({ validation }) => validation.total) },
-    ...LOSS_TERMS.filter((term) => weights[term] > 0).map((term) => ({
-      name: weights[term] === 1 ? term : `${weights[term]} × ${term}`,
-      kind: term,
-      values: log.map(({ training }) => weights[term] * training[term]),
-    })),
+    ...Object.entries(weights).flatMap(([term, weight]) => {
+      const values = log.map(({ training }) => weight * (training as LossSums)[term]!);
+      return weight > 0 ? [{ name: weight === 1 ? term : `${weight} × ${term}`, kind: term, values }] : [];
+    }),
   ];
   const values = lines.flatMap((line) => line.values).filter((value) => value > 0);
   const [least, most] = values.length > 0 ? [Math.min(...values), Math.max(...values)] : [0.1, 1];
@@ -93,7 +92,9 @@ export function curveSvg(log: readonly EpochReport[], weights: Losses, epochs: n
 text { fill: #222 } .title { font-size: 15px; font-weight: bold } .paper { fill: #fff }
 .grid { stroke: #ddd } .axis, .best { stroke: #222; fill: none }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round } .dashed { stroke-dasharray: 5 5 } .total { stroke: #222 }
-${LOSS_TERMS.map((term) => `.${term} { stroke: ${COLOURS[term]} }`).join(" ")}
+${Object.keys(weights)
+  .map((term, index) => `.${term} { stroke: ${COLOURS[index % COLOURS.length]} }`)
+  .join(" ")}
 @media (prefers-color-scheme: dark) {
   text { fill: #ddd } .paper { fill: #181a1c } .grid { stroke: #3a3d40 } .axis, .best, .total { stroke: #ddd }
 }

@@ -1,10 +1,11 @@
 import { StylizingError } from "../errors.js";
 import type { Gpu } from "../gpu/gpu.js";
-import type { WeightSource } from "../hub/weight-source.js";
-import type { ModelConfig } from "../model/config.js";
-import { type BatchShape, rolled } from "./batch-shape.js";
-import { lossScaleOf, TrainingDevice } from "./device.js";
-import { ADAMW, type Evaluation, type Losses, type StepReport, type TrainingEngine, type TrainingState } from "./types.js";
+import type { TuneMode } from "../gpu/tuner.js";
+import type { LossTerm } from "../losses/terms.js";
+import type { OpenTask } from "../models/task.js";
+import type { TaskConfig } from "../models/tasks.js";
+import { TrainingDevice } from "./device.js";
+import { ADAMW, type Evaluation, type StepReport, type TrainingEngine, type TrainingState } from "./types.js";
 
 export interface TrainingEngineOptions {
   /** Images of a step. */
@@ -13,13 +14,12 @@ export interface TrainingEngineOptions {
   microBatch?: number | undefined;
   /** Weights to begin with, by published key. */
   initial: ReadonlyMap<string, Float32Array>;
-  vgg: WeightSource;
-  lossWeights: Losses;
+  terms: readonly LossTerm[];
   clip: number;
   weightDecay: number;
-  /** Computes a layer's activations again for its backward pass instead of keeping them. */
+  /** Activation checkpointing: a layer's activations are computed again for its backward pass instead of kept. */
   recompute: boolean;
-  /** Receives what is worth knowing and no error: a micro-batch that had to be smaller. */
+  /** Receives notices that are no error: a micro-batch that had to be smaller. */
   onNote?: ((note: string) => void) | undefined;
 }
 
@@ -27,63 +27,58 @@ const DEFAULT_MICRO_BATCH = { hardware: 16, software: 8 };
 
 /**
  * Opens the device's side of training.
- * @throws StylizingError `CONFIG` for pictures too small for VGG-19, `CHECKPOINT` where a weight is missing, `GPU` where the device does
- *   not hold even one image, or not the micro-batch that was asked for
+ * @throws StylizingError `CONFIG` where the model cannot be trained, `CHECKPOINT` where a weight is missing, `GPU` where the device
+ *   does not hold even one image, or not the micro-batch that was asked for
  */
 export async function createTrainingEngine(
   gpu: Gpu,
-  config: ModelConfig,
-  options: TrainingEngineOptions,
+  config: TaskConfig,
+  open: OpenTask<TaskConfig>,
+  { tune, ...options }: TrainingEngineOptions & { tune?: TuneMode | undefined },
 ): Promise<TrainingEngine> {
-  const { batch, microBatch, vgg, lossWeights, clip, weightDecay, recompute, onNote } = options;
-  let pairs = Math.min(batch, microBatch ?? DEFAULT_MICRO_BATCH[gpu.profile.software ? "software" : "hardware"]);
+  const { batch, microBatch, terms, clip, weightDecay, recompute, onNote } = options;
+  let images = Math.min(batch, microBatch ?? DEFAULT_MICRO_BATCH[gpu.profile.software ? "software" : "hardware"]);
   for (;;) {
     try {
-      const device = await TrainingDevice.create(gpu, config, {
-        // An evaluation of more images than a batch needs one more than its pairs.
-        uniques: Math.max(2, pairs === batch ? pairs : pairs + 1),
-        pairs,
-        recompute,
-        weights: lossWeights,
-        lossScale: lossScaleOf(gpu, batch),
-        vgg,
+      const task = await open.create(gpu, config, { terms, batch, recompute });
+      const device = await TrainingDevice.create(gpu, task, {
+        largest: task.largest(images, batch),
+        constants: { ...ADAMW, weightDecay },
         clip,
-        adamW: { ...ADAMW, weightDecay },
+        tune,
       });
       try {
         device.writeWeights(options.initial);
         // A CPU has no watchdog.
-        if (!gpu.profile.software) await device.limitDispatches();
+        if (!gpu.profile.software) await device.limitDispatches(task.largest(1, 1));
       } catch (error) {
         device.dispose();
         throw error;
       }
-      return new Engine(device, batch, pairs);
+      return new Engine(device, config, batch, images);
     } catch (error) {
-      const mayFit = error instanceof StylizingError && error.code === "GPU" && pairs > 1 && microBatch === undefined;
+      const mayFit = error instanceof StylizingError && error.code === "GPU" && images > 1 && microBatch === undefined;
       if (!mayFit || gpu.isLost) throw error;
-      const smaller = Math.ceil(pairs / 2);
-      onNote?.(`${pairs} images at a time do not fit the device (${error.message}); trying ${smaller}.`);
-      pairs = smaller;
+      const smaller = Math.ceil(images / 2);
+      onNote?.(`${images} images at a time do not fit the device (${error.message}); trying ${smaller}.`);
+      images = smaller;
     }
   }
 }
 
 class Engine implements TrainingEngine {
+  readonly config: TaskConfig;
   readonly batch: number;
   readonly microBatch: number;
   readonly #device: TrainingDevice;
   /** Ends of the queue of calls: they share buffers. */
   #before: Promise<unknown> = Promise.resolve();
 
-  constructor(device: TrainingDevice, batch: number, microBatch: number) {
+  constructor(device: TrainingDevice, config: TaskConfig, batch: number, microBatch: number) {
     this.#device = device;
+    this.config = config;
     this.batch = batch;
     this.microBatch = microBatch;
-  }
-
-  get config(): ModelConfig {
-    return this.#device.config;
   }
 
   get bytes(): number {
@@ -100,8 +95,8 @@ class Engine implements TrainingEngine {
     return run;
   }
 
-  /** Images of a call. @throws StylizingError `ARGUMENT` where there is no whole number of them. */
-  #count(images: Uint8Array, wanted?: number): number {
+  /** @throws StylizingError `ARGUMENT` where there is no whole number of images, or another one than is wanted. */
+  #check(images: Uint8Array, wanted?: number): void {
     const count = images.length / this.#imageBytes;
     if (!Number.isInteger(count) || count < 1 || (wanted !== undefined && count !== wanted)) {
       throw new StylizingError(
@@ -110,38 +105,14 @@ class Engine implements TrainingEngine {
         "Give [images, S, S, C] bytes.",
       );
     }
-    return count;
-  }
-
-  /** Micro-batches of `count` images: the shape of each and its pictures, whose last may be the first again. */
-  *#parts(images: Uint8Array, count: number): Generator<{ first: number; shape: BatchShape; pictures: Uint8Array }> {
-    const each = this.#imageBytes;
-    const { uniques, pairs } = this.#device.buffers.options;
-    if (count <= Math.min(uniques, pairs)) {
-      yield { first: 0, shape: rolled(count, count), pictures: images };
-      return;
-    }
-    const most = Math.min(pairs, uniques - 1);
-    for (let first = 0; first < count; first += most) {
-      const shape = rolled(Math.min(most, count - first), count);
-      const end = first + shape.uniques;
-      let pictures = images.subarray(first * each, Math.min(end, count) * each);
-      if (end > count) {
-        const whole = new Uint8Array(shape.uniques * each);
-        whole.set(pictures);
-        whole.set(images.subarray(0, each), pictures.length);
-        pictures = whole;
-      }
-      yield { first, shape, pictures };
-    }
   }
 
   step(images: Uint8Array, learningRate: number): Promise<void> {
     return this.#queued(async () => {
-      const count = this.#count(images, this.batch);
-      this.#device.clear();
-      for (const { shape, pictures } of this.#parts(images, count)) await this.#device.run(shape, pictures, true);
-      this.#device.unfold();
+      this.#check(images, this.batch);
+      await this.#device.clear();
+      for (const part of this.#device.task.split(images, this.microBatch)) await this.#device.run(part.shape, part.images, true);
+      await this.#device.unfold();
       await this.#device.update(learningRate);
     });
   }
@@ -152,20 +123,18 @@ class Engine implements TrainingEngine {
 
   evaluate(images: Uint8Array): Promise<Evaluation> {
     return this.#queued(async () => {
-      const count = this.#count(images);
+      this.#check(images);
       const each = this.#imageBytes;
-      const stylized = new Uint8Array(images.length);
-      const reconstruction = new Uint8Array(images.length);
-      this.#device.clear();
-      const { decodedBytes } = this.#device.buffers;
-      for (const { first, shape, pictures } of this.#parts(images, count)) {
-        await this.#device.run(shape, pictures, false);
-        const bytes = (shape.uniques + shape.pairs) * each;
-        const [decoded] = await this.#device.read([{ buffer: decodedBytes, bytes }]);
-        reconstruction.set(new Uint8Array(decoded!, 0, shape.pairs * each), first * each);
-        stylized.set(new Uint8Array(decoded!, shape.uniques * each, shape.pairs * each), first * each);
+      const outputs: Record<string, Uint8Array> = {};
+      await this.#device.clear();
+      for (const part of this.#device.task.split(images, this.microBatch)) {
+        await this.#device.run(part.shape, part.images, false);
+        for (const { name, bytes } of await this.#device.outputs(part.shape, each)) {
+          outputs[name] ??= new Uint8Array(images.length);
+          outputs[name].set(bytes, part.first * each);
+        }
       }
-      return { losses: await this.#device.losses(), stylized, reconstruction };
+      return { losses: await this.#device.losses(), outputs };
     });
   }
 

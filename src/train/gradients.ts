@@ -1,66 +1,38 @@
 import type { Gpu } from "../gpu/gpu.js";
-import type { WeightSource } from "../hub/weight-source.js";
-import { type ModelConfig, parameterShapes } from "../model/config.js";
-import { separate } from "./batch-shape.js";
+import type { Task } from "../models/task.js";
 import { TrainingDevice } from "./device.js";
-import { ADAMW, LOSS_WEIGHTS, type Losses } from "./types.js";
+import { ADAMW, type LossSums } from "./types.js";
 
 export interface Gradients {
-  /** The four terms, unweighted. */
-  losses: Losses;
+  /** The loss terms, unweighted. */
+  losses: LossSums;
   /** Of the weighted total, by published key and in published shapes. */
   gradients: Map<string, Float32Array>;
 }
 
-export interface GradientOptions {
-  weights?: Losses;
-  /** Pairs on the device at a time; by default as the device's kind suggests. */
-  microBatch?: number | undefined;
-  recompute?: boolean;
-}
-
-/** Pairs at a time where none are asked for. */
-const MICRO_BATCH = 4;
-
 /**
- * Losses and gradients of pairs of pictures, for parity.
- * @param content [pairs, C, S, S], normalised, as is `style`
- * @throws StylizingError `CONFIG`, `CHECKPOINT`, `GPU` or `DEVICE_LOST`
+ * Losses and gradients of a batch, for parity.
+ * @param task disposed of in the end
+ * @param weights by published key
+ * @param largest a shape that is at least as large as any part
+ * @param parts of the batch: planes [images, C, S, S], normalised
+ * @throws StylizingError `CHECKPOINT`, `GPU` or `DEVICE_LOST`
  */
-export async function computeGradients(
+export async function computeGradients<Shape>(
   gpu: Gpu,
-  config: ModelConfig,
-  model: WeightSource,
-  vgg: WeightSource,
-  { pairs, content, style }: { pairs: number; content: Float32Array; style: Float32Array },
-  { weights = LOSS_WEIGHTS, microBatch = MICRO_BATCH, recompute = false }: GradientOptions = {},
+  task: Task<Shape>,
+  weights: ReadonlyMap<string, Float32Array>,
+  largest: Shape,
+  parts: Iterable<{ shape: Shape; planes: Float32Array }>,
 ): Promise<Gradients> {
-  const most = Math.min(pairs, microBatch);
-  const device = await TrainingDevice.create(gpu, config, {
-    uniques: 2 * most,
-    pairs: most,
-    recompute,
-    weights,
-    lossScale: 1,
-    vgg,
-    clip: Number.POSITIVE_INFINITY,
-    adamW: { ...ADAMW, weightDecay: 0 },
-  });
+  const options = { largest, constants: { ...ADAMW, weightDecay: 0 }, clip: Number.POSITIVE_INFINITY };
+  const device = await TrainingDevice.create(gpu, task, options);
   try {
-    const initial = new Map<string, Float32Array>();
-    for (const key of parameterShapes(config).keys()) initial.set(key, await model.read(key));
-    device.writeWeights(initial);
-    device.clear();
-    const each = config.in_channels * config.image_size ** 2;
-    for (let first = 0; first < pairs; first += most) {
-      const count = Math.min(most, pairs - first);
-      const planes = new Float32Array(2 * count * each);
-      planes.set(content.subarray(first * each, (first + count) * each));
-      planes.set(style.subarray(first * each, (first + count) * each), count * each);
-      await device.run(separate(count, pairs), planes, true);
-    }
+    device.writeWeights(weights);
+    await device.clear();
+    for (const { shape, planes } of parts) await device.run(shape, planes, true);
     const losses = await device.losses();
-    device.unfold();
+    await device.unfold();
     return { losses, gradients: await device.gradients() };
   } finally {
     device.dispose();

@@ -1,10 +1,13 @@
-import type { Losses } from "./types.js";
+import type { AdapterReport } from "../gpu/gpu.js";
+import type { Tier } from "../gpu/profile.js";
+import type { TaskConfig, TaskLosses, TaskMetrics } from "../models/tasks.js";
+import type { Recipe } from "./types.js";
 
 /** Unweighted terms and their weighted sum. */
-export type LossReport = Losses & { total: number };
+export type LossReport = TaskLosses & { total: number };
 
 /** What an epoch came to: a line of `log.jsonl`. */
-export interface EpochReport {
+export interface EpochReport extends TaskMetrics {
   /** From 1. */
   epoch: number;
   /** Steps since the weights were initialised. */
@@ -12,16 +15,11 @@ export interface EpochReport {
   learningRate: number;
   /** Means over the epoch's steps, each with the weights as they then were. */
   training: LossReport;
-  /** Means over the validation pictures, with the weights at the epoch's end. */
+  /** Means over the validation images, with the weights at the epoch's end. */
   validation: LossReport;
   /** Norm of the last step's gradient before it was clipped. */
   gradientNorm: number;
-  /** Of the validation pictures' reconstructions: decibels (at most 100 a picture), and structural similarity. */
-  psnr: number;
-  ssim: number;
-  /** Distance of the colours of validation pictures' results from their styles' (`colourDistance`). */
-  colour: number;
-  /** Whether no epoch before had a lower total loss on the validation pictures: its weights are the model. */
+  /** Whether no epoch before had a lower total loss on the validation images: its weights are the model. */
   best: boolean;
   /** Of training and validation together. */
   seconds: number;
@@ -47,3 +45,22 @@ export type TrainingProgress =
     }
   | ({ kind: "epoch" } & EpochReport)
   | { kind: "note"; text: string };
+
+/** What is trained on what. */
+export interface TrainerReport {
+  out: string;
+  config: TaskConfig;
+  recipe: Recipe;
+  microBatch: number;
+  /** Readable training pictures, those that are not, validation pictures, and steps an epoch. */
+  pictures: number;
+  unreadable: number;
+  validation: number;
+  steps: number;
+  /** Epochs done when the trainer was made, and steps of the one after them. */
+  resumed: { epoch: number; step: number } | undefined;
+  deviceBytes: number;
+  adapter: AdapterReport;
+  tier: Tier;
+  versions: { "stylizing-vit": string; webgpu: string; node: string };
+}

@@ -1,130 +1,31 @@
 import { join } from "node:path";
 import { messageOf, StylizingError } from "../errors.js";
-import type { AdapterReport } from "../gpu/gpu.js";
-import type { Tier } from "../gpu/profile.js";
-import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
-import { ImagePool } from "../image/pool.js";
-import { cut } from "../image/preprocess.js";
-import { contactSheet, type SheetRow } from "../image/sheet.js";
-import type { PixelImage } from "../image/types.js";
-import { checkConfig, type ModelConfig } from "../model/config.js";
-import { givenConfig } from "../model/open.js";
+import { writeFileAtomic } from "../image/atomic-write.js";
+import type { ImagePool } from "../image/pool.js";
+import type { TaskConfig, TaskMetrics } from "../models/tasks.js";
 import { versions } from "../version.js";
-import {
-  type PictureList,
-  type Recipe,
-  RUN_FILES,
-  type RunState,
-  readRun,
-  readState,
-  refuseDifferences,
-  refuseForeignFolder,
-  removePartialFiles,
-  writeConfig,
-  writeLog,
-  writeModel,
-  writeRun,
-} from "./checkpoint.js";
+import { RUN_FILES, type RunState, readRun, readState, writeConfig, writeLog, writeModel, writeRun } from "./checkpoint.js";
 import { curveSvg } from "./curve.js";
-import {
-  Dataset,
-  type DatasetOptions,
-  fingerprint,
-  listDataset,
-  loadValidation,
-  type PictureFile,
-  stepsOf,
-  type TrainingBatch,
-  type ValidationSet,
-} from "./dataset.js";
-import { type HostOptions, type OpenHost, openTrainingHost, type TrainingHost } from "./host.js";
-import { colourDistance, psnr, ssim } from "./metrics.js";
-import { checkOptions, DEFAULTS, firstModel, givenRecipe, refuse, type TrainerOptions } from "./options.js";
-import type { EpochReport, LossReport, TrainingProgress } from "./progress.js";
-import { LOSS_TERMS, type Losses, type StepReport, type TrainingEngine, totalLoss } from "./types.js";
+import type { Dataset, TrainingBatch } from "./dataset.js";
+import { cosine, evaluate, withTotal, writeSheet } from "./epoch.js";
+import { type OpenHost, openTrainingHost, type TrainingHost } from "./host.js";
+import { refuse, type TrainerOptions } from "./options.js";
+import { hostOptions, type Kind, type PreparedRun, prepareRun } from "./prepare.js";
+import type { EpochReport, TrainerReport, TrainingProgress } from "./progress.js";
+import { noLosses, type StepReport, type TrainingEngine } from "./types.js";
+import type { ValidationSet } from "./validation.js";
 
 export type { PrepareProgress, TrainerOptions } from "./options.js";
-
-/** What is trained on what. */
-export interface TrainerReport {
-  out: string;
-  config: ModelConfig;
-  recipe: Recipe;
-  microBatch: number;
-  /** Readable training pictures, those that are not, validation pictures, and steps an epoch. */
-  pictures: number;
-  unreadable: number;
-  validation: number;
-  steps: number;
-  /** Epochs done when the trainer was made, and steps of the one after them. */
-  resumed: { epoch: number; step: number } | undefined;
-  deviceBytes: number;
-  adapter: AdapterReport;
-  tier: Tier;
-  versions: { "stylizing-vit": string; webgpu: string; node: string };
-}
-
-/** Pictures whose reconstructions and results are measured in an epoch: the rest would only take time. */
-const MEASURED = 128;
-const SHEET_PAIRS = 6;
-/** Sheets that a run keeps, beside the latest. */
-const KEPT_SHEETS = 10;
-
-const noLosses = (): Losses => ({ identity: 0, consistency: 0, anatomical: 0, style: 0 });
-
-function hostOptions(options: TrainerOptions, vgg: string, channels: number): HostOptions {
-  const { signal, onProgress, adapter, precision, tune } = options;
-  return {
-    vgg,
-    channels,
-    signal,
-    onProgress: ({ loaded, total }) => onProgress?.({ phase: "download", loaded, total }),
-    ...(adapter === undefined ? {} : { adapter }),
-    ...(precision === undefined ? {} : { precision }),
-    ...(tune === undefined ? {} : { tune }),
-  };
-}
-
-/** Reads all training pictures once and settles what is measured over them. */
-async function beginRun(
-  { mean, std, signal, onProgress, onNote }: TrainerOptions,
-  files: readonly PictureFile[],
-  pictures: DatasetOptions,
-  known: Pick<RunState, "config" | "recipe" | "data" | "validation">,
-): Promise<{ dataset: Dataset; run: RunState }> {
-  const onRead = (loaded: number, total: number) => onProgress?.({ phase: "measure", loaded, total });
-  const { dataset, unreadable, ...measured } = await Dataset.open(files, pictures, { signal, onProgress: onRead });
-  const statistics = { mean: mean ?? known.config.mean, std: std ?? known.config.std };
-  if (!statistics.mean || !statistics.std) {
-    const values = `mean ${measured.mean.join(",")} and std ${measured.std.join(",")}`;
-    onNote?.(`${values} were measured over ${dataset.files.length} pictures`);
-  }
-  const config = checkConfig({
-    ...known.config,
-    mean: statistics.mean ?? measured.mean,
-    std: statistics.std ?? measured.std,
-  });
-  const run = { ...known, config, unreadable, epoch: 0, step: 0, sums: noLosses(), gradientNorm: 0, seconds: 0, log: [] };
-  return { dataset, run };
-}
-
-/** Validation batches of two or more, as even as can be; an odd picture that batches of two leave over is left out. */
-export function evaluationBatches(count: number, batch: number): { from: number; count: number }[] {
-  const usable = batch === 2 ? count - (count % 2) : count;
-  const parts = Math.ceil(usable / batch);
-  return Array.from({ length: parts }, (_, i) => {
-    const from = Math.floor((i * usable) / parts);
-    return { from, count: Math.floor(((i + 1) * usable) / parts) - from };
-  });
-}
+export type { TrainerReport } from "./progress.js";
 
 /**
- * Trains a Stylizing ViT on folders of pictures, by the published recipe unless told otherwise. A run lives in a folder and
- * can be stopped at any moment, by a signal or a power cut, and resumed: what it writes is then the same to the bit on the same
+ * Trains a model on folders of images, by the published recipe unless told otherwise. A run lives in a folder and
+ * can be stopped at any moment, by a signal or a power cut, and resumed: what it writes is then bit-exact on the same
  * adapter. `dispose()` it, or use `await using`.
  */
 export class Trainer implements AsyncDisposable {
   readonly #options: TrainerOptions;
+  readonly #task: Kind;
   readonly #openHost: OpenHost;
   readonly #pool: ImagePool;
   readonly #dataset: Dataset;
@@ -136,7 +37,7 @@ export class Trainer implements AsyncDisposable {
   #disposed: Promise<void> | undefined;
   #running = false;
   /** Notes that came while batches were prepared. */
-  readonly #notes: string[] = [];
+  readonly #notes: string[];
   /** Steps that no report has told of. */
   #unreported = 0;
   /** Steps that are not on disk. */
@@ -148,25 +49,16 @@ export class Trainer implements AsyncDisposable {
   /** Of this process: what time left is reckoned from. */
   #pace = { steps: 0, milliseconds: 0, validation: 0 };
 
-  private constructor(
-    options: TrainerOptions,
-    openHost: OpenHost,
-    parts: {
-      pool: ImagePool;
-      dataset: Dataset;
-      validation: ValidationSet;
-      run: RunState;
-      host: TrainingHost;
-      resumed: boolean;
-    },
-  ) {
+  private constructor(options: TrainerOptions, openHost: OpenHost, parts: PreparedRun, notes: string[]) {
     this.#options = options;
     this.#openHost = openHost;
+    this.#task = parts.task;
     this.#pool = parts.pool;
     this.#dataset = parts.dataset;
     this.#validation = parts.validation;
     this.#run = parts.run;
     this.#host = parts.host;
+    this.#notes = notes;
     this.#resumed = parts.resumed ? { epoch: parts.run.epoch, step: parts.run.step } : undefined;
   }
 
@@ -177,84 +69,15 @@ export class Trainer implements AsyncDisposable {
    * @param openHost for tests.
    */
   static async create(options: TrainerOptions, openHost: OpenHost = openTrainingHost): Promise<Trainer> {
-    checkOptions(options);
-    const { out, signal, onNote } = options;
-    signal?.throwIfAborted();
-    const files = await listDataset(options.data, out, "training pictures");
-    const others = await listDataset(options.val, out, "validation pictures");
-    await ensureOutputFolder(out);
-    const saved = await readRun(out);
-    const [data, validation] = [files, others].map((list): PictureList => ({ hash: fingerprint(list), count: list.length })) as [
-      PictureList,
-      PictureList,
-    ];
-    if (!saved) await refuseForeignFolder(out);
-    else if (!options.resume) {
-      const where = `${saved.epoch} of ${saved.recipe.epochs} epochs`;
-      refuse(`${out} holds a run already (${where} done).`, "Go on with it by --resume, or give another folder with --out.");
-    }
-    if (options.resume && !saved) onNote?.(`there is no run to resume in ${out}: beginning one`);
-    await removePartialFiles(out);
-
-    const recipe = givenRecipe(options);
-    let config: ModelConfig;
-    let weights: Awaited<ReturnType<typeof firstModel>>["weights"] | undefined;
-    if (saved) {
-      const { imageSize, preset, mean, std, init } = options;
-      const asked =
-        init === undefined || options.config !== undefined ? await givenConfig({ preset, config: options.config }) : {};
-      const sized = imageSize === undefined ? {} : { image_size: imageSize };
-      const { mean: ownMean, std: ownStd, ...shape } = { mean: undefined, std: undefined, ...asked };
-      refuseDifferences(out, saved, {
-        config: { ...shape, ...sized, mean: mean ?? ownMean, std: std ?? ownStd } as Partial<ModelConfig>,
-        recipe,
-        data,
-        validation,
-      });
-      config = saved.config;
-    } else {
-      const first = await firstModel(options, recipe.seed ?? DEFAULTS.seed);
-      config = first.config;
-      weights = first.weights;
-    }
-    if (config.in_channels !== 1 && config.in_channels !== 3)
-      throw new StylizingError("CONFIG", `This model takes ${config.in_channels} channels.`, "Pictures have 1 or 3.");
-    const settled: Recipe = saved?.recipe ?? { ...DEFAULTS, ...recipe };
-
-    stepsOf(files.length, settled.crops, settled.batch);
-
-    const pool = new ImagePool(options.workers);
-    let host: TrainingHost | undefined;
-    let trainer: Trainer | undefined;
+    const notes: string[] = [];
+    const prepared = await prepareRun(options, openHost);
+    prepared.sink.tell = (text) => notes.push(text);
+    const trainer = new Trainer(options, openHost, prepared, notes);
     try {
-      if (pool.note) onNote?.(pool.note);
-      let tell = onNote;
-      const base = {
-        size: config.image_size,
-        channels: config.in_channels as 1 | 3,
-        pool,
-        onUnreadable: ({ path }: PictureFile, error: StylizingError) => tell?.(`left out ${path}: ${error.message}`),
-      };
-      const judged = await loadValidation(others, settled.validationImages, base, signal);
-      // Before all training pictures are read, which may take a while: there may be no device, or no network.
-      host = await openHost(hostOptions(options, settled.vgg, config.in_channels));
-      const { seed, crop, crops: cropsPerImage, flips } = settled;
-      const pictures = { ...base, seed, crop, cropsPerImage, flips, cacheBytes: options.cacheBytes ?? 2 ** 30 };
-      const { dataset, run } = saved
-        ? { dataset: Dataset.reopen(files, saved.unreadable, pictures), run: saved }
-        : await beginRun(options, files, pictures, { config, recipe: settled, data, validation });
-      dataset.steps(settled.batch);
-      trainer = new Trainer(options, openHost, { pool, dataset, validation: judged, run, host, resumed: saved !== undefined });
-      const notes = trainer.#notes;
-      tell = (text) => notes.push(text);
-      await trainer.#openEngine(weights);
+      await trainer.#openEngine(prepared.weights);
       return trainer;
     } catch (error) {
-      if (trainer) await trainer.dispose();
-      else {
-        await host?.[Symbol.asyncDispose]();
-        await pool.dispose();
-      }
+      await trainer.dispose();
       throw error;
     }
   }
@@ -263,18 +86,20 @@ export class Trainer implements AsyncDisposable {
    * Puts the run's weights on the device.
    * @param first makes them where the folder holds no run yet: it then is begun.
    */
-  async #openEngine(first?: (config: ModelConfig) => Promise<Map<string, Float32Array>>): Promise<void> {
+  async #openEngine(first?: (config: TaskConfig) => Promise<Map<string, Float32Array>>): Promise<void> {
     const { out, microBatch, recompute = false } = this.#options;
     const { config, recipe } = this.#run;
-    const state = first ? undefined : await readState(out, config);
+    const shapes = this.#task.shapes(config);
+    const state = first ? undefined : await readState(out, shapes);
     const { batch, lossWeights, clip, weightDecay } = recipe;
     const initial = state?.parameters ?? (await first!(config));
-    const fixed = { batch, lossWeights, clip, weightDecay, recompute, initial, onNote: (text: string) => this.#notes.push(text) };
+    const terms = this.#task.terms.map(({ name }) => ({ name, weight: lossWeights[name]! }));
+    const fixed = { batch, terms, clip, weightDecay, recompute, initial, onNote: (text: string) => this.#notes.push(text) };
     this.#engine = await this.#host.createEngine(config, { ...fixed, ...(microBatch === undefined ? {} : { microBatch }) });
     if (state) await this.#engine.writeState(state);
     else {
       await writeConfig(out, this.#run);
-      await writeRun(out, this.#run, await this.#engine.readState());
+      await writeRun(out, this.#run, shapes, await this.#engine.readState());
     }
     await writeLog(out, this.#run.log);
   }
@@ -348,7 +173,7 @@ export class Trainer implements AsyncDisposable {
     this.#run = run;
     this.#unreported = 0;
     this.#unsaved = 0;
-    this.#host = await this.#openHost(hostOptions(this.#options, run.recipe.vgg, run.config.in_channels));
+    this.#host = await this.#openHost(hostOptions(this.#options, this.#task, run.recipe, run.config.in_channels));
     await this.#openEngine();
   }
 
@@ -414,7 +239,7 @@ export class Trainer implements AsyncDisposable {
     const run = this.#run;
     const { lossWeights, batch, epochs } = run.recipe;
     const steps = this.#dataset.steps(batch);
-    for (const term of LOSS_TERMS) run.sums[term] += report.mean.sums[term];
+    for (const term of Object.keys(run.sums)) run.sums[term]! += report.mean.sums[term]!;
     run.gradientNorm = report.gradientNorm;
     const now = performance.now();
     const elapsed = now - this.#reportedAt;
@@ -459,7 +284,7 @@ export class Trainer implements AsyncDisposable {
   async #save(): Promise<void> {
     this.#count();
     const state = await this.#engine.readState();
-    await writeRun(this.#options.out, this.#run, state);
+    await writeRun(this.#options.out, this.#run, this.#task.shapes(this.#run.config), state);
     this.#unsaved = 0;
     this.#savedAt = performance.now();
   }
@@ -485,8 +310,9 @@ export class Trainer implements AsyncDisposable {
     const { out } = this.#options;
     const run = this.#run;
     const { recipe, config } = run;
+    const shapes = this.#task.shapes(config);
     const start = performance.now();
-    const judged = await this.#evaluate(signal);
+    const judged = await evaluate(this.#engine, this.#task, run, this.#validation, signal);
     if (!judged) return undefined;
     const { total } = judged.losses;
     if (!Number.isFinite(total)) {
@@ -496,7 +322,7 @@ export class Trainer implements AsyncDisposable {
     this.#pace.validation = performance.now() - start;
     this.#count();
     const steps = this.#dataset.steps(recipe.batch);
-    const means = Object.fromEntries(LOSS_TERMS.map((term) => [term, run.sums[term] / steps])) as Losses;
+    const means = Object.fromEntries(Object.entries(run.sums).map(([term, sum]) => [term, sum / steps]));
     const state = await this.#engine.readState();
     const best = run.best === undefined || total < run.best.loss;
     const line: EpochReport = {
@@ -506,94 +332,26 @@ export class Trainer implements AsyncDisposable {
       training: withTotal(means, recipe.lossWeights),
       validation: judged.losses,
       gradientNorm: run.gradientNorm,
-      psnr: judged.psnr,
-      ssim: judged.ssim,
-      colour: judged.colour,
+      ...(judged.metrics as unknown as TaskMetrics),
       best,
       seconds: run.seconds,
       imagesPerSecond: (steps * recipe.batch) / run.seconds,
     };
     if (best) {
-      await writeModel(out, config, state, line);
+      await writeModel(out, shapes, state, line);
       run.best = { epoch: line.epoch, loss: total };
     }
     run.log.push(line);
-    Object.assign(run, { epoch: run.epoch + 1, step: 0, sums: noLosses(), gradientNorm: 0, seconds: 0 });
+    Object.assign(run, { epoch: run.epoch + 1, step: 0, sums: noLosses(Object.keys(run.sums)), gradientNorm: 0, seconds: 0 });
     // After the model that it knows of, and before the log, which is made from it.
-    await writeRun(out, run, state);
+    await writeRun(out, run, shapes, state);
     this.#unsaved = 0;
     this.#savedAt = performance.now();
     await writeLog(out, run.log);
     const title = `Training, ${this.#dataset.files.length} pictures, epoch ${line.epoch} of ${recipe.epochs}`;
     await writeFileAtomic(join(out, RUN_FILES.curve), curveSvg(run.log, recipe.lossWeights, recipe.epochs, title));
-    await this.#writeSheet(judged.rows, line);
+    await writeSheet(out, judged.rows, line, recipe.epochs);
     return line;
-  }
-
-  async #writeSheet(rows: readonly SheetRow[], { epoch, validation }: EpochReport): Promise<void> {
-    const { out } = this.#options;
-    const { epochs } = this.#run.recipe;
-    const sheet = await contactSheet(rows, {
-      layout: "pairs",
-      title: `Epoch ${epoch} of ${epochs}`,
-      footer: `validation loss ${validation.total.toPrecision(4)}`,
-    });
-    await writeFileAtomic(join(out, RUN_FILES.sheet), sheet);
-    if (epoch !== 1 && epoch !== epochs && epoch % Math.ceil(epochs / KEPT_SHEETS) !== 0) return;
-    const folder = join(out, RUN_FILES.sheets);
-    await ensureOutputFolder(folder);
-    await writeFileAtomic(join(folder, `epoch-${String(epoch).padStart(4, "0")}.png`), sheet);
-  }
-
-  /** The validation pictures in fixed batches. */
-  async #evaluate(
-    signal: AbortSignal | undefined,
-  ): Promise<{ losses: LossReport; psnr: number; ssim: number; colour: number; rows: SheetRow[] } | undefined> {
-    const { image_size: size, in_channels } = this.#run.config;
-    const { files, images, placements } = this.#validation;
-    const { lossWeights, batch } = this.#run.recipe;
-    const each = size * size * in_channels;
-    const batches = evaluationBatches(files.length, batch);
-    const count = batches.reduce((sum, part) => sum + part.count, 0);
-    const pairs = Math.min(SHEET_PAIRS, count);
-    const shown = new Set(Array.from({ length: pairs }, (_, i) => Math.floor((i * count) / pairs)));
-    const measured = Math.min(MEASURED, count);
-    const sums = noLosses();
-    const quality = { psnr: 0, ssim: 0, colour: 0 };
-    const rows: SheetRow[] = [];
-    for (const part of batches) {
-      if (signal?.aborted) return undefined;
-      const pixels = images.subarray(part.from * each, (part.from + part.count) * each);
-      const { losses, stylized, reconstruction } = await this.#engine.evaluate(pixels);
-      for (const term of LOSS_TERMS) sums[term] += losses[term] * part.count;
-      for (let i = 0; i < part.count; i++) {
-        const index = part.from + i;
-        const style = part.from + ((i + 1) % part.count);
-        // Without the padding, which no result is about.
-        const image = (data: Uint8Array, at: number, of: number): PixelImage => {
-          const whole = data.subarray(at * each, (at + 1) * each);
-          return cut({ data: whole, width: size, height: size, channels: in_channels as 1 | 3 }, placements[of]!);
-        };
-        const content = image(images, index, index);
-        const [result, again] = [image(stylized, i, index), image(reconstruction, i, index)];
-        const target = image(images, style, style);
-        if (index < measured) {
-          quality.psnr += Math.min(psnr(content, again), 100) / measured;
-          quality.ssim += ssim(content, again) / measured;
-          quality.colour += colourDistance(result, target) / measured;
-        }
-        if (!shown.has(index)) continue;
-        const [{ name }, { name: other }] = [files[index]!, files[style]!];
-        rows.push({
-          content: { name, image: content },
-          style: { name: other, image: target },
-          result: { name: "", image: result },
-          reconstruction: { name: "", image: again },
-        });
-      }
-    }
-    const means = Object.fromEntries(LOSS_TERMS.map((term) => [term, sums[term] / count])) as Losses;
-    return { losses: withTotal(means, lossWeights), ...quality, rows };
   }
 
   async #closeDevice(): Promise<void> {
@@ -616,10 +374,3 @@ export class Trainer implements AsyncDisposable {
     return this.dispose();
   }
 }
-
-/** The learning rate of an epoch, from 0. */
-function cosine(lr: number, epoch: number, epochs: number): number {
-  return 0.5 * lr * (1 + Math.cos((Math.PI * epoch) / epochs));
-}
-
-const withTotal = (losses: Losses, weights: Losses): LossReport => ({ ...losses, total: totalLoss(losses, weights) });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { type Options, parseOptions, UsageError } from "../../bench/options.js";
+import { OPS, type Options, parseOptions, USAGE, UsageError } from "../../bench/options.js";
+import { ALL_OPS, FORWARD_OPS } from "../ops/all.js";
 
 const sections = (...args: string[]) => (parseOptions(args) as Options).sections;
 
@@ -31,6 +32,22 @@ describe("the benches' sections", () => {
   ])("%j is wrong usage", (args, message) => {
     expect(() => parseOptions(args)).toThrow(UsageError);
     expect(() => parseOptions(args)).toThrow(message);
+  });
+});
+
+describe("--op", () => {
+  const ops = (...args: string[]) => (parseOptions(args) as Options).ops;
+
+  it("knows every op of the tests, and stands alone for all of them", () => {
+    expect(OPS).toEqual(ALL_OPS.map(({ name }) => name));
+    expect(ops("--op")).toEqual(OPS);
+    expect(ops("--op", "adamw,linear")).toEqual(["adamw", "linear"]);
+    for (const name of OPS) expect(USAGE).toMatch(new RegExp(`\\b${name}\\b`));
+    for (const line of USAGE.split("\n")) expect(line.length).toBeLessThanOrEqual(130);
+  });
+
+  it("is the ops of a forward pass where it is not there", () => {
+    expect(ops()).toEqual(FORWARD_OPS.map(({ name }) => name));
   });
 });
 

@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import type { StylizeReport } from "../../src/command/stylize.js";
+import type { StylizeReport } from "../../src/augment/report.js";
 import { safetensorsBytes } from "../hub/files.js";
 import { whitePng } from "../image/helpers.js";
 import {

@@ -3,8 +3,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
 import { SafetensorsFile, writeSafetensors } from "../../src/hub/safetensors.js";
-import { parameterShapes, parseConfig } from "../../src/model/config.js";
-import { vggShapes } from "../../src/train/vgg-weights.js";
+import { parseConfig } from "../../src/models/stylizing-vit/config.js";
+import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
+import { vggShapes } from "../../src/models/vgg19/weights.js";
 import { hashedPictures } from "../train/pictures.js";
 import { build, type Failure, fresh, listFiles, run, runJson } from "./command.js";
 

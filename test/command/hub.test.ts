@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { beforeAll, expect, it } from "vitest";
 import { HashedWeights, hashedUniform } from "../../src/hub/hashed.js";
 import { writeSafetensors } from "../../src/hub/safetensors.js";
-import { parameterShapes, presetConfig } from "../../src/model/config.js";
+import { presetConfig } from "../../src/models/stylizing-vit/config.js";
+import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
 import { COMMIT, HubServer } from "../hub/hub-server.js";
 import { build, type Failure, fresh, listFiles, run, runJson } from "./command.js";
 

@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, 
 import { join } from "node:path";
 import sharp from "sharp";
 import { beforeAll, describe, expect, it } from "vitest";
-import type { StylizeReport } from "../../src/command/stylize.js";
+import type { StylizeReport } from "../../src/augment/report.js";
 import { root } from "../support/fixtures.js";
 import { build, type Failure, fresh, json, listFiles, pictures, run, runJson } from "./command.js";
 

@@ -1,9 +1,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import { type StylizeReport, stylizeFiles } from "../../src/command/stylize.js";
+import type { StylizeReport } from "../../src/augment/report.js";
+import { stylizeFiles } from "../../src/command/stylize.js";
 import { StylizingError } from "../../src/errors.js";
-import { Engine } from "../../src/model/engine.js";
+import { Engine } from "../../src/painter/engine.js";
 import { build, fresh, listFiles, micro, picture, pictures, run, runJson, stylize } from "./command.js";
 
 beforeAll(build);

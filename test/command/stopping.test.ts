@@ -3,7 +3,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import type { StylizeReport } from "../../src/command/stylize.js";
+import type { StylizeReport } from "../../src/augment/report.js";
 import { HubServer } from "../hub/hub-server.js";
 import {
   build,

@@ -2,7 +2,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from
 import { basename, join } from "node:path";
 import sharp from "sharp";
 import { beforeAll, describe, expect, it } from "vitest";
-import type { StylizeReport } from "../../src/command/stylize.js";
+import type { StylizeReport } from "../../src/augment/report.js";
 import { goldenFolder } from "../support/fixtures.js";
 import {
   build,

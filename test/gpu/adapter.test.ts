@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openGpu } from "../../src/gpu/gpu.js";
 import { softwareDriverAvailable } from "../../src/gpu/swiftshader.js";
+import { openDevice } from "../../src/models/device.js";
 
 // The order counts: once the software driver is open, this process has no other.
 const saved = { ...process.env };
@@ -40,7 +41,7 @@ describe("the choice of an adapter", () => {
   ])("comes after a look at the other options: an unknown %s", async (_, options, message) => {
     // With a device of the caller's own too, before anything is asked of it.
     for (const device of [undefined, {} as GPUDevice])
-      await expect(openGpu({ ...options, ...(device ? { device } : {}) })).rejects.toMatchObject({
+      await expect(openDevice({ ...options, ...(device ? { device } : {}) })).rejects.toMatchObject({
         code: "ARGUMENT",
         message: expect.stringMatching(message),
       });

@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { StylizingError } from "../../src/errors.js";
+import { pick } from "../../src/gpu/call.js";
 import { BufferUsage } from "../../src/gpu/dawn.js";
-import { DispatchBuilder } from "../../src/gpu/dispatch.js";
 import { adapterName, type Gpu, openGpu } from "../../src/gpu/gpu.js";
+import { ProgramBuilder } from "../../src/gpu/program.js";
 import { timeDispatches } from "../../src/gpu/timing.js";
-import { planQuantize, quantizeParameters } from "../../src/ops/images.js";
+import { quantize } from "../../src/ops/images.js";
 import { gpuOfThisFile } from "../support/gpu.js";
-import { asFloats } from "../support/run-op.js";
 
 const gpu = gpuOfThisFile();
 
@@ -26,15 +26,15 @@ async function deviceOfAnother(): Promise<{ owner: Gpu; borrower: Gpu }> {
   return { owner, borrower: await openGpu({ device: owner.device }) };
 }
 
-async function read(source: GPUBuffer, bytes: number): Promise<Uint32Array> {
+async function read(source: GPUBuffer, bytes: number): Promise<Float32Array> {
   const target = gpu().buffer("read", bytes, BufferUsage.MAP_READ | BufferUsage.COPY_DST);
   const encoder = gpu().device.createCommandEncoder();
   encoder.copyBufferToBuffer(source, 0, target, 0, bytes);
   gpu().device.queue.submit([encoder.finish()]);
   await target.mapAsync(1);
-  const words = new Uint32Array(target.getMappedRange().slice(0, bytes));
+  const numbers = new Float32Array(target.getMappedRange().slice(0, bytes));
   gpu().release(target);
-  return words;
+  return numbers;
 }
 
 describe("buffers", () => {
@@ -114,32 +114,37 @@ describe("checked work", () => {
 });
 
 describe("dispatches", () => {
-  const statistics = { mean: [0], std: [1] };
   const shape = { images: 1, channels: 1, imageSize: 4, format: "floats" as const };
 
+  const quantizing = (image: GPUBuffer, pixels: GPUBuffer, mean = 0) =>
+    quantize(gpu().profile, { ...shape, image, pixels, normalization: { mean: [mean], std: [1] } });
+
   async function quantizer() {
-    const plan = planQuantize(shape, gpu().profile);
+    const plan = pick(quantizing({} as GPUBuffer, {} as GPUBuffer).candidates);
     return { plan, pipeline: await gpu().pipelines.get(plan.variant) };
   }
 
   it("whose grid is larger than the device allows are refused before anything is bound", async () => {
     const { plan, pipeline } = await quantizer();
     const limit = gpu().profile.limits.maxComputeWorkgroupsPerDimension;
-    const builder = new DispatchBuilder(gpu());
+    const builder = new ProgramBuilder(gpu());
+    const call = quantizing(gpu().storage("planes", 64), gpu().storage("pixels", 64));
     for (const workgroups of [
       [limit + 1, 1, 1],
       [1, limit + 1, 1],
       [1, 1, limit + 1],
     ] as const) {
-      const error = await failure(() => builder.add({ ...plan, workgroups }, pipeline, [], []));
+      const error = await failure(() => builder.add(call, { ...plan, workgroups }, pipeline));
       expect(error.code).toBe("GPU");
       expect(error.message).toContain(String(limit));
       expect(error.message).toContain("quantize");
     }
-    expect(builder.dispatches).toEqual([]);
+    const program = builder.finish("nothing");
+    expect(program.dispatches).toEqual([]);
+    program.dispose();
   });
 
-  it("of one schedule have parameters of their own, and can be encoded in part and again", async () => {
+  it("of one program have parameters of their own, and can be encoded in part and again", async () => {
     const { plan, pipeline } = await quantizer();
     const planes = gpu().storage("planes", 64);
     gpu().device.queue.writeBuffer(
@@ -148,47 +153,46 @@ describe("dispatches", () => {
       Float32Array.from({ length: 16 }, (_, at) => at / 64),
     );
     const outputs = [0, 0.25, 0.5].map((mean) => ({ mean, buffer: gpu().storage("pixels", 64) }));
-    const builder = new DispatchBuilder(gpu());
-    for (const { mean, buffer } of outputs)
-      builder.add(plan, pipeline, [planes, buffer], quantizeParameters(shape, { ...statistics, mean: [mean] }));
-    const schedule = builder.finish("three");
+    const builder = new ProgramBuilder(gpu());
+    for (const { mean, buffer } of outputs) builder.add(quantizing(planes, buffer, mean), plan, pipeline);
+    const program = builder.finish("three");
     const run = (from?: number, to?: number) => {
       const encoder = gpu().device.createCommandEncoder();
       const pass = encoder.beginComputePass();
-      schedule.encode(pass, from, to);
+      program.encode(pass, from, to);
       pass.end();
       gpu().device.queue.submit([encoder.finish()]);
     };
-    const firstOf = async () => Promise.all(outputs.map(async ({ buffer }) => asFloats(await read(buffer, 64))[1]));
+    const firstOf = async () => Promise.all(outputs.map(async ({ buffer }) => (await read(buffer, 64))[1]));
     run(1, 2);
     expect(await firstOf()).toEqual([0, 0.25 + 1 / 64, 0]);
     run();
     expect(await firstOf()).toEqual([1 / 64, 0.25 + 1 / 64, 0.5 + 1 / 64]);
     const before = gpu().allocatedBytes;
-    schedule.dispose();
+    program.dispose();
     expect(gpu().allocatedBytes).toBe(before - 3 * 256);
     gpu().release(planes, ...outputs.map(({ buffer }) => buffer));
   });
 
-  async function scheduleOf(count: number) {
+  async function programOf(count: number) {
     const { plan, pipeline } = await quantizer();
     const [planes, pixels] = [gpu().storage("planes", 64), gpu().storage("pixels", 64)];
-    const builder = new DispatchBuilder(gpu());
-    for (let i = 0; i < count; i++) builder.add(plan, pipeline, [planes, pixels], quantizeParameters(shape, statistics));
-    const schedule = builder.finish("timed");
+    const builder = new ProgramBuilder(gpu());
+    for (let i = 0; i < count; i++) builder.add(quantizing(planes, pixels), plan, pipeline);
+    const program = builder.finish("timed");
     const dispose = () => {
-      schedule.dispose();
+      program.dispose();
       gpu().release(planes, pixels);
     };
-    return { schedule, dispose };
+    return { program, dispose };
   }
 
   // More than fit a query set at once, in the second case.
   it.each([3, 2100])("are timed one by one: %d of them", async (count) => {
-    const { schedule, dispose } = await scheduleOf(count);
+    const { program, dispose } = await programOf(count);
     const before = gpu().allocatedBytes;
-    const times = (await timeDispatches(gpu(), schedule))!;
-    expect(times.map(({ label }) => label)).toEqual(schedule.dispatches.map(({ label }) => label));
+    const times = (await timeDispatches(gpu(), program))!;
+    expect(times.map(({ label }) => label)).toEqual(program.dispatches.map(({ label }) => label));
     expect(times.every(({ milliseconds }) => Number.isFinite(milliseconds) && milliseconds >= 0)).toBe(true);
     expect(Math.max(...times.map(({ milliseconds }) => milliseconds))).toBeLessThan(10_000);
     expect(times.some(({ milliseconds }) => milliseconds > 0)).toBe(true);
@@ -197,11 +201,11 @@ describe("dispatches", () => {
   });
 
   it("are not timed where the device has no clock", async () => {
-    const { schedule, dispose } = await scheduleOf(1);
+    const { program, dispose } = await programOf(1);
     const without = new Proxy(gpu(), {
       get: (target, key) => (key === "profile" ? { ...target.profile, timestamps: false } : Reflect.get(target, key, target)),
     });
-    expect(await timeDispatches(without, schedule)).toBeUndefined();
+    expect(await timeDispatches(without, program)).toBeUndefined();
     dispose();
   });
 });

@@ -64,8 +64,8 @@ describe("the verdict", () => {
     ] as const) {
       const trial = program(body);
       const file = verdictFile();
-      const first = await matrixVerdict(someFacts(), "auto", { program: trial.path, file });
-      const second = await matrixVerdict(someFacts(), "auto", { program: trial.path, file });
+      const first = await matrixVerdict(someFacts(), "auto", trial.path, file);
+      const second = await matrixVerdict(someFacts(), "auto", trial.path, file);
       expect(first.ok).toBe(ok);
       expect(second).toEqual(first);
       expect(trial.starts()).toBe(1);
@@ -82,7 +82,7 @@ describe("the verdict", () => {
       { architecture: "hopper" },
       { vendor: "amd" },
     ]) {
-      await matrixVerdict(someFacts(changes), "auto", { program: trial.path, file });
+      await matrixVerdict(someFacts(changes), "auto", trial.path, file);
     }
     expect(trial.starts()).toBe(5);
     expect(Object.keys(stored(file))).toHaveLength(5);
@@ -92,7 +92,7 @@ describe("the verdict", () => {
     const trial = program("");
     const file = join(folder, `damaged${count++}.json`);
     writeFileSync(file, text);
-    expect(await matrixVerdict(someFacts(), "auto", { program: trial.path, file })).toMatchObject({ ok: true });
+    expect(await matrixVerdict(someFacts(), "auto", trial.path, file)).toMatchObject({ ok: true });
     expect(trial.starts()).toBe(1);
     expect(Object.values(stored(file)).some((verdict) => verdict.ok === true)).toBe(true);
   });
@@ -100,7 +100,7 @@ describe("the verdict", () => {
   it("is still given where it cannot be written down", async () => {
     const blocked = join(folder, `blocked${count++}`);
     writeFileSync(blocked, "a file, not a folder");
-    const verdict = await matrixVerdict(someFacts(), "auto", { program: program("").path, file: join(blocked, "verdicts.json") });
+    const verdict = await matrixVerdict(someFacts(), "auto", program("").path, join(blocked, "verdicts.json"));
     expect(verdict.ok).toBe(true);
   });
 
@@ -108,9 +108,7 @@ describe("the verdict", () => {
     const file = verdictFile();
     const trial = program("");
     const devices = ["a", "b", "c", "d"];
-    const verdicts = await Promise.all(
-      devices.map((device) => matrixVerdict(someFacts({ device }), "auto", { program: trial.path, file })),
-    );
+    const verdicts = await Promise.all(devices.map((device) => matrixVerdict(someFacts({ device }), "auto", trial.path, file)));
     expect(verdicts.every(({ ok }) => ok)).toBe(true);
     expect(Object.keys(stored(file))).toHaveLength(devices.length);
     expect(readdirSync(join(file, ".."))).toEqual(["verdicts.json"]);
@@ -118,15 +116,21 @@ describe("the verdict", () => {
 
   it("of a program that is missing is no verdict on the driver, and not remembered", async () => {
     const file = verdictFile();
-    const verdict = await matrixVerdict(someFacts(), "auto", { program: join(folder, "missing.mjs"), file });
+    const verdict = await matrixVerdict(someFacts(), "auto", join(folder, "missing.mjs"), file);
     expect(verdict.ok).toBe(false);
     expect(existsSync(file) ? Object.keys(stored(file)) : []).toEqual([]);
+  });
+
+  it("where there is no program at all is none on the driver either", async () => {
+    const file = verdictFile();
+    expect(await matrixVerdict(someFacts(), "auto", undefined, file)).toMatchObject({ ok: false });
+    expect(existsSync(file)).toBe(false);
   });
 
   it("is not waited for inside the trial itself", async () => {
     process.env[TRIAL_VARIABLE] = "1";
     const trial = program("process.exit(1);");
-    expect(await matrixVerdict(someFacts(), "auto", { program: trial.path, file: verdictFile() })).toMatchObject({ ok: true });
+    expect(await matrixVerdict(someFacts(), "auto", trial.path, verdictFile())).toMatchObject({ ok: true });
     expect(trial.starts()).toBe(0);
   });
 });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { StylizingError } from "../../src/errors.js";
-import { PipelineCache, prologue, type TextProfile, type Variant, variantLabel } from "../../src/gpu/pipelines.js";
+import { type Variant, variantLabel } from "../../src/gpu/kernel.js";
+import { PipelineCache } from "../../src/gpu/pipelines.js";
 
 const variant: Variant = {
   kernel: "linear",
@@ -8,71 +9,28 @@ const variant: Variant = {
   constants: { ROWS: 8, DEPTH4: 4 },
   result: "elem",
   overrides: { WIDTH: 16, HEIGHT: 16 },
-  bindings: ["read", "read", "read", "read", "write"],
+  parts: ["linear_parameters", "linear_rows", "gelu", "linear_epilogue"],
 };
 
 const FLOATS = { elementBytes: 4, matrix: undefined } as const;
-const HALVES = { elementBytes: 2, matrix: undefined } as const;
-const UNITS = { elementBytes: 2, matrix: "units" } as const;
-const STAND_IN = { elementBytes: 2, matrix: "stand-in" } as const;
 
-describe("the prologue", () => {
-  it("names the element types of the tier and what overrides cannot set", () => {
-    const lines = prologue(variant, FLOATS).split("\n");
-    expect(lines[0]).toContain("alias elem4 = vec4f;");
-    expect(lines[1]).toContain("alias result4 = vec4f;");
-    expect(lines.slice(2)).toEqual(["const ROWS = 8u; const DEPTH4 = 4u;"]);
-  });
-
-  it("puts directives first, since WGSL takes them nowhere else", () => {
-    expect(prologue({ ...variant, subgroups: true }, HALVES).split("\n")[0]).toBe("enable subgroups;");
-    const [enables, diagnostic] = prologue({ ...variant, matrix: true }, UNITS).split("\n");
-    expect(enables).toBe("enable f16; enable subgroups; enable chromium_experimental_subgroup_matrix;");
-    expect(diagnostic).toMatch(/^diagnostic\(off, /);
-  });
-
-  it("asks for no feature where halves are only stored, and for none where matrix units are stood in for", () => {
-    for (const text of [prologue(variant, HALVES), prologue({ ...variant, matrix: true }, STAND_IN)]) {
-      expect(text).not.toMatch(/enable|f16[,;>]/);
-      expect(text).toContain("unpack2x16float");
-    }
-  });
-
-  it("puts in front what belongs to a kernel, and either the units or their stand-in", () => {
-    const text = prologue({ ...variant, parts: ["gelu"], matrix: true }, UNITS);
-    expect(text).toMatch(/fn gelu\(/);
-    expect(text).toMatch(/subgroupMatrixMultiplyAccumulate/);
-    expect(prologue({ ...variant, matrix: true }, STAND_IN)).not.toMatch(/subgroupMatrixM/);
-  });
-
-  it("keeps results for the residual stream in 32 bits where elements have 16", () => {
-    const text = prologue({ ...variant, result: "f32" }, HALVES);
-    expect(text).toContain("alias elem4 = vec2u;");
-    expect(text).toContain("alias result4 = vec4f;");
-  });
-});
-
-describe("labels", () => {
-  const others: [string, Variant, TextProfile][] = [
-    ["kernel", { ...variant, kernel: "linear_quad" }, FLOATS],
-    ["entry point", { ...variant, entryPoint: "other" }, FLOATS],
-    ["constant", { ...variant, constants: { ROWS: 4, DEPTH4: 4 } }, FLOATS],
-    ["override", { ...variant, overrides: { WIDTH: 8, HEIGHT: 16 } }, FLOATS],
-    ["element", variant, HALVES],
-    ["result", { ...variant, result: "f32" }, HALVES],
-  ];
-
-  it.each(others)("tell variants apart by %s", (_, other, profile) => {
-    expect(variantLabel(other, profile)).not.toBe(variantLabel(variant, FLOATS));
-    expect(new Set(others.map(([, one, profile]) => variantLabel(one, profile))).size).toBe(others.length);
-  });
-});
+/** What a device is asked to make. */
+interface Made {
+  modules: number;
+  pipelines: number;
+  layouts: number;
+  /** Types of the bindings of every layout. */
+  bindings: string[][];
+}
 
 /** A device that counts what it is asked to make. */
 function countingDevice(messages: { type: string; lineNum: number; linePos: number; message: string }[] = []) {
-  const made = { modules: 0, pipelines: 0, layouts: 0 };
+  const made: Made = { modules: 0, pipelines: 0, layouts: 0, bindings: [] };
   const device = {
-    createBindGroupLayout: () => ({ layout: ++made.layouts }),
+    createBindGroupLayout: ({ entries }: { entries: { buffer: { type: string } }[] }) => {
+      made.bindings.push(entries.map(({ buffer }) => buffer.type));
+      return { layout: ++made.layouts };
+    },
     createPipelineLayout: () => ({}),
     createShaderModule: () => {
       made.modules++;
@@ -103,6 +61,13 @@ describe("the cache", () => {
     expect(second.pipeline).not.toBe(first.pipeline);
     expect(second.storageLayout).toBe(first.storageLayout);
     expect(made.layouts - before).toBe(1);
+  });
+
+  it("binds what the kernel's own WGSL declares, in its order", async () => {
+    const { device, made } = countingDevice();
+    await new PipelineCache(device, FLOATS).get(variant);
+    const [read, write] = ["read-only-storage", "storage"];
+    expect(made.bindings).toEqual([["uniform"], [read, read, read, read, write]]);
   });
 
   it("takes warnings for what they are", async () => {

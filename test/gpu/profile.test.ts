@@ -47,14 +47,14 @@ describe("the tier", () => {
     expect(makeProfile(someFacts({ subgroupSize: undefined }), "auto", PASSED).notes.join()).toMatch(/need 32/);
   });
 
-  it("has plain WGSL stand in for matrix units only where that is asked for too, and says so", () => {
+  it("emulates matrix units in plain WGSL only where that is asked for too, and says so", () => {
     const cpu = someFacts({ isFallbackAdapter: true });
     expect(makeProfile(cpu, "matrix").tier).toBe("f32");
     expect(makeProfile(cpu, "auto", undefined, true).tier).toBe("f32");
     const profile = makeProfile(cpu, "matrix", undefined, true);
-    expect(profile).toMatchObject({ tier: "matrix", matrix: "stand-in", elementBytes: 2 });
+    expect(profile).toMatchObject({ tier: "matrix", matrix: "emulation", elementBytes: 2 });
     expect(profile.features).toEqual(["subgroups", "timestamp-query"]);
-    expect(profile.notes.join()).toMatch(/stands in/);
+    expect(profile.notes.join()).toMatch(/emulated/);
   });
 });
 

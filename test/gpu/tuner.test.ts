@@ -2,10 +2,11 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import type { Candidate } from "../../src/gpu/dispatch.js";
-import type { Gpu } from "../../src/gpu/gpu.js";
+import type { Call, Candidate } from "../../src/gpu/call.js";
+import { Gpu } from "../../src/gpu/gpu.js";
 import { type TuneMode, Tuner } from "../../src/gpu/tuner.js";
-import { type LinearShape, linearCandidates, linearParameters } from "../../src/ops/linear.js";
+import { view } from "../../src/gpu/view.js";
+import { type LinearShape, linear, linearCandidates, linearKey } from "../../src/ops/linear.js";
 import { gpuOfThisFile, hardwareProfile } from "../support/gpu.js";
 
 const gpu = gpuOfThisFile();
@@ -16,25 +17,33 @@ const freshFile = () => join(folder, `${count++}`, "tuning.json");
 
 const shape: LinearShape = { rows: 256, depth: 96, cols: 96, epilogue: "none", result: "f32" };
 const KEY = "linear 256x96x96 none f32";
-const parameters = linearParameters(shape, { inputStride: 96, weightStride: 96, outputStride: 96 });
 
-/** A product on buffers of its own, counting how many dispatches it was measured with. */
-function product(on: Gpu) {
-  const [input, weight, bias, output] = [256 * 96, 96 * 96, 96, 256 * 96].map((size) => on.storage("operand", 4 * size));
-  return { buffers: [input!, weight!, bias!, bias!, output!], free: () => on.release(input!, weight!, bias!, output!) };
+/** A product on buffers of its own, to be done in one of the given ways. */
+function product(on: Gpu, candidates: readonly Candidate[], key = KEY): { call: Call; free: () => void } {
+  const [x, w, bias, y] = [256 * 96, 96 * 96, 96, 256 * 96].map((size) => on.storage("operand", 4 * size));
+  const operands = { x: view(x!, "elem", 256, 96), w: view(w!, "elem", 96, 96), bias: bias!, y: view(y!, "f32", 256, 96) };
+  const call = { ...linear(on.profile, operands), key, candidates };
+  return { call, free: () => on.release(x!, w!, bias!, y!) };
 }
 
 async function pick(tuner: Tuner, candidates: readonly Candidate[], mayMeasure = true): Promise<string> {
-  const { buffers, free } = product(gpu());
-  const plan = await tuner.pick(gpu(), KEY, candidates, buffers, parameters, mayMeasure);
+  const { call, free } = product(gpu(), candidates);
+  const plan = await tuner.pick(call, mayMeasure);
   free();
   return candidates.find((candidate) => candidate.plan === plan)!.name;
 }
 
-const tuner = (mode: TuneMode, file = freshFile(), facts = gpu().facts) => new Tuner(facts, gpu().profile, mode, file);
+/** A tuner of this file's device, or of one that says that it is another. */
+const tuner = (mode: TuneMode, file = freshFile(), { facts = gpu().facts, profile = gpu().profile } = {}) =>
+  new Tuner(new Gpu(gpu().device, facts, profile, false), mode, file);
 const quads = () => linearCandidates(shape, gpu().profile);
 /** The kernel for GPUs with two rows an invocation: on a CPU several times as slow as quads. */
 const tiled = (): Candidate => linearCandidates(shape, hardwareProfile(gpu().profile)).find(({ name }) => name === "tiled 2x4")!;
+
+it("knows the product of these tests by its shape", () => {
+  expect(linearKey(shape)).toBe(KEY);
+  expect(product(gpu(), quads()).call.key).toBe(KEY);
+});
 
 describe("the tuner", () => {
   it("keeps a default that nothing beats, and takes what beats it", async () => {
@@ -90,7 +99,9 @@ describe("the tuner", () => {
       const one = tuner(mode);
       one.onFirstMeasure = () => heard.push(mode);
       await pick(one, [tiled(), quads()[0]!]);
-      await one.pick(gpu(), "another shape", [quads()[0]!], [], []);
+      const { call, free } = product(gpu(), [quads()[0]!], "another shape");
+      await one.pick(call);
+      free();
       await pick(one, [tiled(), { ...quads()[0]!, name: "renamed" }]);
     }
     expect(heard).toEqual(["measure"]);
@@ -103,7 +114,7 @@ describe("the tuner", () => {
   });
 
   it("measures on a GPU by itself, but never where buffers must keep what they hold", async () => {
-    const one = new Tuner(gpu().facts, hardwareProfile(gpu().profile), "auto", freshFile());
+    const one = tuner("auto", freshFile(), { profile: hardwareProfile(gpu().profile) });
     expect(await pick(one, [tiled(), quads()[0]!], false)).toBe(tiled().name);
     expect(await pick(one, [tiled(), quads()[0]!])).toBe(quads()[0]!.name);
   });
@@ -116,7 +127,7 @@ describe("the tuner", () => {
     const first = tuner("measure", file);
     await pick(first, [tiled(), quads()[0]!]);
     first.save();
-    const other = tuner("auto", file, { ...gpu().facts, ...changes });
+    const other = tuner("auto", file, { facts: { ...gpu().facts, ...changes } });
     expect(other.choices.size).toBe(0);
     expect(await pick(other, [tiled(), quads()[0]!])).toBe(tiled().name);
   });

@@ -1,21 +1,20 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { StylizingError } from "../../src/errors.js";
-import type { Plan } from "../../src/gpu/dispatch.js";
+import type { Plan } from "../../src/gpu/call.js";
 import type { Gpu } from "../../src/gpu/gpu.js";
-import { kernelSource, prologue, type Variant, variantLabel } from "../../src/gpu/pipelines.js";
+import { composeKernel, interfaceOf, type Variant, variantLabel } from "../../src/gpu/kernel.js";
 import type { Profile, Tier } from "../../src/gpu/profile.js";
-import { dimensions, type ModelConfig, presetConfig } from "../../src/model/config.js";
-import { layoutOf } from "../../src/model/pack.js";
-import { attentionCandidates, planAttention } from "../../src/ops/attention.js";
+import { dimensions, type ModelConfig, presetConfig } from "../../src/models/stylizing-vit/config.js";
+import { planAttention } from "../../src/ops/attention.js";
 import { type PixelFormat, planConvolution, planPatchify, planPatchProduct, planQuantize } from "../../src/ops/images.js";
 import { planLayerNorm } from "../../src/ops/layer-norm.js";
-import { type Epilogue, linearCandidates, planLinear } from "../../src/ops/linear.js";
-import { backwardPlans } from "../ops/backward-plans.js";
-import { attentionCases, layerNormCases, linearCases, patchProductCases } from "../ops/cases.js";
-import { featurePlans } from "../ops/feature-plans.js";
-import { setUpLinear } from "../ops/setups.js";
-import { trainingPlans } from "../ops/training-plans.js";
+import { type Epilogue, planLinear } from "../../src/ops/linear.js";
+import { ALL_OPS, allCandidates, defaultPlans } from "../ops/all.js";
+import { layerNormOp } from "../ops/layer-norm.case.js";
+import { linearOp } from "../ops/linear.case.js";
+import { sizesOf } from "../ops/published.js";
 import { nullGpu } from "../support/gpu.js";
+import type { Op } from "../support/op.js";
 import { runOp } from "../support/run-op.js";
 import { kernelNames, kernelText } from "../support/wgsl.js";
 
@@ -52,8 +51,9 @@ const MODELS: Record<string, ModelConfig> = {
 };
 
 /** Every op of a forward pass over `images` pairs, in each of the formats. */
-function plansOf(config: ModelConfig, images: number, profile: Profile): Plan[] {
-  const { tokens, width, heads, head, attention, hidden, bottleneck, patch, rank } = layoutOf(config);
+function plansOfModel(config: ModelConfig, images: number, profile: Profile): Plan[] {
+  const { tokens, width, heads, head, hidden, bottleneck, patch, rank } = sizesOf(config);
+  const attention = heads * head;
   const rows = images * tokens;
   const linear = (streams: number, depth: number, cols: number, epilogue: Epilogue, result: "f32" | "elem") =>
     planLinear({ rows: streams * rows, depth, cols, epilogue, result }, profile);
@@ -81,20 +81,19 @@ function plansOf(config: ModelConfig, images: number, profile: Profile): Plan[] 
   ];
 }
 
+/** The ops that write results of either width, in one of them. */
+const withResult = (result: "f32" | "elem"): Op[] => [
+  { ...linearOp, cases: linearOp.cases.map((one) => ({ ...one, result })) },
+  { ...layerNormOp, cases: layerNormOp.cases.map((one) => ({ ...one, result })) },
+];
+
 /** The plans of all models and of all cases of the ops' tables. */
 function allPlans(profile: Profile): Plan[] {
   return [
-    ...Object.values(MODELS).flatMap((config) => [1, 8, 64].flatMap((images) => plansOf(config, images, profile))),
-    ...linearCases.flatMap((one) => (["f32", "elem"] as const).map((result) => planLinear({ ...one, result }, profile))),
-    ...layerNormCases.flatMap((one) =>
-      (["f32", "elem"] as const).map((result) => planLayerNorm({ ...one, affine: one.affine ?? false, result }, profile)),
-    ),
-    // Larger heads do not fit the 16 KB of this device (see ops/plan.test.ts).
-    ...attentionCases.filter(({ headSize }) => headSize <= 192).map((one) => planAttention(one, profile)),
-    ...patchProductCases.map((one) => planPatchProduct({ ...one, stride: 4 }, profile)),
-    ...backwardPlans(profile),
-    ...featurePlans(profile),
-    ...trainingPlans(profile),
+    ...Object.values(MODELS).flatMap((config) => [1, 8, 64].flatMap((images) => plansOfModel(config, images, profile))),
+    // Results of either width.
+    ...(["f32", "elem"] as const).flatMap((result) => defaultPlans(profile, withResult(result))),
+    ...defaultPlans(profile),
   ];
 }
 
@@ -110,7 +109,7 @@ const takenByNull = ({ variant }: Plan): boolean =>
 
 /** What the compiler has against a variant, its pipeline's limits aside. */
 async function errorsOf({ device, profile }: Gpu, variant: Variant): Promise<string[]> {
-  const module = device.createShaderModule({ code: `${prologue(variant, profile)}\n${kernelSource(variant.kernel)}` });
+  const module = device.createShaderModule({ code: composeKernel(variant, profile).code });
   return (await module.getCompilationInfo()).messages.filter(({ type }) => type === "error").map(({ message }) => message);
 }
 
@@ -120,16 +119,12 @@ const roomy = (profile: Profile): Profile => ({
   limits: { ...profile.limits, maxComputeWorkgroupStorageSize: 65_536, maxComputeInvocationsPerWorkgroup: 1024 },
 });
 
-it("every candidate of every op for matrix units is valid WGSL, with units and with their stand-in", async () => {
-  for (const matrix of ["units", "stand-in"] as const) {
+it("every candidate of every op for matrix units is valid WGSL, with units and with their emulation", async () => {
+  for (const matrix of ["units", "emulation"] as const) {
     const gpu = { ...gpus.matrix, device: gpus.matrix.device, profile: { ...roomy(gpus.matrix.profile), matrix } } as Gpu;
-    const candidates = [
-      ...linearCases.flatMap((one) =>
-        (["f32", "elem"] as const).flatMap((result) => linearCandidates({ ...one, result }, gpu.profile)),
-      ),
-      ...attentionCases.filter(({ headSize }) => headSize <= 192).flatMap((one) => attentionCandidates(one, gpu.profile)),
-    ].filter(({ plan }) => plan.variant.matrix);
-    const variants = new Map(candidates.map(({ plan: { variant } }) => [variantLabel(variant, gpu.profile), variant]));
+    const ops = [...ALL_OPS, ...withResult("f32"), ...withResult("elem")];
+    const candidates = allCandidates(gpu.profile, ops).filter(({ variant }) => variant.matrix);
+    const variants = new Map(candidates.map(({ variant }) => [variantLabel(variant, gpu.profile), variant]));
     expect(variants.size).toBeGreaterThan(20);
     const kernels = new Set([...variants.values()].map(({ kernel }) => kernel));
     expect([...kernels].sort()).toEqual(["attention_matrix", "linear_matrix"]);
@@ -157,16 +152,16 @@ describe.each(PRECISIONS)("in %s", (precision) => {
   });
 });
 
-it("variants of one label are one pipeline: same prologue, settings and bindings", () => {
+it("variants of one label are one pipeline: same text, settings and bindings", () => {
   const seen = new Map<string, string>();
   for (const host of HOSTS) {
     for (const { variant } of allPlans({ ...gpus.f16.profile, software: host === "software" })) {
       const label = variantLabel(variant, gpus.f16.profile);
       const essence = JSON.stringify([
-        prologue(variant, gpus.f16.profile),
+        composeKernel(variant, gpus.f16.profile).code,
         variant.entryPoint,
         variant.overrides,
-        variant.bindings,
+        interfaceOf(variant),
       ]);
       expect(seen.get(label) ?? essence).toBe(essence);
       seen.set(label, essence);
@@ -202,7 +197,7 @@ describe("kernels", () => {
 });
 
 describe("a kernel that does not compile", () => {
-  /** linear.wgsl without the constants that its prologue should bring. */
+  /** linear.wgsl without the constants that should stand in front of it. */
   const incomplete = (profile: Profile): Variant => ({
     ...planLinear({ rows: 1, depth: 4, cols: 4, epilogue: "none", result: "f32" }, { ...profile, software: false }).variant,
     constants: { DEPTH4: 4 },
@@ -233,8 +228,8 @@ describe("a kernel that does not compile", () => {
 });
 
 it("a device that executes nothing is refused by numeric tests", async () => {
-  const op = setUpLinear(linearCases[0]!, gpus.f32.profile);
-  await expect(runOp(gpus.f32, op)).rejects.toThrow(/executes nothing/);
+  const setup = linearOp.setup(linearOp.cases[0]!, gpus.f32.profile);
+  await expect(runOp(gpus.f32, setup)).rejects.toThrow(/executes nothing/);
 });
 
 it("odd sizes are among the models", () => {

@@ -4,13 +4,15 @@ import { afterAll, describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.js";
 import { HashedWeights } from "../../src/hub/hashed.js";
 import type { WeightSource } from "../../src/hub/weight-source.js";
-import { type ModelConfig, parameterShapes, parseConfig, presetConfig } from "../../src/model/config.js";
-import { Engine, type Job } from "../../src/model/engine.js";
-import type { Mode } from "../../src/model/schedule.js";
-import { type BatchShape, rolled, separate } from "../../src/train/batch-shape.js";
+import { type BatchShape, rolled, separate } from "../../src/models/stylizing-vit/batch-shape.js";
+import { type ModelConfig, parseConfig, presetConfig } from "../../src/models/stylizing-vit/config.js";
+import type { Mode } from "../../src/models/stylizing-vit/modes.js";
+import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
+import { StylizingTask, stylizing } from "../../src/models/stylizing-vit/task.js";
+import { vggShapes } from "../../src/models/vgg19/weights.js";
+import { Engine, type Job } from "../../src/painter/engine.js";
 import { TrainingDevice } from "../../src/train/device.js";
-import { ADAMW, LOSS_WEIGHTS } from "../../src/train/types.js";
-import { vggShapes } from "../../src/train/vgg-weights.js";
+import { ADAMW } from "../../src/train/types.js";
 import { nullGpuAs } from "../support/gpu.js";
 import { type Capture, capture, fingerprint } from "./capture.js";
 
@@ -30,9 +32,14 @@ afterAll(() => {
   if (RECORD) writeFileSync(FILE, `${JSON.stringify(now, null, 2)}\n`);
 });
 
+/** Labels as they were when the recording was made, by what they are now. */
+const FORMER: readonly (readonly [now: string, then: string])[] = [["(HISTORY=1024, TERMS=4)", "(HISTORY=1024)"]];
+
+const former = (line: string): string => FORMER.reduce((text, [now, then]) => text.replace(now, then), line);
+
 /** Holds what was captured against the recording. */
 function check(name: string, seen: Capture): void {
-  const lines = seen.take();
+  const lines = seen.take().map(former);
   expect(lines.length, name).toBeGreaterThan(0);
   const found = fingerprint(lines);
   now[name] = found;
@@ -117,15 +124,16 @@ async function steps(
   recompute: boolean,
   shapes: [string, BatchShape][],
 ) {
-  const device = await TrainingDevice.create(gpu, config, {
-    uniques: Math.max(...shapes.map(([, shape]) => shape.uniques)),
-    pairs: Math.max(...shapes.map(([, shape]) => shape.pairs)),
-    recompute,
-    weights: LOSS_WEIGHTS,
-    lossScale: 1,
-    vgg: zeros(config.in_channels),
+  const { terms } = stylizing;
+  const task = await StylizingTask.create(gpu, config, zeros(config.in_channels), { terms, batch: 8, recompute, lossScale: 1 });
+  const device = await TrainingDevice.create(gpu, task, {
+    largest: {
+      ...shapes[0]![1],
+      uniques: Math.max(...shapes.map(([, shape]) => shape.uniques)),
+      pairs: Math.max(...shapes.map(([, shape]) => shape.pairs)),
+    },
     clip: 1,
-    adamW: { ...ADAMW, weightDecay: 0.01 },
+    constants: { ...ADAMW, weightDecay: 0.01 },
   });
   try {
     seen.take();
@@ -138,7 +146,7 @@ async function steps(
       await device.run(shape, new Float32Array(count), false);
       check(`${name} ${what} judged`, seen);
     }
-    device.unfold();
+    await device.unfold();
     check(`${name} unfold`, seen);
     await device.update(1e-3);
     check(`${name} update`, seen);

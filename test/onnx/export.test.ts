@@ -6,7 +6,8 @@ import { float32ToFloat16Bits } from "../../src/hub/half.js";
 import { HashedWeights } from "../../src/hub/hashed.js";
 import { SafetensorsFile, writeSafetensors } from "../../src/hub/safetensors.js";
 import { exportOnnx, VERSION } from "../../src/index.js";
-import { type ModelConfig, parameterShapes, parseConfig, presetConfig } from "../../src/model/config.js";
+import { type ModelConfig, parseConfig, presetConfig } from "../../src/models/stylizing-vit/config.js";
+import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
 import { loadGolden } from "../support/fixtures.js";
 import { type OnnxModel, readOnnx } from "./read.js";
 

@@ -7,7 +7,7 @@ import { type Rival, startOnnxruntime } from "../../bench/rivals/rival.js";
 import { hashedUniform } from "../../src/hub/hashed.js";
 import { SafetensorsFile, writeSafetensors } from "../../src/hub/safetensors.js";
 import { exportOnnx, StylizingViT } from "../../src/index.js";
-import { type ModelConfig, parseConfig } from "../../src/model/config.js";
+import { type ModelConfig, parseConfig } from "../../src/models/stylizing-vit/config.js";
 import { build } from "../command/command.js";
 import { loadGolden, relativeError, root } from "../support/fixtures.js";
 

@@ -1,48 +1,47 @@
 import { describe, expect, it } from "vitest";
+import { pick } from "../../src/gpu/call.js";
 import type { Profile } from "../../src/gpu/profile.js";
 import { attentionCandidates, planAttention } from "../../src/ops/attention.js";
-import { assertClose } from "../support/compare.js";
 import { gpuOfThisFile, hardwareProfile, inTier } from "../support/gpu.js";
-import { runOp } from "../support/run-op.js";
-import { type AttentionCase, attentionCases, tested } from "./cases.js";
-import { setUpAttention } from "./setups.js";
+import { tested } from "../support/op.js";
+import { check, checkParts } from "../support/run-op.js";
+import { type AttentionCase, attentionCases, attentionOp } from "./attention.case.js";
 
 const gpu = gpuOfThisFile();
 
-async function check(family: string, one: AttentionCase, profile: Profile, on = gpu(), choice?: string) {
-  const op = setUpAttention(one, profile, choice);
-  const result = op.numbers(await runOp(on, op));
-  assertClose(result, op.reference(), `${family} attention, ${one.name}`, op);
+async function run(family: string, one: AttentionCase, profile: Profile, on = gpu(), choice?: string) {
+  const setup = attentionOp.setup(one, profile);
+  await check(on, setup, `${family} attention, ${one.name}`, pick(setup.call.candidates, choice));
 }
 
 describe("attention in registers, for software", () => {
   it.each(tested(attentionCases))("%s", async (_, one) => {
-    await check("quad", one, gpu().profile);
+    await run("quad", one, gpu().profile);
   });
 });
 
 describe("attention in workgroup memory, for hardware", () => {
   it.each(tested(attentionCases))("%s", async (_, one) => {
-    await check("workgroup", one, hardwareProfile(gpu().profile));
+    await run("workgroup", one, hardwareProfile(gpu().profile));
   });
 });
 
 describe("attention in halves", () => {
   it.each(tested(attentionCases))("%s", async (_, one) => {
     const half = inTier(gpu(), "f16");
-    await check("quad, halves", one, half.profile, half);
+    await run("quad, halves", one, half.profile, half);
   });
 
   it.each(tested(attentionCases).filter(([, { headSize }]) => headSize === 64))("in workgroup memory: %s", async (_, one) => {
     const half = inTier(gpu(), "f16");
-    await check("workgroup, halves", one, hardwareProfile(half.profile), half);
+    await run("workgroup, halves", one, hardwareProfile(half.profile), half);
   });
 });
 
 describe("attention on matrix units", () => {
   it.each(tested(attentionCases))("%s", async (_, one) => {
     const matrix = inTier(gpu(), "matrix");
-    await check("matrix", one, matrix.profile, matrix);
+    await run("matrix", one, matrix.profile, matrix);
   });
 
   it.each([1, 2, 3, 4])("with %i subgroups a workgroup", async (subgroups) => {
@@ -50,7 +49,7 @@ describe("attention on matrix units", () => {
     const one: AttentionCase = { name: "subgroups", sequences: 2, tokens: 37, heads: 2, headSize: 48, kind: "cross" };
     const choice = `matrix ${subgroups}`;
     expect(attentionCandidates(one, matrix.profile).map(({ name }) => name)).toContain(choice);
-    await check("matrix", one, matrix.profile, matrix, choice);
+    await run("matrix", one, matrix.profile, matrix, choice);
   });
 
   it("is what heads of 16, 32, 48 and 64 take, where all scores fit", () => {
@@ -79,6 +78,18 @@ describe("attention over tiles of keys, for hardware", () => {
   )("%s", async (_, one) => {
     const profile = withRoomForHalf(one, hardwareProfile(gpu().profile));
     expect(planAttention(one, profile).variant.overrides.KEYS).toBeLessThan(one.tokens);
-    await check("streaming", one, profile);
+    await run("streaming", one, profile);
   });
+});
+
+describe("attention in bands of sequences", () => {
+  it.each(tested(attentionCases).filter(([, { sequences, headSize }]) => sequences > 1 && headSize === 32))(
+    "%s",
+    async (name, one) => {
+      const setup = attentionOp.setup(one, gpu().profile);
+      const { count, unit, of } = setup.call.bands!;
+      expect([count, unit]).toEqual([one.sequences, 1]);
+      await checkParts(gpu(), setup, `${name}, in bands`, [of(0, 1), of(1, count - 2), of(count - 1, 1)]);
+    },
+  );
 });

@@ -1,35 +1,35 @@
 import { describe, expect, it } from "vitest";
+import { pick } from "../../src/gpu/call.js";
 import type { Gpu } from "../../src/gpu/gpu.js";
 import type { Profile } from "../../src/gpu/profile.js";
-import { linearCandidates } from "../../src/ops/linear.js";
 import { assertClose } from "../support/compare.js";
 import { FAMILIES, gpuOfThisFile, inTier } from "../support/gpu.js";
-import { runOp } from "../support/run-op.js";
-import { type LinearCase, linearCases, tested } from "./cases.js";
-import { gelu } from "./oracles.js";
-import { setUpLinear } from "./setups.js";
+import { tested } from "../support/op.js";
+import { check, checkParts, runOp } from "../support/run-op.js";
+import { geluOracle } from "./gelu.case.js";
+import { type LinearCase, linearBackwardCases, linearCases, linearOp } from "./linear.case.js";
 
 const gpu = gpuOfThisFile();
 
-async function check(on: Gpu, one: LinearCase, profile: Profile, result: "f32" | "elem" = "f32", choice?: string) {
-  const op = setUpLinear(one, profile, result, choice);
-  const numbers = op.numbers(await runOp(on, op));
-  assertClose(numbers, op.reference(), `${op.plan.variant.kernel}, ${profile.tier}, ${one.name}`, op);
-  return op.plan.variant;
+async function run(on: Gpu, one: LinearCase, profile: Profile, choice?: string) {
+  const setup = linearOp.setup(one, profile);
+  const plan = pick(setup.call.candidates, choice);
+  await check(on, setup, `${plan.variant.kernel}, ${profile.tier}, ${one.name}`, plan);
+  return plan.variant;
 }
 
 describe.each(FAMILIES)("linear, kernels for %s", (family, of) => {
   it.each(tested(linearCases))("%s", async (_, one) => {
-    await check(gpu(), one, of(gpu().profile));
+    await run(gpu(), one, of(gpu().profile));
   });
 
   it("gives GELU to the resolution of f32 everywhere, not only where it is large", async () => {
     const one = linearCases.find(({ data }) => data === "gelu")!;
-    const op = setUpLinear(one, of(gpu().profile));
-    const result = op.numbers(await runOp(gpu(), op));
-    const sums = setUpLinear({ ...one, epilogue: "none" }, of(gpu().profile)).reference();
+    const [outcome] = await runOp(gpu(), linearOp.setup(one, of(gpu().profile)));
+    const { size, expected } = linearOp.setup({ ...one, epilogue: "none" }, of(gpu().profile)).results[0]!;
+    const sums = Float64Array.from({ length: size }, (_, at) => expected(at));
     // erf as the kernels have it is good to 1.5e-7, and one or two roundings: x/2 times that, at the sum that f32 can hold.
-    assertClose(result, sums.map(gelu), `${family} GELU`, {
+    assertClose(outcome!.numbers, sums.map(geluOracle), `${family} GELU`, {
       bound: 0,
       slack: (at) => 3e-7 * Math.abs(sums[at]!) + 1e-9,
       place: (at) => `x = ${sums[at]}`,
@@ -43,35 +43,64 @@ describe.each(FAMILIES)("linear, kernels for %s", (family, of) => {
 describe.each(FAMILIES)("linear in halves, kernels for %s", (_family, of) => {
   it.each(tested(linearCases))("%s", async (_, one) => {
     const half = inTier(gpu(), "f16");
-    await check(half, one, of(half.profile), one.epilogue === "residual" ? "f32" : "elem");
+    await run(half, { ...one, result: one.epilogue === "residual" ? "f32" : "elem" }, of(half.profile));
   });
 });
 
 describe("linear on matrix units", () => {
   it.each(tested(linearCases))("%s", async (_, one) => {
     const matrix = inTier(gpu(), "matrix");
-    await check(matrix, one, matrix.profile);
-    if (one.epilogue !== "residual") await check(matrix, one, matrix.profile, "elem");
+    await run(matrix, one, matrix.profile);
+    if (one.epilogue !== "residual") await run(matrix, { ...one, result: "elem" }, matrix.profile);
   });
 
   it("is what most cases of suitable sizes take, in every kind of epilogue", () => {
     const { profile } = inTier(gpu(), "matrix");
-    const taken = tested(linearCases).filter(([, one]) => setUpLinear(one, profile).plan.variant.kernel === "linear_matrix");
+    const kernelOf = (one: LinearCase) => pick(linearOp.setup(one, profile).call.candidates).variant.kernel;
+    const taken = tested(linearCases).filter(([, one]) => kernelOf(one) === "linear_matrix");
     expect(new Set(taken.map(([, { epilogue }]) => epilogue)).size).toBe(4);
     expect(taken.length).toBeGreaterThan(8);
   });
 
   it("gives the same with every tile that a tuner may choose", async () => {
     const matrix = inTier(gpu(), "matrix");
-    const one: LinearCase = { name: "all tiles", rows: 150, depth: 96, cols: 200, epilogue: "table", period: 7 };
-    const names = linearCandidates({ ...one, result: "elem" }, matrix.profile).map(({ name }) => name);
+    const sizes = { rows: 150, depth: 96, cols: 200, epilogue: "table", period: 7 } as const;
+    const one: LinearCase = { name: "all tiles", ...sizes, result: "elem" };
+    const names = linearOp.setup(one, matrix.profile).call.candidates.map(({ name }) => name);
     expect(names.length).toBeGreaterThanOrEqual(4);
-    for (const name of names) await check(matrix, one, matrix.profile, "elem", name);
+    for (const name of names) await run(matrix, one, matrix.profile, name);
   });
 });
 
 it("takes 2, 4 and 8 rows a lane on GPUs, and all of them are among the cases", () => {
   const profile = { ...gpu().profile, software: false };
-  const rows = tested(linearCases).map(([, one]) => setUpLinear(one, profile).plan.variant.constants.ROWS);
+  const rows = tested(linearCases).map(([, one]) => pick(linearOp.setup(one, profile).call.candidates).variant.constants.ROWS);
   expect([...new Set(rows)].sort()).toEqual([2, 4, 8]);
+});
+
+describe.each(FAMILIES)("a product times a derivative, kernels for %s", (_family, of) => {
+  it.each(
+    tested(linearBackwardCases).flatMap(([name, one]) => (["f32", "f16"] as const).map((tier) => [name, tier, one] as const)),
+  )("%s, in %s", async (_name, tier, one) => {
+    const on = inTier(gpu(), tier);
+    await run(on, one, of(on.profile));
+  });
+});
+
+describe.each(FAMILIES)("a product in bands of rows, kernels for %s", (_family, of) => {
+  const cut: LinearCase[] = [
+    ...linearCases.filter(({ name }) => /offsets and gaps|a sequence to|residual rows b/.test(name)),
+    // What a table repeats stays whole: bands are multiples of its period.
+    ...linearCases.filter(({ name }) => /with its table|longer than the rows|begins anywhere/.test(name)),
+    ...linearBackwardCases,
+  ];
+
+  it.each(tested(cut))("%s", async (name, one) => {
+    const setup = linearOp.setup(one, of(gpu().profile));
+    const { count, unit, of: band } = setup.call.bands!;
+    expect(count).toBe(one.rows);
+    const half = Math.min(count, unit * Math.ceil(count / unit / 2));
+    const parts = half < count ? [band(0, half), band(half, count - half)] : [band(0, half)];
+    await checkParts(gpu(), setup, `${name}, in ${parts.length} bands`, parts);
+  });
 });

@@ -1,22 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Plan, spread } from "../../src/gpu/dispatch.js";
+import { type Plan, spread } from "../../src/gpu/call.js";
 import type { Profile } from "../../src/gpu/profile.js";
-import { attentionCandidates, attentionFlops, attentionParameters, planAttention } from "../../src/ops/attention.js";
-import {
-  convolutionParameters,
-  imageBytes,
-  patchifyParameters,
-  patchProductParameters,
-  planConvolution,
-  planPatchify,
-  planPatchProduct,
-  planQuantize,
-  quantizeParameters,
-} from "../../src/ops/images.js";
-import { layerNormParameters, planLayerNorm } from "../../src/ops/layer-norm.js";
-import { linearCandidates, linearFlops, linearParameters, planLinear } from "../../src/ops/linear.js";
-import { declaredWorkgroupBytes, parameterWords, wholeText } from "../support/wgsl.js";
+import { attentionCandidates, attentionFlops, planAttention } from "../../src/ops/attention.js";
+import { imageBytes, planConvolution, planPatchify, planPatchProduct, planQuantize } from "../../src/ops/images.js";
+import { planLayerNorm } from "../../src/ops/layer-norm.js";
+import { linearCandidates, linearFlops, planLinear } from "../../src/ops/linear.js";
+import { declaredWorkgroupBytes, wholeText, workgroupSize } from "../support/wgsl.js";
 
 /** Limits from WebGPU's smallest (a caller's device may have just those) to those of large GPUs. */
 const profiles: fc.Arbitrary<Profile> = fc
@@ -74,27 +64,19 @@ const imageShapes = fc.record({
   imageSize: fc.integer({ min: 1, max: 512 }),
 });
 
-/** Width and height of a workgroup, by kernel. */
-function workgroupSize({ variant: { kernel, constants, overrides } }: Plan): [number, number] {
-  if (kernel === "linear_matrix") return [32 * constants.SUB_M! * constants.SUB_N!, 1];
-  if (kernel === "attention_matrix") return [32 * constants.SUBGROUPS!, 1];
-  if (kernel === "linear") return [overrides.WIDTH!, overrides.HEIGHT!];
-  if (kernel === "layer_norm") return [overrides.LANES!, overrides.ROWS!];
-  if (kernel === "linear_quad" || kernel === "attention") return [overrides.WIDTH!, 1];
-  return kernel === "attention_quad" ? [4, 1] : [64, 1];
-}
-
 /** What holds of every plan: it fits the profile, says the truth about its memory, and needs nothing that is not there. */
 function expectToFit(plan: Plan, profile: Profile): void {
   const { limits } = profile;
-  const [width, height] = workgroupSize(plan);
+  const { variant } = plan;
+  const text = wholeText(variant);
+  const settings = { ...variant.constants, ...variant.overrides };
+  const [width, height] = workgroupSize(text, variant.entryPoint, settings);
   expect(width).toBeLessThanOrEqual(limits.maxComputeWorkgroupSizeX);
   expect(height).toBeLessThanOrEqual(limits.maxComputeWorkgroupSizeY);
   expect(width * height).toBeLessThanOrEqual(limits.maxComputeInvocationsPerWorkgroup);
   expect(plan.workgroupBytes).toBeLessThanOrEqual(limits.maxComputeWorkgroupStorageSize);
-  const settings = { ...plan.variant.constants, ...plan.variant.overrides };
-  expect(plan.workgroupBytes).toBe(declaredWorkgroupBytes(wholeText(plan.variant), settings, profile.elementBytes));
-  if (plan.variant.subgroups) expect(profile.subgroups).toBe(true);
+  expect(plan.workgroupBytes).toBe(declaredWorkgroupBytes(text, settings, profile.elementBytes));
+  if (/^enable subgroups;/m.test(text)) expect(profile.subgroups).toBe(true);
   for (const count of plan.workgroups) expect(Number.isInteger(count) && count >= 1).toBe(true);
 }
 
@@ -314,37 +296,5 @@ describe("plans", () => {
   it("count the bytes of images", () => {
     expect(imageBytes({ images: 3, channels: 1, imageSize: 7 }, "bytes")).toBe(147);
     expect(imageBytes({ images: 3, channels: 1, imageSize: 7 }, "planes")).toBe(588);
-  });
-});
-
-/** Parts that hold the parameters of several kernels. */
-const SHARED: Record<string, string[]> = { linear: ["linear_parameters"], attention: ["attention_parameters"] };
-
-describe("parameter blocks fill the structure that their kernel reads", () => {
-  const image = { images: 1, channels: 3, imageSize: 32 };
-  const statistics = { mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2] };
-  const linear = linearParameters(
-    { rows: 1, depth: 4, cols: 4, epilogue: "none", result: "f32" },
-    { inputStride: 4, weightStride: 4, outputStride: 4 },
-  );
-  const attention = attentionParameters(
-    { sequences: 1, tokens: 1, heads: 1, headSize: 4 },
-    { queryStride: 4, keyColumn: 0, valueColumn: 4, contextStride: 8, outputStride: 4 },
-  );
-
-  it.each([
-    ["linear", linear],
-    ["linear_quad", linear],
-    ["attention", attention],
-    ["linear_matrix", linear],
-    ["attention_quad", attention],
-    ["attention_matrix", attention],
-    ["layer_norm", layerNormParameters({ rows: 1, width: 4, affine: false, result: "f32" }, { inputStride: 4, outputStride: 4 })],
-    ["patchify", patchifyParameters({ ...image, patchSize: 16, depth: 768, format: "bytes" }, 0, statistics)],
-    ["patch_product", patchProductParameters({ ...image, patchSize: 16, rank: 2, stride: 192 })],
-    ["convolution", convolutionParameters({ ...image, kernelSize: 5 })],
-    ["quantize", quantizeParameters({ ...image, format: "bytes" }, statistics)],
-  ])("%s", (kernel, words) => {
-    expect(words.length).toBe(parameterWords(wholeText({ kernel, parts: SHARED[kernel.replace(/_.*/, "")] ?? [] })));
   });
 });

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SafetensorsFile } from "../../src/hub/safetensors.js";
-import { type ModelConfig, parseConfig } from "../../src/model/config.js";
+import { type ModelConfig, parseConfig } from "../../src/models/stylizing-vit/config.js";
 import { difference } from "./compare.js";
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));

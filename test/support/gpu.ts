@@ -18,7 +18,7 @@ export function gpuOfThisFile(): () => Gpu {
       // A device with everything that any tier needs, of which each test takes its own. These tests are the trial of its
       // matrix units, and more of one than the program that makes it otherwise.
       if (adapter === "hardware") process.env[TRIAL_VARIABLE] = "1";
-      const widest = await openGpu({ adapter, precision: adapter === "hardware" ? "auto" : "f32", tune: "off" });
+      const widest = await openGpu({ adapter, precision: adapter === "hardware" ? "auto" : "f32" });
       gpu = new Gpu(widest.device, widest.facts, makeProfile(widest.facts, "f32"), true);
     } catch (error) {
       if (!(error instanceof StylizingError) || error.code !== "NO_ADAPTER") throw error;

@@ -1,6 +1,6 @@
 import { float16BitsToFloat32, float32ToFloat16Bits } from "../../src/hub/half.js";
-import { dimensions, type ModelConfig } from "../../src/model/config.js";
-import { gelu } from "../ops/oracles.js";
+import { dimensions, type ModelConfig } from "../../src/models/stylizing-vit/config.js";
+import { geluOracle as gelu } from "../ops/gelu.case.js";
 
 /**
  * The whole model in float64, written to be read and to share nothing with the kernels: norms with scale and shift where

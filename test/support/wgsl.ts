@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
-import type { Variant } from "../../src/gpu/pipelines.js";
+import type { Variant } from "../../src/gpu/kernel.js";
 
 const folder = new URL("../../kernels/", import.meta.url);
 
@@ -14,22 +14,12 @@ export const kernelText = (name: string): string => readFileSync(new URL(`${name
 export const wholeText = ({ kernel, parts = [] }: Pick<Variant, "kernel" | "parts">): string =>
   [...parts.map((part) => `parts/${part}`), kernel].map(kernelText).join("\n");
 
-/** 32-bit words of a kernel's parameter block, as WGSL lays it out. */
-export function parameterWords(text: string): number {
-  const body = /struct Parameters \{([^}]*)\}/.exec(text)?.[1] ?? "";
-  let words = 0;
-  for (const [, type] of body.matchAll(/^\s*\w+: (\w+),/gm)) {
-    if (type === "vec4f") words = Math.ceil(words / 4) * 4 + 4;
-    else if (type === "u32" || type === "f32") words += 1;
-    else throw new Error(`a parameter of type ${type}: teach this test its size`);
-  }
-  return words;
-}
+type Settings = Readonly<Record<string, number>>;
 
-/** Bytes of workgroup memory that a kernel declares, with `settings` for its constants and overrides. */
-export function declaredWorkgroupBytes(text: string, settings: Readonly<Record<string, number>>, elementBytes: number): number {
-  const sizes: Record<string, number> = { f32: 4, u32: 4, vec4f: 16, vec4u: 16, elem4: 4 * elementBytes };
-  const known: Record<string, number> = { ...settings };
+/** The value of WGSL expressions over a text's constants, with `settings` for what is generated and overridden. */
+function evaluator(text: string, settings: Settings): (expression: string) => number {
+  const defaults = [...text.matchAll(/^override (\w+)(?:: u32)? = (\d+)u?;/gm)].map(([, name, value]) => [name!, Number(value)]);
+  const known: Record<string, number> = { ...Object.fromEntries(defaults), ...settings };
   const value = (expression: string): number => {
     const numbers = expression.replace(/[A-Z]\w*/g, (name) => {
       if (known[name] === undefined) throw new Error(`${expression}: ${name} is not known`);
@@ -40,9 +30,17 @@ export function declaredWorkgroupBytes(text: string, settings: Readonly<Record<s
     return Math.floor(new Function("max", `return ${numbers};`)(Math.max) as number);
   };
   for (const [, name, expression] of text.matchAll(/^const ([A-Z]\w*) = ([^;"]+);/gm)) {
+    if (/^(true|false)$/.test(expression!)) continue;
     if (/^[-\d.]+(e\d+)?u?$/.test(expression!)) known[name!] = Number.parseFloat(expression!);
     else known[name!] = value(expression!);
   }
+  return value;
+}
+
+/** Bytes of workgroup memory that a kernel declares. */
+export function declaredWorkgroupBytes(text: string, settings: Settings, elementBytes: number): number {
+  const sizes: Record<string, number> = { f32: 4, u32: 4, vec4f: 16, vec4u: 16, elem4: 4 * elementBytes };
+  const value = evaluator(text, settings);
   const aliases = new Map([...text.matchAll(/^alias (\w+) = (array<.+>);/gm)].map(([, name, type]) => [name!, type!]));
   let bytes = 0;
   for (const [, declared] of text.matchAll(/^var<workgroup> \w+: (.+);/gm)) {
@@ -50,4 +48,12 @@ export function declaredWorkgroupBytes(text: string, settings: Readonly<Record<s
     bytes += sizes[type!]! * value(count!);
   }
   return bytes;
+}
+
+/** Width and height of an entry point's workgroup. */
+export function workgroupSize(text: string, entryPoint: string, settings: Settings): [width: number, height: number] {
+  const [, size] = new RegExp(`@compute @workgroup_size\\((.+)\\)\\s*fn ${entryPoint}\\(`).exec(text) ?? [];
+  if (size === undefined) throw new Error(`there is no entry point ${entryPoint}`);
+  const [width, height = 1] = size.split(",").map(evaluator(text, settings));
+  return [width!, height];
 }

@@ -1,8 +1,9 @@
 import sharp from "sharp";
 import { describe, expect, it } from "vitest";
+import { LOSS_WEIGHTS } from "../../src/models/stylizing-vit/losses.js";
 import { curveSvg } from "../../src/train/curve.js";
 import type { EpochReport } from "../../src/train/progress.js";
-import { LOSS_WEIGHTS, totalLoss } from "../../src/train/types.js";
+import { totalLoss } from "../../src/train/types.js";
 
 const losses = (scale: number) => {
   const terms = { identity: 0.02 * scale, consistency: 2.2 * scale, anatomical: 0.3 * scale ** 0.3, style: 0.12 * scale ** 0.6 };

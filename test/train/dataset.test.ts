@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { StylizingError } from "../../src/errors.js";
 import { ImagePool } from "../../src/image/pool.js";
 import { cut, loadSquare } from "../../src/image/preprocess.js";
-import { measureStatistics } from "../../src/model/batch.js";
+import { measureStatistics } from "../../src/painter/batch.js";
 import { permutation } from "../../src/random.js";
 import {
   type BatchOptions,
@@ -15,10 +15,10 @@ import {
   type DatasetOptions,
   fingerprint,
   listDataset,
-  loadValidation,
   type PictureFile,
   type TrainingBatch,
 } from "../../src/train/dataset.js";
+import { loadValidation } from "../../src/train/validation.js";
 import { build } from "../command/command.js";
 import { noise } from "../image/helpers.js";
 

@@ -1,13 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { Gpu, openGpu } from "../../src/gpu/gpu.js";
 import { makeProfile } from "../../src/gpu/profile.js";
-import { parameterShapes, presetConfig } from "../../src/model/config.js";
+import { presetConfig } from "../../src/models/stylizing-vit/config.js";
+import { modelParameters, parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
+import { openVgg, VGG_STAGES } from "../../src/models/vgg19/weights.js";
 import { createTrainingEngine, type TrainingEngineOptions } from "../../src/train/engine.js";
-import { initialWeights } from "../../src/train/initialise.js";
-import { LOSS_TERMS, LOSS_WEIGHTS, type TrainingState } from "../../src/train/types.js";
-import { openVgg } from "../../src/train/vgg-weights.js";
+import type { TrainingState } from "../../src/train/types.js";
 import { gpuOfThisFile } from "../support/gpu.js";
 import { Random } from "../support/random.js";
+import { openTask, terms } from "./thin.js";
 
 const gpu = gpuOfThisFile();
 
@@ -33,11 +34,10 @@ function pictures(count: number, seed = "pictures"): Uint8Array {
 }
 
 async function open(options: Partial<TrainingEngineOptions> = {}, on: Gpu = gpu()) {
-  return createTrainingEngine(on, config, {
+  return createTrainingEngine(on, config, openTask(), {
     batch: 3,
-    initial: initialWeights(config, 1),
-    vgg: await openVgg("random:1", 3),
-    lossWeights: LOSS_WEIGHTS,
+    initial: modelParameters(config).parameters.initial(1),
+    terms,
     clip: 1,
     weightDecay: 1e-2,
     recompute: false,
@@ -85,7 +85,7 @@ describe("the training engine", () => {
     const unbroken = await engine.readState();
     const { losses } = await engine.report();
 
-    await using other = await open({ batch: 2, initial: initialWeights(config, 2) });
+    await using other = await open({ batch: 2, initial: modelParameters(config).parameters.initial(2) });
     await other.writeState(saved);
     await other.step(batches[1]!, 5e-4);
     expect(numbers(await other.readState())).toEqual(numbers(unbroken));
@@ -98,11 +98,12 @@ describe("the training engine", () => {
     const images = pictures(3);
     await using engine = await open({ microBatch: 2 });
     const before = await engine.readState();
-    const { losses, stylized, reconstruction } = await engine.evaluate(images);
+    const { losses, outputs } = await engine.evaluate(images);
+    const { stylized, reconstruction } = outputs;
     expect(numbers(await engine.readState())).toEqual(numbers(before));
     await engine.step(images, 1e-3);
     const report = await engine.report();
-    for (const term of LOSS_TERMS) expect(Math.abs(report.losses[term] / losses[term] - 1), term).toBeLessThan(1e-5);
+    for (const { name } of terms) expect(Math.abs(report.losses[name]! / losses[name]! - 1), name).toBeLessThan(1e-5);
 
     const source = {
       label: "the engine's weights",
@@ -110,18 +111,18 @@ describe("the training engine", () => {
       read: async (key: string) => before.parameters.get(key)!,
       [Symbol.asyncDispose]: async () => {},
     };
-    const { Engine, noTime } = await import("../../src/model/engine.js");
+    const { Engine } = await import("../../src/painter/engine.js");
     const model = await Engine.create(gpu(), config, source);
     const styles = new Uint8Array(images.length);
     const each = images.length / 3;
     for (let i = 0; i < 3; i++) styles.set(images.subarray(((i + 1) % 3) * each, (((i + 1) % 3) + 1) * each), i * each);
     const job = { mode: "pair", images: 3, input: "bytes", output: "bytes", content: images, style: styles } as const;
-    const painted = await model.run(job, noTime());
+    const painted = await model.run(job);
     model.dispose();
-    expect(Math.max(...painted.map((value, i) => Math.abs(value - stylized[i]!)))).toBeLessThanOrEqual(1);
+    expect(Math.max(...painted.map((value, i) => Math.abs(value - stylized![i]!)))).toBeLessThanOrEqual(1);
     // Not trained yet, but pictures nevertheless, and not those of the other kind.
     expect(reconstruction).not.toEqual(stylized);
-    expect(new Set(reconstruction).size).toBeGreaterThan(20);
+    expect(new Set(reconstruction!).size).toBeGreaterThan(20);
   });
 
   it("leaves weights alone from the first broken step on, and says which it was", async () => {
@@ -149,13 +150,12 @@ describe("the training engine", () => {
     const options = {
       batch: 1,
       initial: new Map(),
-      vgg: await openVgg("random:1", 3),
-      lossWeights: LOSS_WEIGHTS,
+      terms,
       clip: 1,
       weightDecay: 0,
       recompute: false,
     };
-    await expect(createTrainingEngine(gpu(), small, options)).rejects.toMatchObject({ code: "CONFIG" });
+    await expect(createTrainingEngine(gpu(), small, openTask(), options)).rejects.toMatchObject({ code: "CONFIG" });
     await expect(openVgg("random:", 3)).rejects.toMatchObject({ code: "ARGUMENT" });
     await expect(openVgg("/nowhere/vgg.safetensors", 3)).rejects.toMatchObject({ code: "CHECKPOINT" });
   });
@@ -169,23 +169,27 @@ describe("the training engine", () => {
     const big = { ...config, image_size: 128 };
     const options = {
       batch: 16,
-      initial: initialWeights(big, 1),
-      vgg: await openVgg("random:1", 3),
-      lossWeights: LOSS_WEIGHTS,
+      initial: modelParameters(big).parameters.initial(1),
+      terms,
       clip: 1,
       weightDecay: 0,
       recompute: true,
     };
-    await using engine = await createTrainingEngine(narrow, big, { ...options, onNote: (note) => notes.push(note) });
+    await using engine = await createTrainingEngine(narrow, big, openTask(3, VGG_STAGES), {
+      ...options,
+      onNote: (note) => notes.push(note),
+    });
     expect(engine.microBatch).toBeLessThan(16);
     expect(notes.length).toBeGreaterThan(0);
-    await expect(createTrainingEngine(narrow, big, { ...options, microBatch: 16 })).rejects.toMatchObject({ code: "GPU" });
+    await expect(
+      createTrainingEngine(narrow, big, openTask(3, VGG_STAGES), { ...options, microBatch: 16 }),
+    ).rejects.toMatchObject({ code: "GPU" });
     narrow.dispose();
   });
 
   it("says that its device is lost, whatever it was at", async () => {
     for (const when of ["a step", "a report", "a state"] as const) {
-      const own = await openGpu({ adapter: "software", precision: "f32", tune: "off" });
+      const own = await openGpu({ adapter: "software", precision: "f32" });
       const engine = await open({ batch: 1 }, own);
       await engine.step(pictures(1), 1e-3);
       const pending =

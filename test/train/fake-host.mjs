@@ -100,8 +100,10 @@ class FakeEngine {
       losses: this.#faults.poison
         ? { ...lossesOf(this.#parameters, images), style: Number.NaN }
         : lossesOf(this.#parameters, images),
-      stylized: images.map((value, i) => (value + rolled[i]) >> 1),
-      reconstruction: images.map((value) => Math.max(0, value - shade)),
+      outputs: {
+        stylized: images.map((value, i) => (value + rolled[i]) >> 1),
+        reconstruction: images.map((value) => Math.max(0, value - shade)),
+      },
     };
   }
 

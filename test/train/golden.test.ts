@@ -5,13 +5,17 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { Gpu } from "../../src/gpu/gpu.js";
 import { HashedWeights } from "../../src/hub/hashed.js";
 import { SafetensorsFile } from "../../src/hub/safetensors.js";
-import { type ModelConfig, parameterShapes, parseConfig } from "../../src/model/config.js";
-import { type BatchShape, rolled, separate } from "../../src/train/batch-shape.js";
+import { type BatchShape, rolled, separate } from "../../src/models/stylizing-vit/batch-shape.js";
+import { type ModelConfig, parseConfig } from "../../src/models/stylizing-vit/config.js";
+import { LOSS_NAMES as LOSS_TERMS, type Losses } from "../../src/models/stylizing-vit/losses.js";
+import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
+import { StylizingTask } from "../../src/models/stylizing-vit/task.js";
+import { openVgg } from "../../src/models/vgg19/weights.js";
 import { TrainingDevice } from "../../src/train/device.js";
-import { LOSS_TERMS, LOSS_WEIGHTS, type Losses } from "../../src/train/types.js";
-import { openVgg } from "../../src/train/vgg-weights.js";
+import { ADAMW, type LossSums } from "../../src/train/types.js";
 import { gpuOfThisFile, hardwareProfile, inTier } from "../support/gpu.js";
 import { hashedPictures } from "./pictures.js";
+import { terms } from "./thin.js";
 
 /**
  * Losses, gradients and steps against PyTorch. `nano` is the reference's own case; `grey` is made with the reference in float64: one
@@ -69,16 +73,12 @@ beforeAll(async () => {
 
 async function open(one: Case, on: Gpu = gpu(), options: Partial<{ recompute: boolean; lossScale: number; pairs: number }> = {}) {
   const pairs = options.pairs ?? one.batch;
-  const device = await TrainingDevice.create(on, one.config, {
-    uniques: 2 * pairs,
-    pairs,
-    recompute: options.recompute ?? false,
-    weights: LOSS_WEIGHTS,
-    lossScale: options.lossScale ?? 1,
-    vgg: await openVgg(one.vgg, one.config.in_channels),
-    clip: 1,
-    adamW: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 1e-2 },
+  const { recompute = false, lossScale = 1 } = options;
+  const task = await StylizingTask.create(on, one.config, await openVgg(one.vgg, one.config.in_channels), {
+    ...{ terms, batch: one.batch, recompute, lossScale },
   });
+  const constants = { ...ADAMW, weightDecay: 1e-2 };
+  const device = await TrainingDevice.create(on, task, { largest: separate(pairs), clip: 1, constants });
   device.writeWeights(one.weights);
   return device;
 }
@@ -103,21 +103,21 @@ const norm = (values: ArrayLike<number>) => Math.sqrt(Array.from(values).reduce(
  */
 const isZero = (key: string) => key.endsWith("k_proj.bias");
 
-async function gradientsOf(device: TrainingDevice, batches: readonly (readonly [BatchShape, Float32Array])[]) {
-  device.clear();
+async function gradientsOf(device: TrainingDevice<BatchShape>, batches: readonly (readonly [BatchShape, Float32Array])[]) {
+  await device.clear();
   for (const [shape, planes] of batches) await device.run(shape, planes, true);
   const losses = await device.losses();
-  device.unfold();
+  await device.unfold();
   return { losses, gradients: await device.gradients() };
 }
 
 function checkGradients(
   one: Case,
-  { losses, gradients }: { losses: Losses; gradients: Map<string, Float32Array> },
+  { losses, gradients }: { losses: LossSums; gradients: Map<string, Float32Array> },
   bound = 1e-3,
 ) {
   const [first] = one.steps;
-  for (const term of LOSS_TERMS) expect(Math.abs(losses[term] / first![term] - 1), term).toBeLessThan(1e-4);
+  for (const term of LOSS_TERMS) expect(Math.abs(losses[term]! / first![term] - 1), term).toBeLessThan(1e-4);
   expect(gradients.size).toBe(parameterShapes(one.config).size);
   for (const [key, gradient] of gradients) {
     if (isZero(key)) expect(norm(gradient), key).toBeLessThan(1e-6 * first!.gradient_norm);
@@ -143,13 +143,13 @@ describe("grey", () => {
     const on = new Gpu(underneath, facts, hardwareProfile(profile), false);
     on.flopsPerDispatch = 5e7;
     const device = await open(one, on);
-    const { schedule } = await device.bound(rolled(2, 2), true);
-    const labels = schedule.dispatches.map(({ label }) => label);
+    const program = await device.bound(rolled(2, 2), true);
+    const labels = program.dispatches.map(({ label }) => label);
     expect(labels.some((label) => label.startsWith("sum_slices"))).toBe(true);
     expect(labels.filter((label) => label.includes("linear_windows")).length).toBeGreaterThan(100);
     expect(labels.some((label) => label.includes("quad"))).toBe(false);
     checkGradients(one, await gradientsOf(device, [[rolled(2, 2), one.pictures(0)]]));
-    await device.limitDispatches();
+    await device.limitDispatches(rolled(1, 1));
     expect(on.flopsPerDispatch).toBeGreaterThan(1e6);
     expect(on.flopsPerDispatch).toBeLessThan(1e12);
     device.dispose();
@@ -198,7 +198,7 @@ describe("nano", () => {
       return result;
     })();
     const { losses, gradients } = await halves;
-    for (const term of LOSS_TERMS) expect(Math.abs(losses[term] / cases.nano.steps[0]![term] - 1), term).toBeLessThan(2e-3);
+    for (const term of LOSS_TERMS) expect(Math.abs(losses[term]! / cases.nano.steps[0]![term] - 1), term).toBeLessThan(2e-3);
     const error = normError(gradients.get(key)!, cases.nano.tensors.get(`gradient.${key}`)!);
     expect(error).toBeLessThan(2 * naive);
     // Were it much less, these would not be halves.
@@ -206,22 +206,22 @@ describe("nano", () => {
   });
 });
 
-let halves: Promise<{ losses: Losses; gradients: Map<string, Float32Array> }> | undefined;
+let halves: Promise<{ losses: LossSums; gradients: Map<string, Float32Array> }> | undefined;
 
 async function fourSteps(one: Case) {
   const device = await open(one);
   const reports = [];
   for (let step = 0; step < 4; step++) {
-    device.clear();
+    await device.clear();
     await device.run(rolled(one.batch, one.batch), one.pictures(step), true);
-    device.unfold();
+    await device.unfold();
     await device.update(one.lr);
     reports.push(await device.report());
   }
   const { parameters } = await device.readState();
   device.dispose();
   const errors = reports.map(({ losses, gradientNorm }, step) => ({
-    losses: Math.max(...LOSS_TERMS.map((term) => Math.abs(losses[term] / one.steps[step]![term] - 1))),
+    losses: Math.max(...LOSS_TERMS.map((term) => Math.abs(losses[term]! / one.steps[step]![term] - 1))),
     norm: Math.abs(gradientNorm / one.steps[step]!.gradient_norm - 1),
   }));
   const weights = Math.max(...[...parameters].map(([key, values]) => normError(values, one.tensors.get(`after.${key}`)!)));

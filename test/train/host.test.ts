@@ -1,10 +1,12 @@
 import { expect, it, vi } from "vitest";
 import { StylizingError } from "../../src/errors.js";
+import { stylizing as task } from "../../src/models/stylizing-vit/task.js";
 import { openTrainingHost } from "../../src/train/host.js";
 
 const vgg = vi.hoisted(() => ({ error: undefined as Error | undefined, disposed: 0 }));
 
-vi.mock("../../src/train/vgg-weights.js", () => ({
+vi.mock("../../src/models/vgg19/weights.js", async (original) => ({
+  ...(await original<typeof import("../../src/models/vgg19/weights.js")>()),
   openVgg: async () => {
     if (vgg.error) throw vgg.error;
     return { label: "a network", shapes: new Map(), [Symbol.asyncDispose]: async () => void vgg.disposed++ };
@@ -13,16 +15,16 @@ vi.mock("../../src/train/vgg-weights.js", () => ({
 
 it("passes on what the network's weights fail with", async () => {
   vgg.error = new StylizingError("DOWNLOAD", "The hub could not be reached.", "Check the network.");
-  await expect(openTrainingHost({ vgg: "hub", channels: 3, adapter: "software" })).rejects.toBe(vgg.error);
+  await expect(openTrainingHost({ task, recipe: { vgg: "hub" }, channels: 3, adapter: "software" })).rejects.toBe(vgg.error);
 });
 
 it("closes the network where there is no device, and with the device", async () => {
   vgg.error = undefined;
   vgg.disposed = 0;
-  const impossible = openTrainingHost({ vgg: "hub", channels: 3, adapter: "software", precision: "matrix" });
+  const impossible = openTrainingHost({ task, recipe: { vgg: "hub" }, channels: 3, adapter: "software", precision: "matrix" });
   await expect(impossible).rejects.toMatchObject({ code: "GPU" });
   expect(vgg.disposed).toBe(1);
-  const host = await openTrainingHost({ vgg: "hub", channels: 3, adapter: "software" });
+  const host = await openTrainingHost({ task, recipe: { vgg: "hub" }, channels: 3, adapter: "software" });
   expect(host).toMatchObject({ tier: "f32", isLost: false, adapter: { software: true } });
   await host[Symbol.asyncDispose]();
   expect(vgg.disposed).toBe(2);

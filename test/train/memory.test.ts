@@ -1,11 +1,10 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.js";
-import { presetConfig } from "../../src/model/config.js";
+import { presetConfig } from "../../src/models/stylizing-vit/config.js";
+import { modelParameters } from "../../src/models/stylizing-vit/parameters.js";
 import { createTrainingEngine } from "../../src/train/engine.js";
-import { initialWeights } from "../../src/train/initialise.js";
-import { LOSS_WEIGHTS } from "../../src/train/types.js";
-import { openVgg } from "../../src/train/vgg-weights.js";
 import { nullGpu } from "../support/gpu.js";
+import { openTask, terms } from "./thin.js";
 
 // On Dawn's null backend, which takes everything and executes nothing: what grows without bound is on the host's side of a step.
 let gpu: Gpu;
@@ -25,12 +24,11 @@ it("five hundred steps take no more memory than the first fifty", async () => {
     mean: [0.5, 0.5, 0.5],
     std: [0.2, 0.2, 0.2],
   };
-  await using engine = await createTrainingEngine(gpu, config, {
+  await using engine = await createTrainingEngine(gpu, config, openTask(), {
     batch: 5,
     microBatch: 2,
-    initial: initialWeights(config, 1),
-    vgg: await openVgg("random:1", 3),
-    lossWeights: LOSS_WEIGHTS,
+    initial: modelParameters(config).parameters.initial(1),
+    terms,
     clip: 1,
     weightDecay: 1e-2,
     recompute: true,

@@ -6,13 +6,13 @@ import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { afterAll, expect, it } from "vitest";
 import { SafetensorsFile } from "../../src/hub/safetensors.js";
-import { presetConfig } from "../../src/model/config.js";
+import { presetConfig } from "../../src/models/stylizing-vit/config.js";
+import { modelParameters } from "../../src/models/stylizing-vit/parameters.js";
+import { VGG_STAGES } from "../../src/models/vgg19/weights.js";
 import { paintTissue } from "../../src/tissue/painter.js";
 import { createTrainingEngine } from "../../src/train/engine.js";
-import { initialWeights } from "../../src/train/initialise.js";
-import { LOSS_WEIGHTS } from "../../src/train/types.js";
-import { openVgg } from "../../src/train/vgg-weights.js";
 import { gpuOfThisFile } from "../support/gpu.js";
+import { openTask, terms } from "./thin.js";
 
 /** Training as it is, on pictures and with VGG-19: minutes on a software adapter. */
 const gpu = gpuOfThisFile();
@@ -34,11 +34,10 @@ const config = {
 it("two pictures are learnt by heart: the identity loss falls a hundredfold", { timeout: 1_200_000 }, async () => {
   // Two stains of one anatomy, coarse enough for 32 pixels.
   const pictures = Buffer.concat([0, 3].map((hospital) => paintTissue({ size: 32, hospital, seed: 2, micronsPerPixel: 2 }).data));
-  await using engine = await createTrainingEngine(gpu(), config, {
+  await using engine = await createTrainingEngine(gpu(), config, openTask(3, VGG_STAGES), {
     batch: 2,
-    initial: initialWeights(config, 1),
-    vgg: await openVgg("random:1", 3),
-    lossWeights: LOSS_WEIGHTS,
+    initial: modelParameters(config).parameters.initial(1),
+    terms,
     clip: 1,
     weightDecay: 1e-2,
     recompute: false,
@@ -51,26 +50,21 @@ it("two pictures are learnt by heart: the identity loss falls a hundredfold", { 
     if (step % 10 !== 0) continue;
     const { losses, brokenAt } = await engine.report();
     expect(brokenAt).toBeUndefined();
-    first ||= losses.identity;
-    lowest = Math.min(lowest, losses.identity);
+    first ||= losses.identity!;
+    lowest = Math.min(lowest, losses.identity!);
   }
   expect(first / lowest).toBeGreaterThan(100);
 });
 
 it("five hundred steps take no more memory than the first", { timeout: 1_800_000 }, async () => {
-  await using engine = await createTrainingEngine(
-    gpu(),
-    { ...config, patch_size: 8, embed_dim: 48 },
-    {
-      batch: 1,
-      initial: initialWeights({ ...config, patch_size: 8, embed_dim: 48 }, 1),
-      vgg: await openVgg("random:1", 3),
-      lossWeights: LOSS_WEIGHTS,
-      clip: 1,
-      weightDecay: 1e-2,
-      recompute: false,
-    },
-  );
+  await using engine = await createTrainingEngine(gpu(), { ...config, patch_size: 8, embed_dim: 48 }, openTask(3, VGG_STAGES), {
+    batch: 1,
+    initial: modelParameters({ ...config, patch_size: 8, embed_dim: 48 }).parameters.initial(1),
+    terms,
+    clip: 1,
+    weightDecay: 1e-2,
+    recompute: false,
+  });
   const { data } = paintTissue({ size: 32, seed: 5 });
   let bytes = 0;
   let resident = 0;

@@ -3,11 +3,13 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { StylizingError } from "../../src/errors.js";
 import { Checkpoint } from "../../src/hub/checkpoint.js";
-import { findModel } from "../../src/model/open.js";
-import { initialWeights } from "../../src/train/initialise.js";
+import { findModel } from "../../src/models/open.js";
+import { LOSS_WEIGHTS } from "../../src/models/stylizing-vit/losses.js";
+import { modelParameters } from "../../src/models/stylizing-vit/parameters.js";
+import { evaluationBatches } from "../../src/train/epoch.js";
 import type { TrainingProgress } from "../../src/train/progress.js";
-import { evaluationBatches, Trainer, type TrainerOptions } from "../../src/train/trainer.js";
-import { LOSS_WEIGHTS, totalLoss } from "../../src/train/types.js";
+import { Trainer, type TrainerOptions } from "../../src/train/trainer.js";
+import { totalLoss } from "../../src/train/types.js";
 import { build } from "../command/command.js";
 import { type Faults, fakeHost } from "./fake-host.mjs";
 import { CONFIG, follow, newRun, options, outcome, readLog, readTensors, root, timeless, writePictures } from "./runs.js";
@@ -82,7 +84,7 @@ describe("a run", () => {
     const best = Math.min(...unbroken.log.map(({ validation }) => validation.total));
     expect(unbroken.log.findLast((line) => line.best)!.validation.total).toBe(best);
     await using last = await Checkpoint.open(join(unbrokenRun, "last.safetensors"));
-    for (const [key, values] of initialWeights(found.config, 3)) {
+    for (const [key, values] of modelParameters(found.config).parameters.initial(3)) {
       expect(unbroken.best.get(key)!.length).toBe(values.length);
       expect(last.shapes.get(key)).toBeDefined();
       expect(last.shapes.get(`optimizer.second.${key}`)).toEqual(last.shapes.get(key));

@@ -1,0 +1,272 @@
+import { dirname, join } from "node:path";
+import { describeError } from "../errors.js";
+import { ensureOutputFolder } from "../image/atomic-write.js";
+import type { ImagePool } from "../image/pool.js";
+import type { FittedImage } from "../image/preprocess.js";
+import type { SheetRow } from "../image/sheet.js";
+import type { PixelImage } from "../image/types.js";
+import type { PaintedBatch, StreamPair, StreamTiming } from "../painter/stream.js";
+import type { StyleBank } from "../painter/style-bank.js";
+import type { StylizingViT } from "../painter/stylizing-vit.js";
+import type { InputFile, PaintJob } from "./inputs.js";
+import { loadAll } from "./load.js";
+import type { ImageReport, PaintFilesOptions, TimingReport } from "./report.js";
+
+/** Styles kept on the device at a time: at the base size a gigabyte in f32. */
+const BANK = 64;
+/** Pictures that a sheet is made from; it shows fewer. */
+const SHEET_ROWS = 400;
+/** Cuts jobs into runs of at most `size`. */
+function batches(jobs: readonly PaintJob[], size: number): PaintJob[][] {
+  const runs: PaintJob[][] = [];
+  for (let at = 0; at < jobs.length; at += size) runs.push(jobs.slice(at, at + size));
+  return runs;
+}
+
+/** A job as the stream takes it: a style is a file, or a number in a bank. */
+interface JobPair extends StreamPair {
+  job: PaintJob;
+}
+
+/** Jobs that are painted by one stream. */
+interface Block {
+  jobs: PaintJob[];
+  banked: boolean;
+}
+
+/** Batches whose results may still be on their way to the disk when the next one is asked for. */
+const SAVES_UNDER_WAY = 2;
+
+/** Paints jobs file by file: what cannot be read or written is reported, and the rest is done. */
+export class FilePainter {
+  readonly #model: StylizingViT;
+  readonly #pool: ImagePool;
+  readonly #options: PaintFilesOptions;
+  readonly #contents: readonly InputFile[];
+  readonly #styles: readonly InputFile[];
+  readonly #onDone: (done: number) => void;
+  readonly #reports = new Map<PaintJob, ImageReport>();
+  readonly #folders = new Map<string, Promise<void>>();
+  readonly #timings: StreamTiming[] = [];
+  #saveTime = 0;
+  #lastSaved = performance.now();
+  /** For the sheet, in the order of the jobs. */
+  readonly rows: SheetRow[] = [];
+
+  constructor(
+    model: StylizingViT,
+    pool: ImagePool,
+    options: PaintFilesOptions,
+    contents: readonly InputFile[],
+    styles: readonly InputFile[],
+    onDone: (done: number) => void,
+  ) {
+    this.#model = model;
+    this.#pool = pool;
+    this.#options = options;
+    this.#contents = contents;
+    this.#styles = styles;
+    this.#onDone = onDone;
+  }
+
+  /** Where the time went, over all streams; `busy` is weighted by how long each took. */
+  get timing(): TimingReport | undefined {
+    const all = this.#timings.filter(({ batches }) => batches > 0);
+    if (all.length === 0) return undefined;
+    const sum = (value: (timing: StreamTiming) => number) => all.reduce((total, timing) => total + value(timing), 0);
+    const batches = sum((t) => t.batches);
+    const host = sum((t) => t.host);
+    return {
+      decode: sum((t) => t.decode),
+      upload: sum((t) => t.upload),
+      compute: sum((t) => t.compute),
+      download: sum((t) => t.download),
+      wait: sum((t) => t.wait),
+      save: this.#saveTime,
+      host,
+      hostPerBatch: host / batches,
+      batches,
+      images: sum((t) => t.images),
+      busy: sum((t) => t.busy * t.milliseconds) / sum((t) => t.milliseconds),
+      clock: all[0]!.clock,
+      workers: this.#pool.workers,
+    };
+  }
+
+  /** Paints and saves all jobs. What the signal keeps from being begun is reported as stopped. */
+  async run(jobs: readonly PaintJob[], signal: AbortSignal | undefined): Promise<ImageReport[]> {
+    const blocks = this.#blocks(jobs);
+    for (const block of blocks) if (!signal?.aborted) await this.#paintBlock(block, signal);
+    const ordered = blocks.flatMap((block) => block.jobs);
+    return ordered.map((job) => this.#reports.get(job) ?? this.#report(job, { status: "stopped" }));
+  }
+
+  /**
+   * Jobs that share a bank: all of them where the styles are few, otherwise those of each run of styles. A style that serves
+   * once is cheaper beside its content; neighbouring jobs of that kind make one block.
+   */
+  #blocks(jobs: readonly PaintJob[]): Block[] {
+    const runs = new Map<number, PaintJob[]>();
+    for (const job of jobs) append(runs, Math.floor(job.style / BANK), job);
+    const blocks: Block[] = [];
+    for (const run of runs.values()) {
+      const banked = run.length > new Set(run.map((job) => job.style)).size;
+      const last = blocks.at(-1);
+      if (last && !last.banked && !banked) last.jobs.push(...run);
+      else blocks.push({ jobs: run, banked });
+    }
+    return blocks;
+  }
+
+  async #paintBlock({ jobs, banked }: Block, signal: AbortSignal | undefined): Promise<void> {
+    if (!banked) return this.#paint(jobs, undefined, new Map(), signal);
+    const { image_size: size, in_channels: channels } = this.#model.config;
+    const used = [...new Set(jobs.map((job) => job.style))];
+    const files = used.map((style) => this.#styles[style]!);
+    const loaded = await loadAll(this.#pool, files, size, channels);
+    const images = new Map<number, FittedImage>();
+    for (const [index, style] of loaded.entries()) {
+      if ("image" in style) images.set(used[index]!, style.image);
+      else for (const job of jobs) if (job.style === used[index]) this.#fail(job, style.error);
+    }
+    const paintable = jobs.filter((job) => images.has(job.style));
+    if (paintable.length === 0) return;
+    const bank = await this.#model.styleBank([...images.values()]);
+    try {
+      await this.#paint(paintable, bank, images, signal);
+    } finally {
+      bank.dispose();
+    }
+  }
+
+  async #paint(
+    jobs: readonly PaintJob[],
+    bank: StyleBank | undefined,
+    styles: ReadonlyMap<number, FittedImage>,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const inBank = new Map([...styles.keys()].map((style, index) => [style, index]));
+    const pairOf = (job: PaintJob): JobPair => ({
+      job,
+      content: this.#contents[job.content]!.path,
+      style: bank ? inBank.get(job.style)! : this.#styles[job.style]!.path,
+    });
+    // A content's own jobs make one batch where it meets many styles: its stream is then computed once.
+    let runs = bank && this.#options.pair === "all" ? byContent(jobs) : batches(jobs, this.#model.batchSize);
+    while (runs.length > 0 && !signal?.aborted) {
+      async function* groups(all: readonly PaintJob[][]) {
+        for (const run of all) yield run.map(pairOf);
+      }
+      const saving: Promise<void>[] = [];
+      try {
+        const stream = this.#model.streamBatches(groups(runs), {
+          bank,
+          pool: this.#pool,
+          shared: true,
+          stop: signal,
+          onUnreadable: ({ job }, error) => this.#fail(job, error),
+          onTiming: (timing) => this.#timings.push(timing),
+        });
+        for await (const batch of stream) {
+          saving.push(this.#saveAll(batch, styles, saving.at(-1)));
+          if (saving.length >= SAVES_UNDER_WAY) await saving.shift();
+        }
+        return;
+      } catch (error) {
+        // Where the device fails, this batch's pictures fail, those that are done stay reported, and the rest is tried.
+        await Promise.all(saving);
+        const open = (run: readonly PaintJob[]) => run.some((job) => !this.#reports.has(job));
+        const failed = runs.findIndex(open);
+        for (const job of runs[failed] ?? []) if (!this.#reports.has(job)) this.#fail(job, error);
+        runs = runs.slice(failed + 1).filter(open);
+      } finally {
+        await Promise.all(saving);
+      }
+    }
+  }
+
+  /** Saves a batch's results and reports on them, after those of the batch before. */
+  async #saveAll(
+    { pairs, images, contents, styles }: PaintedBatch<JobPair>,
+    banked: ReadonlyMap<number, FittedImage>,
+    before: Promise<void> | undefined,
+  ): Promise<void> {
+    const results = images as PixelImage[];
+    const saved = await Promise.allSettled(
+      pairs.map(({ job }, index) => this.#save(job, contents[index] as FittedImage, results[index]!)),
+    );
+    await before;
+    const now = performance.now();
+    const milliseconds = Math.round((now - this.#lastSaved) / pairs.length);
+    this.#lastSaved = now;
+    for (const [index, outcome] of saved.entries()) {
+      const { job } = pairs[index]!;
+      if (outcome.status === "rejected") {
+        this.#fail(job, outcome.reason, milliseconds);
+        continue;
+      }
+      this.#done(job, this.#report(job, { status: "done", milliseconds }));
+      if (!this.#options.sheet || this.rows.length >= SHEET_ROWS) continue;
+      const style = banked.get(job.style) ?? (styles[index] as FittedImage);
+      this.rows.push(this.#row(job, contents[index] as FittedImage, style, results[index]!));
+    }
+  }
+
+  #report(job: PaintJob, rest: Pick<ImageReport, "status"> & Partial<ImageReport>): ImageReport {
+    return {
+      content: this.#contents[job.content]!.path,
+      style: this.#styles[job.style]!.path,
+      output: this.#output(job),
+      ...rest,
+    };
+  }
+
+  #done(job: PaintJob, report: ImageReport): void {
+    this.#reports.set(job, report);
+    this.#onDone(this.#reports.size);
+  }
+
+  #fail(job: PaintJob, error: unknown, milliseconds = 0): void {
+    this.#done(job, this.#report(job, { status: "failed", error: describeError(error), milliseconds }));
+  }
+
+  #output(job: PaintJob): string {
+    return `${join(this.#options.out, job.output)}.${this.#options.format}`;
+  }
+
+  async #save(job: PaintJob, content: FittedImage, result: PixelImage): Promise<void> {
+    const { format, size } = this.#options;
+    const file = this.#output(job);
+    if (job.output.includes("/")) {
+      const folder = dirname(file);
+      if (!this.#folders.has(folder)) this.#folders.set(folder, ensureOutputFolder(folder));
+      await this.#folders.get(folder);
+    }
+    const { placement, originalWidth, originalHeight } = content;
+    const fit = size === "keep" ? { placement, originalWidth, originalHeight } : undefined;
+    const milliseconds = await this.#pool.save({ file, image: result, format, fit });
+    this.#saveTime += milliseconds;
+  }
+
+  #row(job: PaintJob, content: FittedImage, style: FittedImage, result: PixelImage): SheetRow {
+    return {
+      content: { name: this.#contents[job.content]!.path, image: content },
+      style: { name: this.#styles[job.style]!.path, image: style },
+      // Out of the memory that its whole batch shares.
+      result: { name: job.output, image: { ...result, data: new Uint8Array(result.data) } },
+    };
+  }
+}
+
+/** Appends to the list of a key. */
+function append<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const list = lists.get(key);
+  if (list) list.push(value);
+  else lists.set(key, [value]);
+}
+
+function byContent(jobs: readonly PaintJob[]): PaintJob[][] {
+  const runs = new Map<number, PaintJob[]>();
+  for (const job of jobs) append(runs, job.content, job);
+  return [...runs.values()];
+}

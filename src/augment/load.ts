@@ -1,0 +1,17 @@
+import type { ImagePool } from "../image/pool.js";
+import type { FittedImage } from "../image/preprocess.js";
+import type { InputFile } from "./inputs.js";
+
+export type Loaded = { image: FittedImage } | { error: unknown };
+
+/** Loads pictures, as many at a time as the pool takes. */
+export function loadAll(pool: ImagePool, files: readonly InputFile[], size: number, channels: number): Promise<Loaded[]> {
+  return Promise.all(
+    files.map(({ path }) =>
+      pool.load({ file: path, size, channels: channels as 1 | 3 }).then(
+        (image) => ({ image }),
+        (error: unknown) => ({ error }),
+      ),
+    ),
+  );
+}

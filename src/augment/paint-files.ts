@@ -1,0 +1,156 @@
+import { realpath } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { describeError, StylizingError } from "../errors.js";
+import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
+import { ImagePool } from "../image/pool.js";
+import { cut } from "../image/preprocess.js";
+import { contactSheet } from "../image/sheet.js";
+import { type FoundModel, findModel, withStatisticsOf } from "../models/open.js";
+import { measureStatistics } from "../painter/batch.js";
+import { StylizingViT } from "../painter/stylizing-vit.js";
+import { FilePainter } from "./file-painter.js";
+import { type InputFile, listInputs, pairJobs } from "./inputs.js";
+import { loadAll } from "./load.js";
+import type { PaintFilesOptions, StylizeReport } from "./report.js";
+
+/** Pictures that a model's unknown statistics are measured from. */
+const MEASURED = 64;
+/** Channels of the models that take pictures. */
+const CHANNELS = [1, 3];
+
+/** @throws StylizingError `ARGUMENT` where a result would take the place of a picture that was given, which would be lost. */
+async function refuseOverwriting(inputs: readonly string[], outputs: readonly string[]): Promise<void> {
+  const real = (path: string) => realpath(path).catch(() => undefined);
+  const given = new Set(await Promise.all(inputs.map(real)));
+  for (const output of outputs) {
+    const target = await real(output);
+    if (target !== undefined && given.has(target)) {
+      throw new StylizingError(
+        "ARGUMENT",
+        `${output} is both a picture to read and the place of a result.`,
+        "Give another folder with --out.",
+      );
+    }
+  }
+}
+
+/**
+ * Paints files. What cannot be read or written is reported and the rest is done; results appear whole or not at all.
+ * @param signal stops between batches.
+ * @param known the model, where it has been found already.
+ * @throws StylizingError where nothing at all can be done: no inputs, no model, no adapter, no output folder.
+ */
+export async function paintFiles(options: PaintFilesOptions, signal?: AbortSignal, known?: FoundModel): Promise<StylizeReport> {
+  const { onNote, onProgress } = options;
+  const contents = await listInputs(options.content, options.out);
+  const styles = await listInputs(options.style, options.out);
+  for (const [what, files, paths] of [
+    ["content", contents, options.content],
+    ["style", styles, options.style],
+  ] as const) {
+    if (files.length > 0) continue;
+    const problem = `There is no ${what} picture in ${paths.join(", ")}.`;
+    throw new StylizingError("ARGUMENT", problem, "Give picture files, or folders that hold some.");
+  }
+  const jobs = pairJobs(contents, styles, options.pair, options.seed);
+  await ensureOutputFolder(options.out);
+  const outputs = jobs.map((job) => `${join(options.out, job.output)}.${options.format}`);
+  if (options.sheet) {
+    await ensureOutputFolder(dirname(options.sheet));
+    outputs.push(options.sheet);
+  }
+  const inputs = [...contents, ...styles].map(({ path }) => path);
+  await refuseOverwriting(inputs, outputs);
+
+  const load = { ...options.load, ...(signal ? { signal } : {}) };
+  const found = known ?? (await findModel(options.model, load));
+  const { in_channels: channels } = found.config;
+  for (const name of ["mean", "std"] as const) {
+    const given = options[name];
+    if (given && given.length !== channels) {
+      const problem = `--${name} has ${given.length} numbers, and this model takes ${channels} channels.`;
+      throw new StylizingError("ARGUMENT", problem, "Give one number a channel.");
+    }
+  }
+  if (!CHANNELS.includes(channels))
+    throw new StylizingError(
+      "CONFIG",
+      `This model takes ${channels} channels.`,
+      "Pictures have 1 or 3; use `forward` with tensors.",
+    );
+
+  const start = performance.now();
+  await using pool = new ImagePool(options.workers);
+  if (pool.note) onNote?.(pool.note);
+  const statistics = await settleStatistics(found.config, options, pool, contents, styles);
+  await using model = await StylizingViT.loadFound(withStatisticsOf(found, statistics), {
+    ...load,
+    ...(options.batch ? { batchSize: options.batch } : {}),
+  });
+  const { adapter, tier } = model.report;
+  onNote?.(
+    `${model.report.model} on ${adapter.name}, ${tier}${adapter.software ? " (a CPU: slow; right for a first look and for tests)" : ""}`,
+  );
+  if (statistics.source.startsWith("measured")) {
+    onNote?.(
+      `mean ${statistics.mean.map((v) => v.toFixed(4))} and std ${statistics.std.map((v) => v.toFixed(4))} were measured from these images: none is published for this model`,
+    );
+  }
+
+  const paintStart = performance.now();
+  onProgress?.(0, jobs.length);
+  const tell = (done: number) => onProgress?.(done, jobs.length);
+  const painter = new FilePainter(model, pool, options, contents, styles, tell);
+  const reports = await painter.run(jobs, signal);
+  const { rows } = painter;
+  const milliseconds = performance.now() - paintStart;
+
+  const done = reports.filter((report) => report.status === "done").length;
+  let sheet: string | undefined;
+  let sheetError: StylizeReport["sheetError"];
+  if (options.sheet && rows.length > 0) {
+    const footer = `${model.report.model} · ${adapter.name} · ${tier} · ${done} pictures in ${((performance.now() - start) / 1000).toFixed(1)} s`;
+    try {
+      await writeFileAtomic(options.sheet, await contactSheet(rows, { title: "Stylizing ViT", footer }));
+      sheet = options.sheet;
+    } catch (error) {
+      sheetError = describeError(error);
+    }
+  }
+  return {
+    ...model.report,
+    statistics,
+    images: reports,
+    done,
+    failed: reports.filter((report) => report.status === "failed").length,
+    stopped: reports.filter((report) => report.status === "stopped").length,
+    ...(sheet ? { sheet } : {}),
+    ...(sheetError ? { sheetError } : {}),
+    milliseconds: Math.round(milliseconds),
+    imagesPerSecond: done === 0 ? 0 : Number(((done * 1000) / milliseconds).toFixed(3)),
+    ...(painter.timing ? { timing: painter.timing } : {}),
+  };
+}
+
+async function settleStatistics(
+  config: { mean?: readonly number[]; std?: readonly number[]; image_size: number; in_channels: number },
+  options: PaintFilesOptions,
+  pool: ImagePool,
+  contents: readonly InputFile[],
+  styles: readonly InputFile[],
+): Promise<StylizeReport["statistics"]> {
+  const mean = options.mean ?? config.mean;
+  const std = options.std ?? config.std;
+  if (mean && std) return { mean, std, source: options.mean || options.std ? "given" : "model" };
+  const files = [...contents.slice(0, MEASURED), ...styles.slice(0, MEASURED)];
+  const some = await loadAll(pool, files, config.image_size, config.in_channels);
+  const images = some.flatMap((loaded) => ("image" in loaded ? [cut(loaded.image, loaded.image.placement)] : []));
+  if (images.length === 0) {
+    const failure = some.find((loaded) => "error" in loaded);
+    throw failure && "error" in failure
+      ? failure.error
+      : new StylizingError("ARGUMENT", "No picture can be read.", "Check the paths.");
+  }
+  const measured = measureStatistics(images);
+  return { mean: mean ?? measured.mean, std: std ?? measured.std, source: "measured from these images" };
+}

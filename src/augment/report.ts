@@ -1,0 +1,68 @@
+import type { describeError } from "../errors.js";
+import type { OutputFormat } from "../image/encode.js";
+import type { StreamTiming } from "../painter/stream.js";
+import type { LoadOptions, ModelReport } from "../painter/types.js";
+import type { Pairing } from "./inputs.js";
+
+export interface PaintFilesOptions {
+  /** A published name, a folder, a `.safetensors` file, or `demo`. */
+  model: string;
+  /** Files, and folders that are read at any depth. */
+  content: readonly string[];
+  style: readonly string[];
+  /** Where results go. */
+  out: string;
+  mean?: readonly number[] | undefined;
+  std?: readonly number[] | undefined;
+  pair: Pairing;
+  batch?: number | undefined;
+  seed: number;
+  format: OutputFormat;
+  size: "model" | "keep";
+  /** Where a labelled contact sheet goes. */
+  sheet?: string | undefined;
+  workers?: number | undefined;
+  /** Where the model comes from and where it runs. */
+  load: LoadOptions;
+  onNote?: ((note: string) => void) | undefined;
+  /** Images done, of all; called once with none before the first. */
+  onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+type ErrorReport = ReturnType<typeof describeError>;
+
+/** What became of one picture. */
+export interface ImageReport {
+  content: string;
+  style: string;
+  output: string;
+  status: "done" | "failed" | "stopped";
+  /** Its share of the time from the files of the batch before to those of its own batch. */
+  milliseconds?: number;
+  error?: ErrorReport;
+}
+
+/** Where the time went, in milliseconds; stages overlap, so they do not add up to what passed. */
+export interface TimingReport extends Omit<StreamTiming, "milliseconds"> {
+  /** Encoding and writing results, summed over the threads that did it. */
+  save: number;
+  hostPerBatch: number;
+  /** Threads for reading and writing pictures; 0: the main thread did it. */
+  workers: number;
+}
+
+export interface StylizeReport extends ModelReport {
+  statistics: { mean: readonly number[]; std: readonly number[]; source: "given" | "model" | "measured from these images" };
+  images: ImageReport[];
+  done: number;
+  failed: number;
+  stopped: number;
+  sheet?: string;
+  /** Why the sheet is missing. */
+  sheetError?: ErrorReport;
+  /** From the first decoded picture to the last file, without loading the model. */
+  milliseconds: number;
+  imagesPerSecond: number;
+  /** Missing where nothing was painted. */
+  timing?: TimingReport;
+}

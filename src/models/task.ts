@@ -1,0 +1,112 @@
+import type { Gpu } from "../gpu/gpu.js";
+import type { DownloadOptions } from "../hub/download.js";
+import type { SheetRow } from "../image/sheet.js";
+import type { Placement } from "../image/types.js";
+import type { LossTerm } from "../losses/terms.js";
+import type { Parameters } from "../net/parameters.js";
+import type { Recorder } from "../net/recorder.js";
+
+/** What every trained model's configuration has; the rest is the model's own. */
+export interface TrainedConfig {
+  image_size: number;
+  in_channels: number;
+  /** Per channel, of pixels in [0, 1]. */
+  mean?: readonly number[];
+  std?: readonly number[];
+}
+
+/** The flat arrays of a model that is trained: see net/parameters.ts. */
+export interface FlatArrays {
+  parameters: GPUBuffer;
+  gradients: GPUBuffer;
+  /** A number a loss term: sums since they were cleared. */
+  losses: GPUBuffer;
+}
+
+/** Some images of a batch that are on the device at a time. */
+export interface Part<Shape> {
+  /** The first image of the batch that it answers for. */
+  first: number;
+  shape: Shape;
+  /** [images, S, S, C] bytes; some may be there for the sake of others. */
+  images: Uint8Array;
+}
+
+/** Results of a batch without a backward pass: [images, S, S, C] bytes by name, one for each image of the batch. */
+export type Outputs = Readonly<Record<string, Uint8Array>>;
+
+/** A model on a device as its trainer knows it: parameters, loss terms, and programs. */
+export interface Task<Shape = unknown> {
+  readonly parameters: Parameters;
+  readonly terms: readonly LossTerm[];
+  /** What the losses are multiplied by on their way into gradients. */
+  readonly lossScale: number;
+  /** A shape that is at least as large as any part of `images` at a time, of a batch of `batch`. */
+  largest(images: number, batch: number): Shape;
+  /** Cuts a batch into parts of at most `images` at a time. */
+  split(batch: Uint8Array, images: number): Iterable<Part<Shape>>;
+  /** Folds weights to what GEMMs take: once a step, before its parts. */
+  fold(r: Recorder, flat: FlatArrays): void;
+  /** Emits forward pass and losses of a part; with `backward` its gradients, which are added to those that are there, else its outputs. */
+  record(r: Recorder, flat: FlatArrays, shape: Shape, input: "bytes" | "planes", backward: boolean): void;
+  /** Gradients of folded matrices to those of the parameters: once a step, behind its parts. */
+  unfold(r: Recorder, flat: FlatArrays): void;
+  /** Ranges of the flat arrays whose gradients unfolding needs and the optimiser must not see. */
+  readonly absent: readonly { offset: number; count: number }[];
+  /** Where a part's outputs lie behind its program: rows of an arena's buffer, in images, and to which image of the part they belong. */
+  outputs(shape: Shape): readonly { name: string; buffer: string; first: number; images: number }[];
+  /** Images that a part's program reads: what `images` of a `Part` holds. */
+  images(shape: Shape): number;
+  dispose(): void;
+}
+
+/** A task's weights of its own, such as those of a network that losses look through. */
+export interface OpenTask<Config> extends AsyncDisposable {
+  /** @throws StylizingError `CONFIG` where the model cannot be trained, `GPU` where there is no room */
+  create(gpu: Gpu, config: Config, options: { terms: readonly LossTerm[]; batch: number; recompute: boolean }): Promise<Task>;
+}
+
+/** Validation images and what a model made of them. */
+export interface Judged {
+  config: TrainedConfig;
+  /** In the order of the validation set: names, bytes and where each image lies in its square. */
+  names: readonly string[];
+  images: Uint8Array;
+  placements: readonly Placement[];
+  /** The outputs are those of `count` images from `from` on. */
+  from: number;
+  count: number;
+  outputs: Outputs;
+}
+
+/** Measures what comes out of a model, batch after batch. */
+export interface Judge {
+  add(judged: Judged): void;
+  /** Metrics by the names that they have in the log, and rows to look at. */
+  result(): { metrics: Record<string, number>; rows: SheetRow[] };
+}
+
+/** What can be asked of a model before there is a device. */
+export interface TaskKind<Config extends TrainedConfig = TrainedConfig, Options = object> {
+  /** Loss terms with the weights of the published recipe. */
+  readonly terms: readonly LossTerm[];
+  /** Fewest images of a batch. */
+  readonly fewest: number;
+  /** Options that decide a run's numbers beside those that every run has, and their defaults. */
+  readonly recipe: Readonly<Record<string, unknown>>;
+  /** Looks at what no later step may come to look at. @throws StylizingError `ARGUMENT` */
+  checkOptions(options: Options): void;
+  checkConfig(config: Config): Config;
+  shapes(config: Config): ReadonlyMap<string, readonly number[]>;
+  /** The configuration that is asked for, if any is. */
+  givenConfig(options: Options): Promise<Partial<Config> | undefined>;
+  /** The model that a run begins with. @throws StylizingError `ARGUMENT`, `CONFIG`, `CHECKPOINT` or `DOWNLOAD` */
+  firstModel(
+    options: Options,
+    seed: number,
+  ): Promise<{ config: Config; weights: (config: Config) => Promise<Map<string, Float32Array>> }>;
+  /** Opens what the task needs beside the model, which may have to be fetched. */
+  open(recipe: Readonly<Record<string, unknown>>, channels: number, options: DownloadOptions): Promise<OpenTask<Config>>;
+  /** @param count validation images in all */
+  judge(count: number): Judge;
+}

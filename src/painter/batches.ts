@@ -1,0 +1,144 @@
+import { StylizingError } from "../errors.js";
+import type { KeptContent, Mode } from "../models/stylizing-vit/modes.js";
+import type { RunTiming } from "../net/run.js";
+import type { Batch } from "./batch.js";
+import type { Engine, Job } from "./engine.js";
+import { gather, type Pair } from "./pairing.js";
+import { BATCHES_UNDER_WAY } from "./stream.js";
+import { type BankOwner, StyleBank } from "./style-bank.js";
+import type { LoadOptions, StylizeOptions } from "./types.js";
+
+/** Cuts work into submissions that fit a device, whichever it is. */
+export class Batches {
+  readonly #options: Pick<LoadOptions, "batchSize" | "onNote">;
+  readonly #owner: BankOwner;
+  /** The largest batch of a mode that was found to fit the device's memory, where a larger one did not. */
+  readonly #fits = new Map<Mode, number>();
+
+  constructor(options: Pick<LoadOptions, "batchSize" | "onNote">, owner: BankOwner) {
+    this.#options = options;
+    this.#owner = owner;
+  }
+
+  /** Images that one submission of a mode holds. */
+  largest(engine: Engine, mode: Mode): number {
+    return Math.min(engine.largestBatch(mode, this.#options.batchSize), this.#fits.get(mode) ?? Number.POSITIVE_INFINITY);
+  }
+
+  /** Runs [0, count) in pieces that fit the device; a piece that does not fit its memory is halved. */
+  async inBatches(
+    engine: Engine,
+    mode: Mode,
+    count: number,
+    options: StylizeOptions,
+    run: (from: number, images: number) => Promise<void>,
+  ): Promise<void> {
+    let size = this.largest(engine, mode);
+    const piece = async (from: number, images: number): Promise<void> => {
+      try {
+        await run(from, images);
+      } catch (error) {
+        if (!(error instanceof StylizingError) || error.cause !== "out-of-memory" || images === 1) throw error;
+        const half = Math.ceil(images / 2);
+        if (half < size) {
+          size = half;
+          if (half < this.largest(engine, mode)) {
+            this.#fits.set(mode, half);
+            this.#options.onNote?.(`a batch of ${images} does not fit the device's memory: going on with ${half}`);
+          }
+        }
+        for (let at = 0; at < images; at += half) await piece(from + at, Math.min(half, images - at));
+      }
+    };
+    const pending: Promise<void>[] = [];
+    let done = 0;
+    for (let from = 0; from < count; ) {
+      options.signal?.throwIfAborted();
+      const images = Math.min(size, count - from);
+      const counted = piece(from, images).then(() => {
+        done += images;
+        options.onProgress?.(done, count);
+      });
+      // Awaited below, or not at all when an earlier one fails first.
+      counted.catch(() => {});
+      pending.push(counted);
+      from += images;
+      if (pending.length >= BATCHES_UNDER_WAY - 1) await pending.shift();
+    }
+    await Promise.all(pending);
+  }
+
+  /** Paints pairs by the cheapest programs: pairs at once, a bank of styles, or one content kept for many styles. */
+  async paint(
+    engine: Engine,
+    contents: Batch,
+    styles: Batch | StyleBank,
+    pairs: readonly Pair[],
+    options: StylizeOptions & { timing?: RunTiming },
+    target: (from: number, images: number) => Pick<Job, "into" | "target">,
+  ): Promise<void> {
+    const format = contents.format;
+    const finish = async (from: number, job: Job) => {
+      await engine.run({ ...job, ...target(from, job.images) }, options.timing);
+    };
+    const shared = !(styles instanceof StyleBank) && pairs.length > 1 && (contents.count === 1 || styles.count === 1);
+    if (!(styles instanceof StyleBank) && !shared) {
+      const one = (batch: Batch, index: (pair: Pair) => number, from: number, images: number) =>
+        batch.count === pairs.length ? batch.pixels(from, images) : gather(batch, pairs.slice(from, from + images).map(index));
+      return this.inBatches(engine, "pair", pairs.length, options, (from, images) =>
+        finish(from, {
+          mode: "pair",
+          images,
+          input: format,
+          output: format,
+          content: one(contents, (pair) => pair.content, from, images),
+          style: one(styles, (pair) => pair.style, from, images),
+        }),
+      );
+    }
+
+    const bank = styles instanceof StyleBank ? styles : new StyleBank(this.#owner, styles);
+    try {
+      const pages = await bank.pages(engine, this.#owner, options.signal);
+      const capacity = engine.pageCapacity;
+      let kept: KeptContent | undefined;
+      try {
+        if (contents.count === 1 && pairs.length > 1) {
+          kept = engine.takeKept();
+          const job = {
+            mode: "content",
+            images: 1,
+            input: format,
+            output: "none",
+            content: contents.pixels(0, 1),
+            kept,
+          } as const;
+          await engine.run(job, options.timing);
+        }
+        // One submission reads one page: pairs are cut where their page changes.
+        for (let start = 0; start < pairs.length; ) {
+          const number = Math.floor(pairs[start]!.style / capacity);
+          let end = start + 1;
+          while (end < pairs.length && Math.floor(pairs[end]!.style / capacity) === number) end++;
+          const page = pages[number]!;
+          const first = start;
+          const mode = kept ? "restyle" : "banked";
+          await this.inBatches(engine, mode, end - start, options, (from, images) => {
+            const chosen = pairs.slice(first + from, first + from + images);
+            const list = chosen.map((pair) => pair.style - number * capacity);
+            const common = { images, input: format, output: format, page, styles: list } as const;
+            if (kept) return finish(first + from, { mode: "restyle", ...common, kept });
+            const numbers = chosen.map((pair) => pair.content);
+            const content = contents.count === pairs.length ? contents.pixels(first + from, images) : gather(contents, numbers);
+            return finish(first + from, { mode: "banked", ...common, content });
+          });
+          start = end;
+        }
+      } finally {
+        if (kept) engine.returnKept(kept);
+      }
+    } finally {
+      if (bank !== styles) bank.dispose();
+    }
+  }
+}

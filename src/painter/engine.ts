@@ -1,0 +1,314 @@
+import { StylizingError } from "../errors.js";
+import { Gpu } from "../gpu/gpu.js";
+import type { DispatchTime } from "../gpu/timing.js";
+import type { TuneMode } from "../gpu/tuner.js";
+import { hashedUniform } from "../hub/hashed.js";
+import type { WeightSource } from "../hub/weight-source.js";
+import type { ModelConfig } from "../models/stylizing-vit/config.js";
+import { type KeptContent, type Mode, type ProgramRequest, STREAMS, type StylePage } from "../models/stylizing-vit/modes.js";
+import { recordMode } from "../models/stylizing-vit/programs.js";
+import { type ModelWeights, type UploadOptions, uploadModel } from "../models/stylizing-vit/weights.js";
+import { asFloats, type Pixels, writePixels } from "../net/pixels.js";
+import type { RunTiming } from "../net/run.js";
+import { Runner } from "../net/runner.js";
+import { imageBytes, type PixelFormat } from "../ops/images.js";
+import { type OnLayer, type Trace, traceModel } from "./trace.js";
+
+export interface Job {
+  mode: Mode;
+  images: number;
+  input: PixelFormat;
+  output: PixelFormat | "none";
+  content?: Pixels;
+  style?: Pixels;
+  page?: StylePage | undefined;
+  firstStyle?: number | undefined;
+  /** For each image, its style's position in the page. */
+  styles?: readonly number[];
+  kept?: KeptContent | undefined;
+  /** Where the result goes on the device, instead of to the host. */
+  into?: { buffer: GPUBuffer; offset?: number };
+  /** Where the result goes in host memory; without it in an array of its own. */
+  target?: Uint8Array;
+}
+
+/** Images a submission where nothing else limits it: large enough to fill a GPU, small enough for a CPU to answer between. */
+const DEFAULT_BATCH = { hardware: 64, software: 4 };
+
+/** Which rows of a page the sequences of a batch attend to; rewritten before every run. */
+type StyleRows = Pick<ProgramRequest, "styleRows" | "sharedStyleRows">;
+
+/** A model on a device: weights, and a runner for its programs. It knows no files. */
+export class Engine {
+  readonly gpu: Gpu;
+  readonly model: ModelWeights;
+  readonly #runner: Runner;
+  readonly #pageIds = new WeakMap<object, number>();
+  #nextId = 0;
+  readonly #kept: KeptContent[] = [];
+
+  private constructor(gpu: Gpu, model: ModelWeights, tune: TuneMode) {
+    this.gpu = gpu;
+    this.model = model;
+    this.#runner = new Runner(gpu, tune);
+  }
+
+  static async create(
+    gpu: Gpu,
+    config: ModelConfig,
+    source: WeightSource,
+    { tune = "off", onFirstMeasure, ...options }: UploadOptions & { tune?: TuneMode; onFirstMeasure?: () => void } = {},
+  ): Promise<Engine> {
+    const engine = new Engine(gpu, await uploadModel(gpu, config, source, options), tune);
+    engine.tuner.onFirstMeasure = onFirstMeasure;
+    return engine;
+  }
+
+  get tuner() {
+    return this.#runner.tuner;
+  }
+
+  /** Images that one submission of a mode may hold on this device. */
+  largestBatch(mode: Mode, wanted?: number): number {
+    const { maxStorageBufferBindingSize, maxBufferSize, maxComputeWorkgroupsPerDimension } = this.gpu.profile.limits;
+    const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
+    const slots = STREAMS[mode].length;
+    const one = this.#bytesOf(mode);
+    const largest = Math.min(
+      Math.floor(limit / one),
+      Math.floor(maxComputeWorkgroupsPerDimension / slots),
+      // The row tiles of the smallest linear grid: 16 rows a workgroup.
+      Math.floor((maxComputeWorkgroupsPerDimension * 16) / (slots * this.model.layout.tokens)),
+    );
+    if (largest < 1) {
+      throw new StylizingError(
+        "GPU",
+        `One image of this model needs a buffer of ${one} bytes, and this device allows ${limit}.`,
+        "Use a smaller image size or another device.",
+      );
+    }
+    return Math.min(wanted ?? DEFAULT_BATCH[this.gpu.profile.software ? "software" : "hardware"], largest);
+  }
+
+  readonly #bytes = new Map<Mode, number>();
+
+  /** Bytes of the largest activation of one image. */
+  #bytesOf(mode: Mode): number {
+    let bytes = this.#bytes.get(mode);
+    if (bytes === undefined) {
+      const nowhere = this.model.layers.map(() => undefined as unknown as GPUBuffer);
+      const places = { page: { layers: nowhere, capacity: 1 }, kept: { rows: nowhere, queries: nowhere } };
+      const job = { mode, images: 1, input: "bytes", output: mode === "style" || mode === "content" ? "none" : "bytes" } as const;
+      bytes = Math.max(...this.#runner.measure((r) => recordMode(r, this.model, { ...job, ...places })).values());
+      this.#bytes.set(mode, bytes);
+    }
+    return bytes;
+  }
+
+  /** Compiles what a mode needs, so that its first job does not, and on a GPU measures how long a dispatch may be. */
+  async warm(mode: Mode, output: PixelFormat): Promise<void> {
+    await this.#runner.exclusively(async () => {
+      const { program } = await this.#program({ mode, images: 1, input: output, output });
+      // A CPU has no watchdog, and one pass of a large model takes it a minute.
+      if (!this.gpu.profile.software) await this.#runner.limitDispatches(program);
+    });
+  }
+
+  /**
+   * Binds the programs of every mode at a batch size, so that the tuner meets their ops, and compares a tuned pass with one by
+   * the defaults.
+   * @returns the largest difference, of the largest value.
+   */
+  async tune(images: number): Promise<number> {
+    // What is bound already was bound without being measured.
+    await this.#runner.forget();
+    const page = await this.createPage(images);
+    const kept = this.takeKept();
+    const format = this.model.config.mean ? "bytes" : "planes";
+    try {
+      const common = { images, input: format, output: format } as const;
+      const jobs: Job[] = [
+        { mode: "pair", ...common },
+        { mode: "style", images, input: format, output: "none", page, firstStyle: 0 },
+        { mode: "banked", ...common, page },
+        { mode: "content", images: 1, input: format, output: "none", kept },
+        { mode: "restyle", ...common, page, kept },
+      ];
+      await this.tuner.onRequest(async () => {
+        for (const job of jobs) await this.#runner.exclusively(() => this.#program(job));
+      });
+    } finally {
+      await this.disposePage(page);
+      this.returnKept(kept);
+    }
+    const { in_channels, image_size } = this.model.config;
+    const count = images * in_channels * image_size ** 2;
+    const [content, style] = [hashedUniform("content", count, 1), hashedUniform("style", count, 1)];
+    const job: Job = { mode: "pair", images, input: "planes", output: "planes", content, style };
+    const tuned = asFloats(await this.run(job));
+    const { device, facts, profile } = this.gpu;
+    const plain = new Engine(new Gpu(device, facts, profile, false), this.model, "off");
+    try {
+      const expected = asFloats(await plain.run(job));
+      const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      return expected.reduce((most, value, at) => Math.max(most, Math.abs(value - tuned[at]!)), 0) / largest;
+    } finally {
+      plain.dispose();
+      plain.gpu.dispose();
+    }
+  }
+
+  /** Takes the defaults from now on, and forgets what was chosen. */
+  async forgetTuning(): Promise<void> {
+    this.tuner.forget();
+    await this.#runner.forget();
+  }
+
+  /** Room for one content's stream. Give it back, so that programs bound to it serve the next content too. */
+  takeKept(): KeptContent {
+    const free = this.#kept.pop();
+    if (free) return free;
+    const { tokens, width, attention } = this.model.layout;
+    const each = <T>(make: (layer: number) => T) => this.model.layers.map((_, layer) => make(layer));
+    return {
+      rows: each((layer) => this.gpu.storage(`kept rows ${layer}`, tokens * width * 4)),
+      queries: each((layer) => this.gpu.storage(`kept queries ${layer}`, tokens * attention * this.gpu.profile.elementBytes)),
+    };
+  }
+
+  returnKept(kept: KeptContent): void {
+    this.#kept.push(kept);
+  }
+
+  /** Styles that one page can hold: a buffer a layer, within the binding limit and a quarter of a gigabyte. */
+  get pageCapacity(): number {
+    const { maxStorageBufferBindingSize, maxBufferSize } = this.gpu.profile.limits;
+    return Math.max(1, Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize, 2 ** 28) / this.#styleBytes));
+  }
+
+  get #styleBytes(): number {
+    const { tokens, attention } = this.model.layout;
+    return tokens * 2 * attention * this.gpu.profile.elementBytes;
+  }
+
+  createPage(capacity: number): Promise<StylePage> {
+    return this.gpu.checked(`a bank of ${capacity} styles`, () => ({
+      capacity,
+      layers: this.model.layers.map((_, layer) => this.gpu.storage(`style bank ${layer}`, capacity * this.#styleBytes)),
+    }));
+  }
+
+  /** Frees a page once nothing in flight reads it. */
+  async disposePage(page: StylePage): Promise<void> {
+    const id = String(this.#id(page));
+    await this.#runner.forget((key) => key.split(",")[4] === id);
+    this.gpu.release(...page.layers);
+  }
+
+  /**
+   * Runs a job and returns its pixels, [images, ...] in the job's output format; none where they stay on the device. Jobs are
+   * submitted in the order of the calls, and up to two are on the device at a time.
+   * @param timing is added to.
+   * @throws StylizingError `GPU`; its `cause` is `"out-of-memory"` where a smaller batch may fit.
+   */
+  async run(job: Job, timing?: RunTiming): Promise<Uint8Array> {
+    const bytes = job.output === "none" ? 0 : this.#imageBytes(job.images, job.output);
+    const [pixels = new Uint8Array(0)] = await this.#runner.run(async () => {
+      const { program, value } = await this.#program(job);
+      const { arena } = this.#runner;
+      const output = () => arena.buffer(job.output === "planes" ? "planes" : "pixels");
+      const reads = job.output === "none" || job.into ? [] : [{ buffer: output(), bytes, target: job.target }];
+      return {
+        label: job.mode,
+        programs: [program],
+        reads,
+        timing,
+        upload: (encoder) => {
+          this.#upload(encoder, job);
+          this.#writeStyleRows(job, value);
+        },
+        // The rows of a content that is kept, layer by layer.
+        ...(job.mode === "content"
+          ? { atTap: (encoder, { name, view }) => copyAll(encoder, view.buffer, job.kept!.rows[Number(name)]!) }
+          : {}),
+        after: (encoder) => {
+          if (job.into) encoder.copyBufferToBuffer(output(), 0, job.into.buffer, job.into.offset ?? 0, bytes);
+        },
+      };
+    });
+    return pixels;
+  }
+
+  #upload(encoder: GPUCommandEncoder, job: Job): void {
+    for (const what of ["content", "style"] as const) {
+      const pixels = job[what];
+      if (!pixels) continue;
+      const bytes = this.#imageBytes(job.images, job.input);
+      writePixels(this.gpu.device.queue, encoder, this.#runner.arena.buffer(what), pixels, bytes);
+    }
+  }
+
+  #imageBytes(images: number, format: PixelFormat): number {
+    const { in_channels: channels, image_size: imageSize } = this.model.config;
+    return imageBytes({ images, channels, imageSize }, format);
+  }
+
+  #writeStyleRows({ styles }: Job, { styleRows, sharedStyleRows }: StyleRows): void {
+    if (!styles) return;
+    const { tokens } = this.model.layout;
+    const rows = (shared: boolean) =>
+      new Uint32Array(styles.flatMap((style, image) => [shared ? 0 : image * tokens, style * tokens]));
+    const { queue } = this.gpu.device;
+    if (styleRows) queue.writeBuffer(styleRows, 0, rows(false));
+    if (sharedStyleRows) queue.writeBuffer(sharedStyleRows, 0, rows(true));
+  }
+
+  /** See `traceModel`. */
+  trace(job: Pick<Job, "images" | "content" | "style">, onLayer?: OnLayer): Promise<Trace> {
+    const { content, style } = job;
+    return traceModel(this.#runner, this.model, { images: job.images, content: content!, style: style! }, onLayer);
+  }
+
+  /** Device time of every dispatch of a job, after the job has run once; undefined where the device has no timestamps. */
+  async profile(job: Job): Promise<DispatchTime[] | undefined> {
+    await this.run(job);
+    return this.#runner.exclusively(async () => this.#runner.time((await this.#program(job)).program));
+  }
+
+  #id(object: object | undefined): number {
+    if (!object) return 0;
+    let id = this.#pageIds.get(object);
+    if (id === undefined) {
+      id = ++this.#nextId;
+      this.#pageIds.set(object, id);
+    }
+    return id;
+  }
+
+  #key({ mode, images, input, output, page, firstStyle = 0, kept }: Job): string {
+    return [mode, images, input, output, this.#id(page), firstStyle, this.#id(kept)].join();
+  }
+
+  #program(job: Job) {
+    const { mode, images, input, output, page, firstStyle, kept } = job;
+    return this.#runner.program(this.#key(job), `a batch of ${images} images`, (r): StyleRows => {
+      const rows = () => r.constant("style rows", new Uint32Array(2 * images));
+      const styleRows = mode === "banked" || mode === "restyle" ? rows() : undefined;
+      const sharedStyleRows = mode === "restyle" ? rows() : undefined;
+      recordMode(r, this.model, { mode, images, input, output, page, firstStyle, kept, styleRows, sharedStyleRows });
+      return { styleRows, sharedStyleRows };
+    });
+  }
+
+  /** Frees programs, activations and weights; the device stays. */
+  dispose(): void {
+    this.#runner.dispose();
+    for (const { rows, queries } of this.#kept.splice(0)) this.gpu.release(...rows, ...queries);
+    this.gpu.release(...this.model.buffers);
+  }
+}
+
+/** Copies the start of a buffer into all of another. */
+function copyAll(encoder: GPUCommandEncoder, from: GPUBuffer, to: GPUBuffer): void {
+  encoder.copyBufferToBuffer(from, 0, to, 0, to.size);
+}

@@ -1,0 +1,155 @@
+import { StylizingError } from "../errors.js";
+import { ensureOutputFolder } from "../image/atomic-write.js";
+import { ImagePool } from "../image/pool.js";
+import type { TaskKind } from "../models/task.js";
+import { type TaskConfig, type TaskOptions, taskOf } from "../models/tasks.js";
+import {
+  type PictureList,
+  type RunState,
+  readRun,
+  refuseDifferences,
+  refuseForeignFolder,
+  removePartialFiles,
+} from "./checkpoint.js";
+import { Dataset, type DatasetOptions, fingerprint, listDataset, type PictureFile, stepsOf } from "./dataset.js";
+import type { HostOptions, OpenHost, TrainingHost } from "./host.js";
+import { checkOptions, defaultsOf, givenRecipe, refuse, type TrainerOptions } from "./options.js";
+import { noLosses, type Recipe } from "./types.js";
+import { loadValidation, type ValidationSet } from "./validation.js";
+
+export type Kind = TaskKind<TaskConfig, TaskOptions>;
+
+/** What a host is opened with. */
+export function hostOptions(options: TrainerOptions, task: Kind, recipe: Recipe, channels: number): HostOptions {
+  const { signal, onProgress, adapter, precision, tune } = options;
+  return {
+    task,
+    recipe,
+    channels,
+    signal,
+    onProgress: ({ loaded, total }) => onProgress?.({ phase: "download", loaded, total }),
+    ...(adapter === undefined ? {} : { adapter }),
+    ...(precision === undefined ? {} : { precision }),
+    ...(tune === undefined ? {} : { tune }),
+  };
+}
+
+/** Reads all training pictures once and settles what is measured over them. */
+async function beginRun(
+  { mean, std, signal, onProgress, onNote }: TrainerOptions,
+  files: readonly PictureFile[],
+  pictures: DatasetOptions,
+  task: Kind,
+  known: Pick<RunState, "config" | "recipe" | "data" | "validation">,
+): Promise<{ dataset: Dataset; run: RunState }> {
+  const onRead = (loaded: number, total: number) => onProgress?.({ phase: "measure", loaded, total });
+  const { dataset, unreadable, ...measured } = await Dataset.open(files, pictures, { signal, onProgress: onRead });
+  const statistics = { mean: mean ?? known.config.mean, std: std ?? known.config.std };
+  if (!statistics.mean || !statistics.std) {
+    const values = `mean ${measured.mean.join(",")} and std ${measured.std.join(",")}`;
+    onNote?.(`${values} were measured over ${dataset.files.length} pictures`);
+  }
+  const config = task.checkConfig({
+    ...known.config,
+    mean: statistics.mean ?? measured.mean,
+    std: statistics.std ?? measured.std,
+  });
+  const sums = noLosses(Object.keys(known.recipe.lossWeights));
+  const run = { ...known, config, unreadable, epoch: 0, step: 0, sums, gradientNorm: 0, seconds: 0, log: [] };
+  return { dataset, run };
+}
+
+/** A run that is ready to go on, or to begin. */
+export interface PreparedRun {
+  task: Kind;
+  pool: ImagePool;
+  dataset: Dataset;
+  validation: ValidationSet;
+  run: RunState;
+  host: TrainingHost;
+  resumed: boolean;
+  /** Makes the first weights where the folder holds no run yet. */
+  weights: ((config: TaskConfig) => Promise<Map<string, Float32Array>>) | undefined;
+  /** Where notes about images go. */
+  sink: { tell: ((note: string) => void) | undefined };
+}
+
+/**
+ * Settles what a run is: its folder, its images, its model, a device. Nothing stays open where that fails.
+ * @throws StylizingError as `Trainer.create` does
+ */
+export async function prepareRun(options: TrainerOptions, openHost: OpenHost): Promise<PreparedRun> {
+  const task = taskOf(options);
+  checkOptions(options, task);
+  const { out, signal, onNote } = options;
+  signal?.throwIfAborted();
+  const files = await listDataset(options.data, out, "training pictures");
+  const others = await listDataset(options.val, out, "validation pictures");
+  await ensureOutputFolder(out);
+  const saved = await readRun(out);
+  const [data, validation] = [files, others].map((list): PictureList => ({ hash: fingerprint(list), count: list.length })) as [
+    PictureList,
+    PictureList,
+  ];
+  if (!saved) await refuseForeignFolder(out);
+  else if (!options.resume) {
+    const where = `${saved.epoch} of ${saved.recipe.epochs} epochs`;
+    refuse(`${out} holds a run already (${where} done).`, "Go on with it by --resume, or give another folder with --out.");
+  }
+  if (options.resume && !saved) onNote?.(`there is no run to resume in ${out}: beginning one`);
+  await removePartialFiles(out);
+
+  const recipe = givenRecipe(options, task);
+  let config: TaskConfig;
+  let weights: Awaited<ReturnType<Kind["firstModel"]>>["weights"] | undefined;
+  if (saved) {
+    const { imageSize, preset, mean, std, init } = options;
+    const asked =
+      init === undefined || options.config !== undefined ? await task.givenConfig({ preset, config: options.config }) : {};
+    const sized = imageSize === undefined ? {} : { image_size: imageSize };
+    const { mean: ownMean, std: ownStd, ...shape } = { mean: undefined, std: undefined, ...asked };
+    refuseDifferences(out, saved, {
+      config: { ...shape, ...sized, mean: mean ?? ownMean, std: std ?? ownStd } as Partial<TaskConfig>,
+      recipe,
+      data,
+      validation,
+    });
+    config = saved.config;
+  } else {
+    const first = await task.firstModel(options, recipe.seed ?? defaultsOf(task).seed);
+    config = first.config;
+    weights = first.weights;
+  }
+  if (config.in_channels !== 1 && config.in_channels !== 3)
+    throw new StylizingError("CONFIG", `This model takes ${config.in_channels} channels.`, "Pictures have 1 or 3.");
+  const settled: Recipe = saved?.recipe ?? { ...defaultsOf(task), ...recipe };
+
+  stepsOf(files.length, settled.crops, settled.batch);
+
+  const pool = new ImagePool(options.workers);
+  let host: TrainingHost | undefined;
+  try {
+    if (pool.note) onNote?.(pool.note);
+    const sink: PreparedRun["sink"] = { tell: onNote };
+    const base = {
+      size: config.image_size,
+      channels: config.in_channels as 1 | 3,
+      pool,
+      onUnreadable: ({ path }: PictureFile, error: StylizingError) => sink.tell?.(`left out ${path}: ${error.message}`),
+    };
+    const judged = await loadValidation(others, settled.validationImages, base, signal);
+    // Before all training images are read, which may take a while: there may be no device, or no network.
+    host = await openHost(hostOptions(options, task, settled, config.in_channels));
+    const { seed, crop, crops: cropsPerImage, flips } = settled;
+    const pictures = { ...base, seed, crop, cropsPerImage, flips, cacheBytes: options.cacheBytes ?? 2 ** 30 };
+    const { dataset, run } = saved
+      ? { dataset: Dataset.reopen(files, saved.unreadable, pictures), run: saved }
+      : await beginRun(options, files, pictures, task, { config, recipe: settled, data, validation });
+    dataset.steps(settled.batch);
+    return { task, pool, dataset, validation: judged, run, host, resumed: saved !== undefined, weights, sink };
+  } catch (error) {
+    await host?.[Symbol.asyncDispose]();
+    await pool.dispose();
+    throw error;
+  }
+}
