@@ -11,7 +11,7 @@
 // Whoever wants the losses of many steps reads them at once, and sums them as exactly as they like.
 // From the first broken step on `adamw` leaves the weights alone: what was good before is not lost, and the host need not look
 // every step. Whether a number is finite is told by its bits, since compilers may take NaN to be impossible.
-// One invocation of 64 does the rest. Workgroup memory: 256 bytes. Generated in front: HISTORY, TERMS.
+// One workgroup adds up; one of its invocations does the rest. In front: HISTORY, TERMS, parts/lane_sum.wgsl.
 
 struct Parameters {
   count: u32,
@@ -24,31 +24,22 @@ struct Parameters {
 @group(0) @binding(3) var<storage, read_write> state: array<u32>;
 @group(1) @binding(0) var<uniform> p: Parameters;
 
-var<workgroup> lane_sums: array<f32, 64>;
-
 fn finite(bits: u32) -> bool {
   return (bits & 0x7f800000u) != 0x7f800000u;
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn finish(@builtin(local_invocation_index) index: u32) {
   var sum = 0.0;
-  for (var i = index; i < p.count; i += 64) {
+  for (var i = index; i < p.count; i += LANES) {
     sum += partials[i];
   }
-  lane_sums[index] = sum;
-  workgroupBarrier();
-  for (var half = 32u; half > 0; half /= 2) {
-    if index < half {
-      lane_sums[index] += lane_sums[index + half];
-    }
-    workgroupBarrier();
-  }
+  let squares = lane_sum(sum, index, index);
   if index > 0 {
     return;
   }
   let scale = settings[4];
-  let norm = sqrt(lane_sums[0]) / scale;
+  let norm = sqrt(squares) / scale;
   let step = bitcast<u32>(settings[0]);
   var sound = finite(bitcast<u32>(norm));
   for (var term = 0u; term < TERMS; term++) {

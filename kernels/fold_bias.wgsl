@@ -4,11 +4,7 @@
 //
 // parameters f32, all of the model's, flat: weight [rows, 4·cols4], bias [rows] and beta [4·cols4] lie at offsets in it
 // folded     f32
-// One workgroup: LANES × ROWS invocations, LANES of them to a row; sums meet in workgroup memory.
-// Workgroup memory: 4 · LANES · ROWS bytes. Generated in front: nothing of it is used.
-
-override LANES: u32 = 32;
-override ROWS: u32 = 4;
+// One workgroup: LANES × ROWS invocations, LANES of them to a row. In front: parts/lane_sum.wgsl.
 
 struct Parameters {
   rows: u32,
@@ -28,8 +24,6 @@ struct Parameters {
 @group(0) @binding(1) var<storage, read_write> folded: array<f32>;
 @group(1) @binding(0) var<uniform> p: Parameters;
 
-var<workgroup> lane_sums: array<f32, LANES * ROWS>;
-
 @compute @workgroup_size(LANES, ROWS)
 fn fold(
   @builtin(workgroup_id) group: vec3u,
@@ -44,16 +38,9 @@ fn fold(
       sum += dot(parameters[start + i], parameters[p.beta_offset4 + i]);
     }
   }
-  lane_sums[index] = sum;
-  workgroupBarrier();
-  for (var half = LANES / 2; half > 0; half /= 2) {
-    if local.x < half {
-      lane_sums[index] += lane_sums[index + half];
-    }
-    workgroupBarrier();
-  }
+  let shift = lane_sum(sum, local.x, index);
   if local.x == 0 && row < p.rows {
     let at = p.bias_offset + row;
-    folded[p.first + row] = p.factor * (parameters[at / 4][at % 4] + lane_sums[index]);
+    folded[p.first + row] = p.factor * (parameters[at / 4][at % 4] + shift);
   }
 }

@@ -6,13 +6,10 @@
 // the padding behind `width` is written as zero, which the products that follow rely on.
 // Without AFFINE the scale and shift have been folded into the matrices that follow.
 //
-// One workgroup: LANES × ROWS invocations, LANES of them to a row; sums meet in workgroup memory.
-// Workgroup memory: 4 · LANES · ROWS bytes. Three sweeps over a row, the last two from cache.
+// One workgroup: LANES × ROWS invocations, LANES of them to a row. Three sweeps over a row, the last two from cache.
 // One-pass variance (E[x²] - mean²) was refused: it cancels where the mean is large.
-// Generated in front: elem4, result4.
+// In front: result4, parts/lane_sum.wgsl.
 
-override LANES: u32 = 32;
-override ROWS: u32 = 4;
 override AFFINE: bool = false;
 
 struct Parameters {
@@ -30,23 +27,6 @@ struct Parameters {
 @group(0) @binding(3) var<storage, read_write> output: array<result4>;
 @group(1) @binding(0) var<uniform> p: Parameters;
 
-var<workgroup> lane_sums: array<f32, LANES * ROWS>;
-
-/// Sum of `value` over the lanes of a row; every invocation of the workgroup must call it.
-fn row_sum(value: f32, index: u32, lane: u32) -> f32 {
-  lane_sums[index] = value;
-  workgroupBarrier();
-  for (var half = LANES / 2; half > 0; half /= 2) {
-    if lane < half {
-      lane_sums[index] += lane_sums[index + half];
-    }
-    workgroupBarrier();
-  }
-  let sum = lane_sums[index - lane];
-  workgroupBarrier();
-  return sum;
-}
-
 @compute @workgroup_size(LANES, ROWS)
 fn normalize_rows(
   @builtin(workgroup_id) group: vec3u,
@@ -62,7 +42,8 @@ fn normalize_rows(
   for (var i = local.x; i < width4; i += LANES) {
     sum += input[start + i];
   }
-  let mean = row_sum(sum.x + sum.y + sum.z + sum.w, index, local.x) / f32(p.width);
+  let mean = lane_sum(sum.x + sum.y + sum.z + sum.w, local.x, index) / f32(p.width);
+  workgroupBarrier();
 
   var squares = vec4f();
   for (var i = local.x; i < width4; i += LANES) {
@@ -70,7 +51,7 @@ fn normalize_rows(
     let inside = vec4u(4 * i) + vec4u(0, 1, 2, 3) < vec4u(p.width);
     squares += select(vec4f(), centred * centred, inside);
   }
-  let variance = row_sum(squares.x + squares.y + squares.z + squares.w, index, local.x) / f32(p.width);
+  let variance = lane_sum(squares.x + squares.y + squares.z + squares.w, local.x, index) / f32(p.width);
   let scale = 1.0 / sqrt(variance + 1e-6);
 
   if row < p.rows {

@@ -5,10 +5,7 @@
 //
 // x (images), y (decodings), gradient [images, C, S, S] f32     counts [images] f32: how often a pair occurs in the batch
 // partials [images, SLICES] f32
-// One workgroup: one slice of one image, LANES invocations; their sums meet in a tree. Workgroup memory: 4 · LANES bytes.
-// Generated in front: SLICES.
-
-override LANES: u32 = 256;
+// One workgroup: one slice of one image, LANES invocations. In front: SLICES, parts/lane_sum.wgsl.
 
 struct Parameters {
   images: u32,
@@ -28,8 +25,6 @@ struct Parameters {
 @group(0) @binding(3) var<storage, read_write> gradient: array<f32>;
 @group(0) @binding(4) var<storage, read_write> partials: array<f32>;
 @group(1) @binding(0) var<uniform> p: Parameters;
-
-var<workgroup> lane_sums: array<f32, LANES>;
 
 @compute @workgroup_size(LANES)
 fn pixel_loss(
@@ -55,15 +50,8 @@ fn pixel_loss(
     squares += difference * difference;
     gradient[p.gradient_offset + start + i] = slope * difference;
   }
-  lane_sums[index] = squares;
-  workgroupBarrier();
-  for (var half = LANES / 2; half > 0; half /= 2) {
-    if index < half {
-      lane_sums[index] += lane_sums[index + half];
-    }
-    workgroupBarrier();
-  }
+  let whole = lane_sum(squares, index, index);
   if index == 0 {
-    partials[p.partials_offset + slice] = share * lane_sums[0];
+    partials[p.partials_offset + slice] = share * whole;
   }
 }

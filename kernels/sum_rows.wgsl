@@ -6,11 +6,7 @@
 // output [rows] f32 at any offset; `accumulate` adds to what is there
 //
 // One workgroup: LANES × ROWS invocations, LANES of them to a row; a lane adds in blocks of 32 vec4s, so that the rounding
-// of a long row grows with its blocks and not with its length, and the lanes' sums meet in workgroup memory, in a tree.
-// Workgroup memory: 4 · LANES · ROWS bytes. Generated in front: elem4.
-
-override LANES: u32 = 32;
-override ROWS: u32 = 4;
+// of a long row grows with its blocks and not with its length. In front: elem4, parts/lane_sum.wgsl.
 
 struct Parameters {
   rows: u32,
@@ -29,20 +25,11 @@ struct Parameters {
 
 const BLOCK = 32u;
 
-var<workgroup> lane_sums: array<f32, LANES * ROWS>;
-
 /// Adds up the lanes of each row and stores the row's sum; every invocation of the workgroup must call it.
 fn store_sum(row: u32, sum: vec4f, lane: u32, index: u32) {
-  lane_sums[index] = sum.x + sum.y + sum.z + sum.w;
-  workgroupBarrier();
-  for (var half = LANES / 2; half > 0; half /= 2) {
-    if lane < half {
-      lane_sums[index] += lane_sums[index + half];
-    }
-    workgroupBarrier();
-  }
+  let whole = lane_sum(sum.x + sum.y + sum.z + sum.w, lane, index);
   if lane == 0 && row < p.rows {
-    var value = p.scale * lane_sums[index];
+    var value = p.scale * whole;
     if p.accumulate != 0 {
       value += output[p.output_offset + row];
     }

@@ -23,6 +23,7 @@ export function planLayerNorm(shape: LayerNormShape, profile: Profile): Plan {
       constants: {},
       result: shape.result,
       overrides: { LANES: lanes, ROWS: rows, AFFINE: shape.affine ? 1 : 0 },
+      parts: ["lane_sum"],
     },
     workgroups: spread(Math.ceil(shape.rows / rows), profile.limits.maxComputeWorkgroupsPerDimension),
     workgroupBytes: 4 * lanes * rows,

@@ -155,6 +155,7 @@ export function planPixelLoss(shape: ImageShape, profile: Profile): Plan {
       constants: { SLICES: PIXEL_LOSS_SLICES },
       result: "f32",
       overrides: { LANES: lanes },
+      parts: ["lane_sum"],
     },
     workgroups: spread(shape.images * PIXEL_LOSS_SLICES, profile.limits.maxComputeWorkgroupsPerDimension),
     workgroupBytes: 4 * lanes,

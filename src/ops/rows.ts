@@ -87,6 +87,7 @@ export function planSumRows({ rows, cols, source }: SumRowsShape, profile: Profi
       constants: {},
       result: "f32",
       overrides: { LANES: lanes, ROWS: rowsEach },
+      parts: ["lane_sum"],
     },
     workgroups: spread(Math.ceil(rows / rowsEach), profile.limits.maxComputeWorkgroupsPerDimension),
     workgroupBytes: 4 * lanes * rowsEach,

@@ -67,7 +67,7 @@ const lanes = (profile: Profile) => (profile.software ? { LANES: 4, ROWS: 16 } :
 export function planFoldBias({ rows }: FoldShape, profile: Profile): Plan {
   const overrides = lanes(profile);
   return plan(
-    { kernel: "fold_bias", entryPoint: "fold", overrides },
+    { kernel: "fold_bias", entryPoint: "fold", overrides, parts: ["lane_sum"] },
     [Math.ceil(rows / overrides.ROWS), 1, 1],
     4 * overrides.LANES * overrides.ROWS,
   );
