@@ -1,4 +1,5 @@
-// AdamW (Loshchilov and Hutter 2019, algorithm 2, as PyTorch has it) on a flat array, decay on every parameter.
+// AdamW, the optimiser (Loshchilov and Hutter 2019, algorithm 2, as PyTorch has it): one step over a flat array, decay on
+// every parameter.
 //
 //   g  = coefficient · gradient                      the coefficient clips and undoes the scaling of losses (finish_step.wgsl)
 //   w ← w · (1 - rate · decay)

@@ -1,4 +1,5 @@
-// One region of a buffer added to another of the same buffer, where a gradient reaches rows along two ways.
+// Accumulation of gradients: one region of a buffer added to another of the same buffer, where a gradient reaches rows along
+// two ways.
 //
 //   buffer[to4 + i] += buffer[from4 + i]        i < count4
 //

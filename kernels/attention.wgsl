@@ -1,4 +1,4 @@
-// Multi-head scaled dot-product attention (Vaswani et al. 2017), self and cross, softmax in f32.
+// Multi-head scaled dot-product attention, forward (Vaswani et al. 2017): self and cross, softmax in f32.
 //
 //   output[s, t, h, :] = Σ_j softmax_j(q[s, t, h] · k[s', j, h]) · v[s', j, h]
 //
@@ -13,7 +13,7 @@
 //   1. scores: an invocation takes a key and multiplies it with 4 blocks of 4 queries;
 //   2. softmax: per block of 4 queries, the maximum over the tile (a tree), then exp in place;
 //   3. values: an invocation takes 4 queries × 4 columns and runs over the keys; the sum of weights runs with it.
-// Scores are kept as [key][block] vectors over 4 queries, so that both products read and write whole vectors.
+// Scores are kept as [key][block] vectors over 4 queries, so that both matrix multiplications read and write whole vectors.
 // Workgroup memory: 16 · (16 · HEAD4 + 4 · KEYS + WIDTH + 8) bytes: 18.6 KB at d = 64, KEYS = 208.
 // Generated in front: elem4, result4, HEAD4; parts/attention_parameters.wgsl.
 
@@ -51,17 +51,17 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
     let column = p.query_offset4 + head + c;
     let t = first + 4 * block;
     let last = p.tokens - 1;
-    let turned = transpose(mat4x4f(
+    let transposed = transpose(mat4x4f(
       widen(query[(rows.x + min(t, last)) * p.query_stride4 + column]),
       widen(query[(rows.x + min(t + 1, last)) * p.query_stride4 + column]),
       widen(query[(rows.x + min(t + 2, last)) * p.query_stride4 + column]),
       widen(query[(rows.x + min(t + 3, last)) * p.query_stride4 + column]),
     ));
     let at = 4 * (block * HEAD4 + c);
-    queries[at] = turned[0];
-    queries[at + 1] = turned[1];
-    queries[at + 2] = turned[2];
-    queries[at + 3] = turned[3];
+    queries[at] = transposed[0];
+    queries[at + 1] = transposed[1];
+    queries[at + 2] = transposed[2];
+    queries[at + 3] = transposed[3];
   }
   if index < 4 {
     maximum[index] = vec4f(-3.4e38);

@@ -1,4 +1,4 @@
-// Gradient of multi-head attention with respect to its keys and values, from the statistics of attention_backward_query.wgsl.
+// Multi-head attention, backward pass to keys and values, from the statistics of attention_backward_query.wgsl.
 // FlashAttention-2's backward pass (Dao 2023, algorithm 2), over keys first: no atomics, and nothing of tokens × tokens is kept.
 //
 //   S = q · kᵀ    P = exp(S - L)    dS = P ∘ (do · vᵀ - D)    dk = Σ dSᵀ · q    dv = Σ Pᵀ · do    over all queries that read k, v

@@ -1,4 +1,4 @@
-// Gradient of multi-head attention with respect to its queries, and what the gradient of its context needs of every query.
+// Multi-head attention, backward pass to queries, and what the backward pass to keys and values needs of every query.
 // FlashAttention-2's backward pass (Dao 2023, algorithm 2), over queries first: nothing of tokens × tokens is kept.
 //
 //   S = q · kᵀ    L = log Σ_j exp(S_j)    P = exp(S - L)    D = do · o    dS = P ∘ (do · vᵀ - D)    dq = scale · dS · k

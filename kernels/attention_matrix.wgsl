@@ -1,14 +1,14 @@
-// Multi-head scaled dot-product attention on matrix units: halves in and out, scores and softmax in f32.
+// Multi-head scaled dot-product attention, forward, on matrix units: float16 in and out, scores and softmax in f32.
 //
 //   output[s, t, h, :] = Σ_j softmax_j(q[s, t, h] · k[s', j, h]) · v[s', j, h],     as attention.wgsl, with the same parameters
 //
-// query, context and output are halves, two to a word. A head is HEAD4 vec4s: 16, 32, 48 or 64 numbers; offsets and strides
+// query, context and output are float16, two to a word. A head is HEAD4 vec4s: 16, 32, 48 or 64 numbers; offsets and strides
 // are multiples of 8. All keys are resident: KEY_TILES tiles of 16 cover the tokens.
 //
 // One workgroup: SUBGROUPS subgroups, each with 16 queries of one head of one sequence. A subgroup
 //   1. multiplies its queries with every tile of keys, straight from storage, and puts the scores into workgroup memory;
-//   2. takes the softmax in one pass, two lanes to a row, each over its half of the tiles. exp(score - maximum) goes back as
-//      halves over the scores it came from (a lane never writes beyond what it has read), the rows' sums stay f32;
+//   2. takes the softmax in one pass, two lanes to a row, each over half of the tiles. exp(score - maximum) goes back as
+//      float16 over the scores it came from (a lane never writes beyond what it has read), the rows' sums stay f32;
 //   3. multiplies these weights with every tile of values, straight from storage;
 //   4. divides by the rows' sums on the way out, by way of the same memory: fragments cannot be scaled row by row.
 // The last tile of keys may reach past the sequence, so it is staged: keys repeat the last one and get weight zero, values

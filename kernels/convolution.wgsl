@@ -1,4 +1,4 @@
-// Last convolution of the decoder: K × K (odd), zero padding K/2, no bias, C channels to C.
+// Convolution, K × K (odd), forward and backward to its input: the last of the decoder, zero padding K/2, no bias, C to C.
 //
 //   output[b, o, y, x] = Σ_{c, i, j} weight[o, c, i, j] · input[b, c, y + i - K/2, x + j - K/2]
 //

@@ -1,4 +1,4 @@
-// Gradient of the decoder's convolution with respect to its weight, in slices that are summed elsewhere.
+// Convolution, backward pass to its weight: the decoder's, in slabs of rows whose partial sums are added elsewhere.
 //
 //   partials[b · slabs + s, (o, c, i, j)] = Σ_{y in slab s, x} d_output[b, o, y, x] · input[b, c, y + i - K/2, x + j - K/2]
 //

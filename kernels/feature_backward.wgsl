@@ -1,4 +1,5 @@
-// Backward of "f = ReLU(h) is tapped for a loss, then pooled 2 × 2": the gradient of h in one sweep.
+// ReLU, feature loss and 2 × 2 max pooling, backward pass of the three in one sweep: the gradient of h where f = ReLU(h) is
+// compared by a loss and then pooled.
 //
 //   d_h = [f > 0 where MASK] · (p · (f - m) + q · (g - n) + r  [+ unpool(d_next) where POOLED])
 //

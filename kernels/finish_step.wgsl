@@ -1,4 +1,4 @@
-// What a training step comes to, between its gradients and its update: norm, clipping, and the losses for whoever asks.
+// Gradient clipping by norm, and the bookkeeping of a training step: its norm, its losses, and whether all of it is finite.
 //
 //   norm = √(Σ partials) / scale,   coefficient = min(1, clip / (norm + 1e-6)) / scale      (as clip_grad_norm_ of PyTorch)
 //

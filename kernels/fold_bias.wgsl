@@ -1,4 +1,4 @@
-// A trained bias as the products want it: the shift of the LayerNorm in front folded in.
+// Folding LayerNorm into a linear layer, its shift: a trained bias as GEMMs take it.
 //
 //   folded[first + o] = factor · (bias[o] + Σ_i weight[o, i] · beta[i])
 //

@@ -1,4 +1,4 @@
-// A trained matrix as the products want it: the scale of the LayerNorm in front folded in, in two orientations.
+// Folding LayerNorm into a linear layer, its scale: a trained matrix as GEMMs take it, as published and transposed.
 //
 //   forward[i, column + o]  = factor · gamma[i] · weight[o, i]      depth-major, what a forward pass multiplies with
 //   backward[row + o, i]    =          gamma[i] · weight[o, i]      as published, what a backward pass multiplies with
@@ -44,8 +44,8 @@ fn fold(@builtin(global_invocation_id) id: vec3u) {
     block[o] = gamma * parameters[p.weight_offset4 + (4 * o4 + o) * p.cols4 + i4];
     backward[(4 * (p.column4 + o4) + o) * p.cols4 + i4] = to_result(block[o]);
   }
-  let turned = transpose(block);
+  let transposed = transpose(block);
   for (var i = 0u; i < 4; i++) {
-    forward[(4 * i4 + i) * p.forward_stride4 + p.column4 + o4] = to_result(p.factor * turned[i]);
+    forward[(4 * i4 + i) * p.forward_stride4 + p.column4 + o4] = to_result(p.factor * transposed[i]);
   }
 }

@@ -1,4 +1,4 @@
-// GELU or its derivative of every number: what a forward pass kept in front of GELU becomes what came behind it.
+// GELU or its derivative, elementwise: what a forward pass kept in front of GELU becomes what came behind it.
 //
 //   output[i] = gelu(input[i]), or gelu'(input[i]) where DERIVATIVE        i < 4 · count4
 //

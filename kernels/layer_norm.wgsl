@@ -1,9 +1,9 @@
-// LayerNorm over the last axis (Ba, Kiros, Hinton 2016), eps 1e-6, population variance, two passes.
+// LayerNorm, forward, over the last axis (Ba, Kiros, Hinton 2016), eps 1e-6, population variance, two passes.
 //
 //   output[m, i] = (input[m, i] - mean(m)) / sqrt(variance(m) + eps)  [· gamma[i] + beta[i] where AFFINE]
 //
-// input [rows, width] f32, the residual stream, zero in the padding up to the next vec4; output [rows, width] result. Rows are `input_stride4` vec4s apart on both sides;
-// the padding behind `width` is written as zero, which the products that follow rely on.
+// input [rows, width] f32, the residual stream, zero in the padding up to the next vec4; output [rows, width] result. Rows are
+// their strides apart; the padding behind `width` is written as zero, which the GEMMs that follow rely on.
 // Without AFFINE the scale and shift have been folded into the matrices that follow.
 //
 // One workgroup: LANES × ROWS invocations, LANES of them to a row. Three sweeps over a row, the last two from cache.

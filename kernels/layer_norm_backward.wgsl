@@ -1,4 +1,4 @@
-// Gradient of LayerNorm without scale and shift (Ba, Kiros, Hinton 2016), eps 1e-6, population variance.
+// LayerNorm, backward, without scale and shift (Ba, Kiros, Hinton 2016), eps 1e-6, population variance.
 //
 //   gradient[m, i] (+)= (d[m, i] - mean(d) - x̂[m, i] · mean(d · x̂)) / s        x̂ = (x - mean(x)) / s, s = sqrt(variance(x) + eps)
 //

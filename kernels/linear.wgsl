@@ -1,4 +1,4 @@
-// Linear layer for GPUs: a tile in workgroup memory.
+// Linear layer, a GEMM with a fused epilogue, for GPUs: tiles in workgroup memory.
 //
 //   output[m, n] = epilogue(Σ_k input[m, k] · weight[k, n] + bias[n])
 //   epilogue: nothing | GELU (erf) | + residual row, from the output itself or from a table that repeats
@@ -8,8 +8,8 @@
 // output [rows, cols]   result, row-major
 // Rows and columns sit at offsets and strides of their own, all counted in vec4s, so that one weight holds query, key
 // and value side by side and any part of it can be applied to any run of rows. depth and cols are multiples of 4:
-// packing pads with zeros. Rows may be windows of feature maps (parts/linear_windows.wgsl), and a grid of several layers
-// computes as many products of one shape.
+// packing pads with zeros. Rows may be windows of feature maps, which is implicit GEMM convolution
+// (parts/linear_windows.wgsl), and a grid of several layers computes as many GEMMs of one shape.
 //
 // One workgroup: WIDTH × HEIGHT invocations, each ROWS rows × 4 columns, f32 accumulators. Per step it stages
 // DEPTH4 vec4s of depth: input HEIGHT·ROWS × DEPTH4 and weight 4·DEPTH4 × WIDTH vec4s.

@@ -1,8 +1,8 @@
-// Linear layer on matrix units: halves in, f32 sums.
+// Linear layer, a GEMM with a fused epilogue, on matrix units: float16 in, f32 sums.
 //
 //   output[m, n] = epilogue(Σ_k input[m, k] · weight[k, n] + bias[n]),     as linear.wgsl, with the same parameters
 //
-// input [rows, depth] and weight [depth, cols] are halves, two to a word; the result is halves or f32 (HALF_RESULT). depth is
+// input [rows, depth] and weight [depth, cols] are float16, two to a word; the result is float16 or f32 (HALF_RESULT). depth is
 // a multiple of DEPTH, every other size, offset and stride a multiple of 8: other shapes go to linear.wgsl. Where rows are
 // windows, channels are a multiple of DEPTH as well, so that a panel lies in one tap.
 //

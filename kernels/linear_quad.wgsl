@@ -1,4 +1,4 @@
-// Linear layer for software adapters: register tiles, no workgroup memory, inputs shared inside a quad.
+// Linear layer, a GEMM with a fused epilogue, for software adapters: tiles in registers, inputs shared inside a quad.
 //
 // The mathematics, the layouts and the parameters are those of linear.wgsl.
 //

@@ -1,4 +1,4 @@
-// Maximum over windows of 2 × 2, stride 2, of bordered maps. An odd last row and column are dropped.
+// Max pooling, forward: windows of 2 × 2, stride 2, of bordered maps. An odd last row and column are dropped.
 //
 //   output[b, y + 1, x + 1, c] = max over i, j in {0, 1} of input[b, 2·y + i + 1, 2·x + j + 1, c]
 //

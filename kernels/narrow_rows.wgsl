@@ -1,4 +1,4 @@
-// Rows of the residual gradient as products take their operands: f32 to elements of the tier.
+// Conversion, f32 to elements of the tier: rows of the residual gradient as GEMMs take their operands.
 //
 //   output[i] = input[first + i]
 //

@@ -1,4 +1,4 @@
-// Bytes of pixels to normalised planes: what the losses and the convolutional features are computed of.
+// Normalisation of pixels: bytes to the planes that the losses and the convolutional features are computed of.
 //
 //   planes[b, c, y, x] = (pixels[b, y, x, c] / 255 - mean[c]) / deviation[c]
 //

@@ -1,6 +1,6 @@
-// Decoder's per-patch product and un-patchify.
+// Un-patchify with a low-rank product, forward: the decoder's matrix multiplication within every patch.
 //
-// Each token's D numbers are two halves: left [C, P, k] and right [C, k, P], k = D / (2·C·P). Their batched product
+// Each token's D numbers are two matrices a channel: left [C, P, k] and right [C, k, P], k = D / (2·C·P). Their batched GEMM
 // R[c, i, j] = Σ_r left[c, i, r] · right[c, r, j] has C·P·P numbers in memory order (c·P + i)·P + j.
 //
 // The layout trap: those numbers are then read back as [P, P, C], with no transpose. Element f of a patch's buffer lands

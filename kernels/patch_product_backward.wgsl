@@ -1,4 +1,4 @@
-// Backward of the decoder's per-patch product (kernels/patch_product.wgsl, which tells of the layout trap).
+// Un-patchify with a low-rank product, backward (kernels/patch_product.wgsl, which tells of the layout trap).
 //
 //   d_left[c, i, r] = Σ_j dR[c, i, j] · right[c, r, j]        d_right[c, r, j] = Σ_i dR[c, i, j] · left[c, i, r]
 //

@@ -1,10 +1,10 @@
-// Images to rows of patches, normalised: the left side of the patch embedding's product.
+// Patchify (im2col of a convolution whose stride is its kernel): images to rows of patches, normalised.
 //
 //   patches[b·tokens + 1 + n, (c·P + y)·P + x] = (pixel(b, c, Y(n) + y, X(n) + x) - mean[c]) / deviation[c]
 //
-// The embedding is a convolution of P × P with stride P, so it is one product of these rows with the weight flattened as
+// The embedding is a convolution of P × P with stride P, so it is one GEMM of these rows with the weight flattened as
 // [D, C·P·P]. Row 0 of every image stands for the CLS token and is zero: bias, CLS and position come from the table that
-// the product adds (model/pack.ts), so patch embedding, CLS and position cost one linear layer.
+// the GEMM adds (position_table.wgsl), so patch embedding, CLS and position cost one linear layer.
 //
 // bytes   : 8-bit pixels, [B, S, S, C], packed four to a word, value / 255
 // floats  : f32 pixels at any strides: [B, C, S, S] normalised (mean 0, deviation 1), or [B, S, S, C] in [0, 1]

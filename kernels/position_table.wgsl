@@ -1,4 +1,4 @@
-// What the patch embedding's product adds to a token's row: CLS or bias, and position.
+// Position embedding: what is added to a token's row behind the patch embedding's GEMM, CLS or bias, and position.
 //
 //   table[0] = position[0] + cls;   table[t] = position[t] + bias
 //

@@ -1,4 +1,4 @@
-// Normalised planes to pixels: denormalise, clamp to [0, 1], then round to 8 bits or keep as f32.
+// Denormalisation and quantisation: normalised planes to pixels, clamped to [0, 1], rounded to 8 bits or kept as f32.
 //
 //   pixel[b, y, x, c] = clamp(image[b, c, y, x] · deviation[c] + mean[c], 0, 1)
 //

@@ -1,4 +1,4 @@
-// Sums of rows: gradients of biases (rows of a transposed gradient) and of whole buffers, which are one long row.
+// Reduction along rows: gradients of biases (rows of a transposed gradient) and of whole buffers, which are one long row.
 //
 //   output[r] (+)= scale · Σ_j input[r, j]
 //

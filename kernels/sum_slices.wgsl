@@ -1,4 +1,4 @@
-// Slices added up: partial products of a split sum, gradients of what all images share.
+// Reduction over slices: the partial results of split-K GEMMs, and gradients of what all images share.
 //
 //   output[i] (+)= scale · Σ_z input[z · slice_stride4 + i]        i < count4, z < slices, in the order of z
 //

@@ -1,4 +1,4 @@
-// Sums of squares of a flat array, one a workgroup: the first half of a gradient's norm (finish_step.wgsl has the other).
+// Sum of squares of a flat array, a partial sum a workgroup: the first half of a gradient's norm (finish_step.wgsl: the other).
 //
 //   partials[g] = Σ over the vec4s i of workgroup g of values[i] · values[i]
 //

@@ -1,11 +1,11 @@
-// A matrix turned, so that the product that follows reads both of its operands along rows.
+// Transpose: a matrix transposed, so that the GEMM that follows reads both of its operands along rows.
 //
 //   output[c, r] = input[r, c]        zero for rows ≤ r < padded rows
 //
 // input  [rows, 4·cols4], rows `input_stride4` vec4s apart: elem (`transpose_elem`) or f32 (`transpose_f32`)
 // output [4·cols4, 4·padded_rows4] elem, contiguous
 //
-// One workgroup: 8 × 8 invocations, 32 rows × 32 columns; an invocation turns a block of 4 × 4 in registers. On both sides
+// One workgroup: 8 × 8 invocations, 32 rows × 32 columns; an invocation transposes a block of 4 × 4 in registers. On both sides
 // eight neighbours move whole segments of 8 vec4s, which fills the sectors of a GPU's memory; a tile in workgroup memory
 // would make the segments of a store longer, for a barrier that costs a CPU more than the copy.
 // Workgroup memory: none. Generated in front: elem4, result4.
@@ -35,12 +35,12 @@ fn is_inside(block: vec2u) -> bool {
 }
 
 fn store(block: vec2u, rows: mat4x4f) {
-  let turned = transpose(rows);
+  let transposed = transpose(rows);
   let at = p.output_offset4 + 4 * block.y * p.padded_rows4 + block.x;
-  output[at] = to_result(turned[0]);
-  output[at + p.padded_rows4] = to_result(turned[1]);
-  output[at + 2 * p.padded_rows4] = to_result(turned[2]);
-  output[at + 3 * p.padded_rows4] = to_result(turned[3]);
+  output[at] = to_result(transposed[0]);
+  output[at + p.padded_rows4] = to_result(transposed[1]);
+  output[at + 2 * p.padded_rows4] = to_result(transposed[2]);
+  output[at + 3 * p.padded_rows4] = to_result(transposed[3]);
 }
 
 fn elem_row(row: u32, column4: u32) -> vec4f {

@@ -1,6 +1,7 @@
-// Gradients of a folded matrix to those of the matrix and of the LayerNorm in front: the way back of fold_matrix and fold_bias.
+// Folding LayerNorm into a linear layer, backward: gradients of the folded matrix and bias to those of the
+// published ones and of the LayerNorm.
 //
-//   With V[o, i] = gamma[i] · weight[o, i] and c[o] = bias[o] + Σ_i weight[o, i] · beta[i] as the products used them:
+//   With V[o, i] = gamma[i] · weight[o, i] and c[o] = bias[o] + Σ_i weight[o, i] · beta[i] as the GEMMs used them:
 //   dgamma[i] += Σ_o weight[o, i] · dV[o, i]        dweight[o, i] = gamma[i] · dV[o, i] + dc[o] · beta[i]
 //   dbeta[i]  += Σ_o weight[o, i] · dc[o]           dbias = dc
 //

@@ -24,7 +24,7 @@ export interface AttentionSize {
 
 export const HEAD_SIZE = 64;
 
-/** What an adapter must have for a step: quads, or matrix units for 16 × 16 halves, in whose place tests put plain WGSL. */
+/** What an adapter must have for a step: quads, or matrix units for 16 × 16 halves, which tests emulate in plain WGSL. */
 export type Need = "subgroups" | "matrix";
 
 export interface Step<Size> {
@@ -40,7 +40,7 @@ export interface Step<Size> {
   needs: readonly Need[];
   /** Why the step cannot take a size; undefined where it can. */
   refuses(size: Size): string | undefined;
-  /** What goes in front of the file beside the library's matrix functions: `parts/NAME_units.wgsl` or `_stand_in.wgsl`. */
+  /** What goes in front of the file beside the library's matrix functions: `parts/NAME_units.wgsl` or `_emulation.wgsl`. */
   part?: string;
   /** A step that is the library's own kernel: its plan, of which the fields above are then not used. */
   library?: (size: Size, profile: Profile) => Plan;

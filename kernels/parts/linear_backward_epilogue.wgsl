@@ -1,4 +1,4 @@
-// What happens behind the product of a backward pass: the derivative of the activation in front of what was multiplied.
+// Epilogue of a GEMM of the backward pass: the derivative of the activation in front of what was multiplied.
 // Needs linear_parameters.wgsl, gelu.wgsl and gelu_derivative.wgsl.
 
 /// A backward pass has none.

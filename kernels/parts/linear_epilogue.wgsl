@@ -1,9 +1,9 @@
-// What happens behind a product on its way out: bias, activation, rows of another buffer. Needs linear_parameters.wgsl and gelu.wgsl.
+// Epilogue of a GEMM: bias, activation, rows of another buffer. Needs linear_parameters.wgsl and gelu.wgsl.
 
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(3) var<storage, read> table: array<vec4f>;
 
-/// A product's four sums on their way out. A residual in the output buffer is the kernel's to add.
+/// Four sums of the GEMM on their way out. A residual in the output buffer is the kernel's to add.
 fn epilogue(sum: vec4f, row: u32, col4: u32) -> vec4f {
   var value = sum;
   if p.bias == 1 {

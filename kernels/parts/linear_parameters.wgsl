@@ -21,7 +21,7 @@ struct Parameters {
   activation: u32,
   /// 1: the residual row is read from the output buffer. 2: from `table`, at row modulo `period`.
   residual: u32,
-  /// Slices are products of one shape side by side, one a layer of the grid: how far apart their operands lie.
+  /// Slices are GEMMs of one shape side by side, one a layer of the grid, as in split-K: how far apart their operands lie.
   input_slice4: u32,
   weight_slice4: u32,
   output_slice4: u32,

@@ -1,4 +1,4 @@
-// Where a linear kernel finds its rows: one after another.
+// Where a linear kernel finds its rows: one after another, as in any GEMM.
 
 fn input_row(row: u32) -> u32 {
   return p.input_offset4 + row * p.input_stride4;

@@ -1,6 +1,6 @@
-// Where a linear kernel finds its rows when they are windows of 3 × 3 pixels: a convolution as a product, im2col without
-// the columns. Maps are [images, side + 2, side + 2, channels] with a border of zeros, so that no window meets an edge; row m
-// is pixel m of the maps without their border, step k of depth is channel k mod C of tap k / C. Strides are channels.
+// Implicit GEMM convolution: where a linear kernel finds its rows when they are windows of 3 × 3 pixels, im2col without
+// storing the columns. Maps are [images, side + 2, side + 2, channels] with a border of zeros, so that no window meets an edge;
+// row m is pixel m of the maps without their border, step k of depth is channel k mod C of tap k / C. Strides are channels.
 
 /// A pixel's window begins at this position of the bordered maps.
 fn window(row: u32) -> u32 {

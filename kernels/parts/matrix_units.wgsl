@@ -1,8 +1,8 @@
-// Matrix units: products of 16 × 16 fragments by a subgroup of 32 lanes, through Dawn's subgroup matrices
-// (chromium_experimental_subgroup_matrix; on Vulkan VK_KHR_cooperative_matrix). matrix_stand_in.wgsl has the same functions
+// Matrix units (tensor cores): multiplication of 16 × 16 fragments by a subgroup of 32 lanes, through Dawn's subgroup matrices
+// (chromium_experimental_subgroup_matrix; on Vulkan VK_KHR_cooperative_matrix). matrix_emulation.wgsl has the same functions
 // in plain WGSL: a kernel calls these alone, so that its body runs on both.
 //
-// Halves lie eight to a vec4u, two to a word, whether in storage or in workgroup memory; places and strides count vec4us.
+// Float16 numbers lie eight to a vec4u, two to a word, in storage and in workgroup memory; places and strides count vec4us.
 // Every call must be reached by whole subgroups with equal arguments. `Staging` is the kernel's array in workgroup memory.
 
 enable f16;
@@ -19,7 +19,7 @@ alias Sum = subgroup_matrix_result<f32, 16, 16>;
 fn matrix_begin(index: u32) {
 }
 
-/// 16 rows of 16 halves: a left operand, [row][depth].
+/// 16 rows of 16 float16 numbers: a left operand, [row][depth].
 fn load_left(source: ptr<workgroup, Staging>, at: u32, stride: u32) -> Left {
   return subgroupMatrixLoad<Left, row_major>(source, at, stride);
 }

@@ -276,9 +276,11 @@ function wrapDevice(device: GPUDevice, precision: Precision): Gpu {
   return new Gpu(device, facts, requireTier(profileOf(facts, precision, verdict), precision), false);
 }
 
-/** `STYLIZING_VIT_MATRIX=stand-in` runs the matrix tier where there are no matrix units: slow, and meant for tests. */
+/** What `STYLIZING_VIT_MATRIX` says to run the matrix tier where there are no matrix units; `stand-in` is its former name. */
+const EMULATION = ["emulation", "stand-in"];
+
 const profileOf = (facts: AdapterFacts, precision: Precision, verdict: Parameters<typeof makeProfile>[2]): Profile =>
-  makeProfile(facts, precision, verdict, process.env.STYLIZING_VIT_MATRIX === "stand-in");
+  makeProfile(facts, precision, verdict, EMULATION.includes(process.env.STYLIZING_VIT_MATRIX ?? ""));
 
 function requireTier(profile: Profile, precision: Precision): Profile {
   if (precision === "matrix" && profile.tier !== "matrix") {

@@ -36,7 +36,7 @@ export function kernelSource(name: string): string {
 function partsOf(variant: Variant, profile: TextProfile): string[] {
   const elem = profile.elementBytes === 2 ? "f16" : "f32";
   const result = variant.result === "f32" ? "f32" : elem;
-  const matrix = profile.matrix === "units" ? "matrix_units" : "matrix_stand_in";
+  const matrix = profile.matrix === "units" ? "matrix_units" : "matrix_emulation";
   return [`elements_${elem}`, `results_${result}`, ...(variant.parts ?? []), ...(variant.matrix ? [matrix] : [])];
 }
 

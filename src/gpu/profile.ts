@@ -51,8 +51,8 @@ export interface Profile {
   /** Runs on the CPU: kernels then use register tiles and quads instead of workgroup memory. */
   readonly software: boolean;
   readonly subgroups: boolean;
-  /** How the kernels of the matrix tier multiply: on units, or by plain WGSL that stands in for them. */
-  readonly matrix: "units" | "stand-in" | undefined;
+  /** How the kernels of the matrix tier multiply: on matrix units, or on their emulation in plain WGSL. */
+  readonly matrix: "units" | "emulation" | undefined;
   readonly timestamps: boolean;
   readonly limits: Readonly<Record<LimitName, number>>;
   /** Features to ask the adapter for. */
@@ -82,16 +82,16 @@ export function matrixObstacle(facts: AdapterFacts): string | undefined {
 }
 
 /**
- * The profile of an adapter. `auto` takes matrix units where there are some, else halves on a GPU and f32 on a CPU.
+ * The profile of an adapter. `auto` takes matrix units where there are some, else float16 on a GPU and f32 on a CPU.
  * @param verdict whether the matrix tier passed its trial on this driver; undefined where it was not tried.
- * @param standIn whether plain WGSL may stand in for matrix units that were asked for: for tests.
+ * @param emulate whether matrix units that were asked for and are missing may be emulated in plain WGSL: for tests.
  * @throws StylizingError `ARGUMENT` for an unknown precision.
  */
 export function makeProfile(
   facts: AdapterFacts,
   precision: Precision,
   verdict?: { ok: boolean; reason: string },
-  standIn = false,
+  emulate = false,
 ): Profile {
   checkName("precision", precision, PRECISIONS);
   const notes: string[] = [];
@@ -101,9 +101,9 @@ export function makeProfile(
   if (precision === "f32" || precision === "f16") {
     tier = precision;
     notes.push(`${precision} was asked for`);
-  } else if (precision === "matrix" && standIn && (software || matrixObstacle(facts) !== undefined)) {
-    [tier, matrix] = ["matrix", "stand-in"];
-    notes.push("plain WGSL stands in for matrix units: for tests, not for speed");
+  } else if (precision === "matrix" && emulate && (software || matrixObstacle(facts) !== undefined)) {
+    [tier, matrix] = ["matrix", "emulation"];
+    notes.push("matrix units are emulated in plain WGSL: for tests, not for speed");
   } else if (software) {
     notes.push("a CPU has no matrix units, and 16-bit storage saves it nothing");
   } else {

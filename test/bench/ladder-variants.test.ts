@@ -7,11 +7,11 @@ import { pipelineOfStep } from "../../bench/ladder/problem.js";
 import type { Gpu } from "../../src/gpu/gpu.js";
 import { nullGpu } from "../support/gpu.js";
 
-// Compiled by Dawn's null backend and never run: matrix steps for matrix units, and with what stands in for them.
-const gpus = {} as Record<"units" | "stand-in", Gpu>;
+// Compiled by Dawn's null backend and never run: matrix steps for matrix units and for their emulation.
+const gpus = {} as Record<"units" | "emulation", Gpu>;
 beforeAll(async () => {
   gpus.units = await nullGpu("matrix");
-  gpus["stand-in"] = await nullGpu("f32");
+  gpus.emulation = await nullGpu("f32");
 });
 afterAll(() => {
   for (const gpu of Object.values(gpus)) gpu.dispose();

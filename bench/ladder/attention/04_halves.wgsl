@@ -1,4 +1,4 @@
-// Attention, step 4: halves in storage and in the tile.
+// Attention, step 4: float16 in storage and in the tile.
 //
 // Changed:   16-bit floats, two to a u32, which need no feature. They stay packed in workgroup memory, so the same 8 KB hold
 //            32 keys, and each use widens them (unpack2x16float). Scores, weights and sums stay f32.

@@ -1,4 +1,4 @@
-// Linear, step 6: halves in storage. Half the bytes, the arithmetic as before.
+// Linear, step 6: float16 in storage. Half the bytes, the arithmetic as before.
 //
 // Changed:   input, weight and output are 16-bit floats, two to a u32, which need no feature: unpack2x16float widens them on
 //            their way into the tile, once a value, and pack2x16float narrows the results. Sums stay f32.

@@ -1,14 +1,14 @@
 // Linear, step 8: matrix units, straight from storage. Each of four subgroups computes 16 × 16 outputs.
 //
-// Changed:   the multiply-adds of 16 × 16 × 16 halves are one instruction of 32 lanes (kernels/parts/matrix_units.wgsl; in
-//            plain WGSL where there are no such units). Operands are halves, eight to a vec4u, sums f32. No single number of
+// Changed:   the multiply-adds of 16 × 16 × 16 float16 are one instruction of 32 lanes (kernels/parts/matrix_units.wgsl; in
+//            plain WGSL where there are no such units). Operands are float16, eight to a vec4u, sums f32. No single number of
 //            a fragment can be reached, so the bias is added on the way out, through workgroup memory.
 // Predicted: 1 KB of operands for 8 192 operations, 0.125 bytes an operation from storage and its caches: 22 GB for
 //            37 824 × 768 × 3072. A cache of 5 TB/s takes 4.5 ms for them, 40 TFLOP/s, a few percent of what the units
 //            of a data-centre GPU can do.
 // Lesson:    a faster multiplier only moves the wall: one fragment loaded is one fragment used, and loading is the limit
 // Workgroup memory: 4 KB. Accepts depth and cols that are multiples of 16; rows behind the input must be readable up to 16.
-// In front: kernels/parts/matrix_units.wgsl or its stand-in.
+// In front: kernels/parts/matrix_units.wgsl or matrix_emulation.wgsl.
 
 struct Parameters {
   rows: u32,

@@ -8,7 +8,7 @@
 //            rows that are read at once two share a bank in the one and all eight in the other.
 // Lesson:    sixteen products for eight fragments: blocks in registers pay for matrix units as they did for numbers
 // Workgroup memory: 8 KB. Accepts depth that is a multiple of 16 and cols that are of 8.
-// In front: kernels/parts/matrix_units.wgsl or its stand-in.
+// In front: kernels/parts/matrix_units.wgsl or matrix_emulation.wgsl.
 
 struct Parameters {
   rows: u32,
@@ -16,7 +16,7 @@ struct Parameters {
   cols: u32,
 }
 
-/// vec4us of a staged row: 16 halves of input, 128 of weight.
+/// vec4us of a staged row: 16 float16 numbers of input, 128 of weight.
 const INPUT_STRIDE = 2u;
 const WEIGHT_STRIDE = 16u;
 const WEIGHTS = 128 * INPUT_STRIDE;

@@ -6,7 +6,7 @@
 //            slower, so a kernel that waits for workgroup memory gets up to 5 times as fast; a CPU has no banks.
 // Lesson:    pad staged rows by 16 bytes: the price is a few hundred bytes, the gain all bank conflicts
 // Workgroup memory: 10.3 KB. Accepts depth that is a multiple of 16 and cols that are of 8.
-// In front: kernels/parts/matrix_units.wgsl or its stand-in.
+// In front: kernels/parts/matrix_units.wgsl or matrix_emulation.wgsl.
 
 struct Parameters {
   rows: u32,
@@ -14,7 +14,7 @@ struct Parameters {
   cols: u32,
 }
 
-/// vec4us of a staged row: 16 halves of input, 128 of weight, and 16 bytes that nobody reads.
+/// vec4us of a staged row: 16 float16 numbers of input, 128 of weight, and 16 bytes that nobody reads.
 const INPUT_STRIDE = 3u;
 const WEIGHT_STRIDE = 17u;
 const WEIGHTS = 128 * INPUT_STRIDE;

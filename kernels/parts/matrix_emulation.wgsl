@@ -1,5 +1,5 @@
-// The functions of matrix_units.wgsl in plain WGSL, for adapters without matrix units: the same layouts, places and strides,
-// so that a kernel's indexing can be tested anywhere. It is not meant to be fast.
+// Emulation of matrix units: the functions of matrix_units.wgsl in plain WGSL, for adapters without such units. The same
+// layouts, places and strides, so that a kernel's indexing can be tested anywhere. It is not meant to be fast.
 //
 // Of each fragment a lane (one of 32 invocations in a row) holds what its part of the result needs: 8 columns of one row of
 // the sum, that row of the left operand, and those columns of the right one. Operands stay packed until they are multiplied:
@@ -25,11 +25,11 @@ fn matrix_begin(index: u32) {
   matrix_lane = index % 32;
 }
 
-fn low_halves(words: vec4u) -> vec4f {
+fn low_f16(words: vec4u) -> vec4f {
   return vec4f(unpack2x16float(words.x), unpack2x16float(words.y));
 }
 
-fn high_halves(words: vec4u) -> vec4f {
+fn high_f16(words: vec4u) -> vec4f {
   return vec4f(unpack2x16float(words.z), unpack2x16float(words.w));
 }
 
@@ -77,24 +77,24 @@ fn multiply_add(left: Left, right: Right, sum: Sum) -> Sum {
   var low = sum.low;
   var high = sum.high;
   if right.transposed {
-    let a = low_halves(left.words[0]);
-    let b = high_halves(left.words[0]);
-    let c = low_halves(left.words[1]);
-    let d = high_halves(left.words[1]);
+    let a = low_f16(left.words[0]);
+    let b = high_f16(left.words[0]);
+    let c = low_f16(left.words[1]);
+    let d = high_f16(left.words[1]);
     for (var i = 0u; i < 4; i++) {
       let first = columns[2 * i];
       let second = columns[2 * i + 1];
-      low[i] += dot(a, low_halves(first)) + dot(b, high_halves(first)) + dot(c, low_halves(second)) + dot(d, high_halves(second));
+      low[i] += dot(a, low_f16(first)) + dot(b, high_f16(first)) + dot(c, low_f16(second)) + dot(d, high_f16(second));
       let third = columns[8 + 2 * i];
       let fourth = columns[9 + 2 * i];
-      high[i] += dot(a, low_halves(third)) + dot(b, high_halves(third)) + dot(c, low_halves(fourth)) + dot(d, high_halves(fourth));
+      high[i] += dot(a, low_f16(third)) + dot(b, high_f16(third)) + dot(c, low_f16(fourth)) + dot(d, high_f16(fourth));
     }
   } else {
     var depth = left.words;
     for (var k = 0u; k < 16; k++) {
       let x = unpack2x16float(depth[k / 8][k / 2 % 4])[k % 2];
-      low += x * low_halves(columns[k]);
-      high += x * high_halves(columns[k]);
+      low += x * low_f16(columns[k]);
+      high += x * high_f16(columns[k]);
     }
   }
   return Sum(low, high);
