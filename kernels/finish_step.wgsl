@@ -11,7 +11,8 @@
 // Whoever wants the losses of many steps reads them at once, and sums them as exactly as they like.
 // From the first broken step on `adamw` leaves the weights alone: what was good before is not lost, and the host need not look
 // every step. Whether a number is finite is told by its bits, since compilers may take NaN to be impossible.
-// One workgroup adds up; one of its invocations does the rest. In front: HISTORY, TERMS, parts/lane_sum.wgsl.
+// One workgroup adds up; one of its invocations does the rest.
+// Workgroup memory: 4 · LANES bytes. In front: HISTORY, TERMS, parts/lane_sum.wgsl.
 
 struct Parameters {
   count: u32,

@@ -4,7 +4,8 @@
 //
 // parameters f32, all of the model's, flat: weight [rows, 4·cols4], bias [rows] and beta [4·cols4] lie at offsets in it
 // folded     f32
-// One workgroup: LANES × ROWS invocations, LANES of them to a row. In front: parts/lane_sum.wgsl.
+// One workgroup: LANES × ROWS invocations, LANES of them to a row.
+// Workgroup memory: 4 · LANES · ROWS bytes. In front: parts/lane_sum.wgsl.
 
 struct Parameters {
   rows: u32,

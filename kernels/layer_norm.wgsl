@@ -8,7 +8,7 @@
 //
 // One workgroup: LANES × ROWS invocations, LANES of them to a row. Three sweeps over a row, the last two from cache.
 // One-pass variance (E[x²] - mean²) was refused: it cancels where the mean is large.
-// In front: result4, parts/lane_sum.wgsl.
+// Workgroup memory: 4 · LANES · ROWS bytes. In front: result4, parts/lane_sum.wgsl.
 
 override AFFINE: bool = false;
 

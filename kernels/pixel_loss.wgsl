@@ -5,7 +5,8 @@
 //
 // x (images), y (decodings), gradient [images, C, S, S] f32     counts [images] f32: how often a pair occurs in the batch
 // partials [images, SLICES] f32
-// One workgroup: one slice of one image, LANES invocations. In front: SLICES, parts/lane_sum.wgsl.
+// One workgroup: one slice of one image, LANES invocations.
+// Workgroup memory: 4 · LANES bytes. In front: SLICES, parts/lane_sum.wgsl.
 
 struct Parameters {
   images: u32,

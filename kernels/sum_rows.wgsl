@@ -6,7 +6,8 @@
 // output [rows] f32 at any offset; `accumulate` adds to what is there
 //
 // One workgroup: LANES × ROWS invocations, LANES of them to a row; a lane adds in blocks of 32 vec4s, so that the rounding
-// of a long row grows with its blocks and not with its length. In front: elem4, parts/lane_sum.wgsl.
+// of a long row grows with its blocks and not with its length.
+// Workgroup memory: 4 · LANES · ROWS bytes. In front: elem4, parts/lane_sum.wgsl.
 
 struct Parameters {
   rows: u32,

@@ -3,7 +3,7 @@
 //   partials[g] = Σ over the vec4s i of workgroup g of values[i] · values[i]
 //
 // values f32, 4·count4 numbers; workgroup g takes every GROUPS-th run of LANES vec4s, so that neighbours read neighbours.
-// In front: parts/lane_sum.wgsl.
+// Workgroup memory: 4 · LANES bytes. In front: parts/lane_sum.wgsl.
 
 struct Parameters {
   count4: u32,

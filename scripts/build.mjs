@@ -1,4 +1,4 @@
-// Compiles src/ into dist/, after installing the locked dependencies where they are missing.
+// Compiles src/ into dist/ and expands kernels/ into dist/kernels, after installing the locked dependencies where they are missing.
 // It skips what is already up to date, so that `npm run demo` and `npm test` start fast the second time.
 import { execFileSync } from "node:child_process";
 import { existsSync, rmSync, statSync } from "node:fs";
@@ -33,3 +33,8 @@ if (!existsSync(stamp) || statSync(stamp).mtimeMs < sources) {
   rmSync(join(root, "dist"), { recursive: true, force: true });
   run(process.execPath, [join(root, "node_modules", "typescript", "bin", "tsc"), "-p", root]);
 }
+
+const expand = join(root, "scripts", "expand-kernels.mjs");
+const expanded = join(root, "dist", "kernels", "linear.f32.wgsl");
+const kernels = Math.max(newest(join(root, "kernels")), statSync(expand).mtimeMs);
+if (!existsSync(expanded) || statSync(expanded).mtimeMs < kernels) run(process.execPath, [expand]);

@@ -80,8 +80,10 @@ describe("what is published", () => {
     const kernels = readdirSync(join(root, "kernels"), { recursive: true, encoding: "utf8" }).filter((name) =>
       name.endsWith(".wgsl"),
     );
-    expect(paths.filter((path) => path.endsWith(".wgsl")).sort()).toEqual(kernels.map((name) => `kernels/${name}`).sort());
-    expect(paths.filter((path) => path.startsWith("dist/") && !/\.(js|d\.ts)$/.test(path))).toEqual([]);
+    expect(paths.filter((path) => path.startsWith("kernels/")).sort()).toEqual(kernels.map((name) => `kernels/${name}`).sort());
+    expect(paths.filter((path) => path.startsWith("dist/") && !/(\.js|\.d\.ts|^dist\/kernels\/.*\.wgsl)$/.test(path))).toEqual(
+      [],
+    );
     expect(packed.files.filter(({ size }) => size > 5e6)).toEqual([]);
   });
 
