@@ -1,8 +1,9 @@
 import { readFile, stat } from "node:fs/promises";
 import path from "node:path";
-import sharp, { type Metadata } from "sharp";
+import type { Metadata } from "sharp";
 import { messageOf, StylizingError } from "../errors.js";
 import { lumaLevel } from "./luma.js";
+import { loadSharp } from "./sharp.js";
 import type { PixelImage } from "./types.js";
 
 /** 64 megapixels: 8 000 × 8 000, far above any tile and far below a whole slide. */
@@ -58,6 +59,7 @@ export async function decodeImage(input: string | Uint8Array, options: DecodeOpt
     );
   }
 
+  const sharp = await loadSharp();
   let header: Metadata;
   try {
     header = await sharp(bytes, { limitInputPixels: false }).metadata();

@@ -1,6 +1,6 @@
-import sharp from "sharp";
 import { messageOf, StylizingError } from "../errors.js";
 import { writeFileAtomic } from "./atomic-write.js";
+import { loadSharp } from "./sharp.js";
 import { checkPixelImage, type PixelImage } from "./types.js";
 
 export type OutputFormat = "png" | "jpeg" | "webp";
@@ -37,6 +37,7 @@ export async function encodeImage(image: PixelImage, options: EncodeOptions): Pr
     const problem = `An image of ${width} × ${height} is too large for ${format}, whose sides end at ${LONGEST[format]}.`;
     throw new StylizingError("OUTPUT", problem, "Write it as PNG.");
   }
+  const sharp = await loadSharp();
   const pipeline = sharp(data, { raw: { width, height, channels }, limitInputPixels: false });
   const space = pipeline.toColourspace(channels === 1 ? "b-w" : "srgb");
   try {

@@ -1,7 +1,7 @@
-import sharp from "sharp";
 import { messageOf, StylizingError } from "../errors.js";
 import { ellipsise, textSvg, wrap } from "./lettering.js";
 import { resize } from "./resize.js";
+import { loadSharp } from "./sharp.js";
 import { checkPixelImage, type PixelImage } from "./types.js";
 
 /** A picture on a sheet. The caption is the last part of `name` without its ending; in a grid, equal names are the same picture. */
@@ -101,6 +101,7 @@ export async function contactSheet(rows: readonly SheetRow[], options: SheetOpti
     svg.push(`<rect ${frame} fill="none" stroke="#000" stroke-opacity=".18"/>`);
   }
   const overlay = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${full}">${svg.join("")}</svg>`;
+  const sharp = await loadSharp();
   try {
     return await sharp(canvas, { raw: { width, height: full, channels: 3 }, limitInputPixels: false })
       .composite([{ input: Buffer.from(overlay), limitInputPixels: false }])

@@ -179,10 +179,21 @@ await model[Symbol.asyncDispose]();
     // Inner modules are not to be reached.
     const inner = await exec(
       process.execPath,
-      ["--input-type=module", "--eval", 'await import("stylizing-vit/dist/model/engine.js")'],
+      ["--input-type=module", "--eval", 'await import("stylizing-vit/dist/painter/engine.js")'],
       user,
     );
     expect(inner.stderr).toContain("ERR_PACKAGE_PATH_NOT_EXPORTED");
+  });
+
+  it("loads neither libvips nor Dawn before they are needed", async (test) => {
+    await needInstalled(test);
+    const list = "process.report.getReport().sharedObjects.filter((path) => /vips|sharp|dawn/i.test(path))";
+    const native = async (what: string) =>
+      (
+        await exec(process.execPath, ["--input-type=module", "--eval", `${what}; console.log(${list}.length)`], user)
+      ).stdout.trim();
+    expect(await native('await import("stylizing-vit")')).toBe("0");
+    expect(Number(await native('await import("sharp"); await import("webgpu")'))).toBeGreaterThan(1);
   });
 
   /** The libraries of consumers, and the packages of types that they name. */
