@@ -76,9 +76,13 @@ export function numberFromZero(text: string): number {
   return value;
 }
 
+/** Numbers with commas between; NaN where one is none. */
+export const numberList = (text: string): number[] =>
+  text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
+
 /** `r,g,b`, or one number for a grey model. */
 export function channelList(text: string): number[] {
-  const values = text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
+  const values = numberList(text);
   if (values.some((value) => !Number.isFinite(value)))
     throw new InvalidArgumentError("It must be numbers with commas between, one a channel: .74,.59,.72");
   return values;

@@ -14,6 +14,7 @@ import {
   type ModelFlags,
   note,
   numberFromZero,
+  numberList,
   positiveInteger,
   positiveNumber,
   printJsonLine,
@@ -32,7 +33,7 @@ export interface TrainDocument extends TrainerReport {
 }
 
 function lossWeights(text: string): Losses {
-  const values = text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
+  const values = numberList(text);
   if (values.length !== LOSS_NAMES.length || values.some((value) => !(value >= 0) || !Number.isFinite(value)))
     throw new InvalidArgumentError(`It must be ${LOSS_NAMES.length} numbers from 0 on with commas between: 70,1,7,10`);
   return Object.fromEntries(LOSS_NAMES.map((term, i) => [term, values[i]])) as Losses;

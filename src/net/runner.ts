@@ -7,7 +7,7 @@ import { type DispatchTime, gemmRate, LONGEST_DISPATCH, timeDispatches } from ".
 import { type TuneMode, Tuner } from "../gpu/tuner.js";
 import { Arena, type Needs } from "./arena.js";
 import { sleepThrough } from "./patience.js";
-import { Recorder } from "./recorder.js";
+import { type Description, Recorder } from "./recorder.js";
 import type { Read, Run } from "./run.js";
 import { aligned, copyOut, StagingRing } from "./staging.js";
 
@@ -70,12 +70,12 @@ export class Runner {
   }
 
   /** Bytes that a description asks of the arena, by name. */
-  measure(describe: (r: Recorder) => void): Needs {
+  measure(describe: Description): Needs {
     return new Recorder(this.gpu, this.arena, this.tuner).measure(describe);
   }
 
   /** Allocates what a program will ask for, so that a lack of memory shows now. @throws StylizingError `GPU` */
-  async reserve(what: string, describe: (r: Recorder) => void): Promise<void> {
+  async reserve(what: string, describe: Description): Promise<void> {
     const needs = this.measure(describe);
     if (this.arena.holds(needs)) return;
     await this.gpu.device.queue.onSubmittedWorkDone();

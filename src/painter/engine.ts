@@ -200,8 +200,8 @@ export class Engine {
 
   /** Frees a page once nothing in flight reads it. */
   async disposePage(page: StylePage): Promise<void> {
-    const id = String(this.#id(page));
-    await this.#runner.forget((key) => key.split(",")[4] === id);
+    const part = this.#pageKey(page);
+    await this.#runner.forget((key) => key.split(",").includes(part));
     this.gpu.release(...page.layers);
   }
 
@@ -286,7 +286,12 @@ export class Engine {
   }
 
   #key({ mode, images, input, output, page, firstStyle = 0, kept }: Job): string {
-    return [mode, images, input, output, this.#id(page), firstStyle, this.#id(kept)].join();
+    return [mode, images, input, output, this.#pageKey(page), firstStyle, this.#id(kept)].join();
+  }
+
+  /** What the keys of the programs that are bound to a page have in common. */
+  #pageKey(page: StylePage | undefined): string {
+    return `page ${this.#id(page)}`;
   }
 
   #program(job: Job) {
