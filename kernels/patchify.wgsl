@@ -6,15 +6,15 @@
 // [D, C·P·P]. Row 0 of every image stands for the CLS token and is zero: bias, CLS and position come from the table that
 // the GEMM adds (position_table.wgsl), so patch embedding, CLS and position cost one linear layer.
 //
-// bytes   : 8-bit pixels, [B, S, S, C], packed four to a word, value / 255
-// floats  : f32 pixels at any strides: [B, C, S, S] normalised (mean 0, deviation 1), or [B, S, S, C] in [0, 1]
+// bytes   : 8-bit pixels, [B, H, W, C], packed four to a word, value / 255
+// floats  : f32 pixels at any strides: [B, C, H, W] normalised (mean 0, deviation 1), or [B, H, W, C] in [0, 1]
 // patches : [B·tokens, 4·depth4] elem, zero behind C·P·P
 // One invocation writes one vec4. Workgroup memory: none. Generated in front: elem4, result4.
 
 struct Parameters {
   images: u32,
   channels: u32,
-  image_size: u32,
+  width: u32,
   patch_size: u32,
   depth4: u32,
   first_row: u32,
@@ -22,8 +22,8 @@ struct Parameters {
   row_stride: u32,
   pixel_stride: u32,
   channel_stride: u32,
+  height: u32,
   padding0: u32,
-  padding1: u32,
   mean: vec4f,
   deviation: vec4f,
 }
@@ -43,8 +43,8 @@ fn pixel(at: u32) -> f32 {
 
 @compute @workgroup_size(64)
 fn patchify(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let side = p.image_size / p.patch_size;
-  let tokens = side * side + 1;
+  let columns = p.width / p.patch_size;
+  let tokens = columns * (p.height / p.patch_size) + 1;
   let i = id.y * groups.x * 64 + id.x;
   if i >= p.images * tokens * p.depth4 {
     return;
@@ -55,8 +55,8 @@ fn patchify(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
   var value = vec4f();
   if token > 0 {
     let patch_index = token - 1;
-    let corner_y = (patch_index / side) * p.patch_size;
-    let corner_x = (patch_index % side) * p.patch_size;
+    let corner_y = (patch_index / columns) * p.patch_size;
+    let corner_x = (patch_index % columns) * p.patch_size;
     let area = p.patch_size * p.patch_size;
     for (var lane = 0u; lane < 4; lane++) {
       let k = 4 * (i % p.depth4) + lane;

@@ -3,7 +3,7 @@ import type { DownloadOptions } from "../hub/download.js";
 import type { SheetRow } from "../image/sheet.js";
 import type { Placement } from "../image/types.js";
 import type { LossTerm } from "../losses/terms.js";
-import type { Parameters } from "../net/parameters.js";
+import type { Parameters, Tensor } from "../net/parameters.js";
 import type { Recorder } from "../net/recorder.js";
 
 /** What every trained model's configuration has; the rest is the model's own. */
@@ -39,6 +39,8 @@ export type Outputs = Readonly<Record<string, Uint8Array>>;
 export interface Task<Shape = unknown> {
   readonly parameters: Parameters;
   readonly terms: readonly LossTerm[];
+  /** Whether the optimiser's decay is of a tensor. */
+  decays(tensor: Tensor): boolean;
   /** What the losses are multiplied by on their way into gradients. */
   readonly lossScale: number;
   /** A shape that is at least as large as any part of `images` at a time, of a batch of `batch`. */

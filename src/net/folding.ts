@@ -65,11 +65,12 @@ export class WeightUpload {
   ): Promise<void> {
     const scales = await this.#norm(norm);
     let start = first;
-    for (const { key, outputs, bias: hasBias } of sources) {
-      const matrix = await this.read(`${key}.weight`);
-      const bias = hasBias && !biasElsewhere ? await this.read(`${key}.bias`) : undefined;
+    for (const { key, outputs, bias: hasBias, slice } of sources) {
+      const whole = await this.read(`${key}.weight`);
       const count = outputs.size;
-      const inputs = matrix.length / count;
+      const inputs = whole.length / (slice?.of ?? count);
+      const matrix = slice ? whole.subarray(slice.first * inputs, (slice.first + count) * inputs) : whole;
+      const bias = hasBias && !biasElsewhere ? (await this.read(`${key}.bias`)).subarray(slice?.first ?? 0) : undefined;
       const column = (output: number) => start + (outputs.at ? outputs.at(output) : output);
       const shift = new Float64Array(count);
       for (let strip = 0; strip < count; strip += STRIP) {

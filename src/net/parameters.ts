@@ -59,6 +59,11 @@ export interface MatrixSource {
   readonly bias: Initial | undefined;
   /** Published with more axes than two. */
   readonly shape?: readonly number[];
+  /**
+   * Where it is some rows of a published matrix, such as the queries' of a packed query, key, value: the first of them, of how many.
+   * A layer holds all rows of such a matrix, in their order.
+   */
+  readonly slice?: { readonly first: number; readonly of: number };
 }
 
 /** Outputs of a linear layer with the same LayerNorm in front: W ← factor · W · diag(γ), b ← factor · (b + W · β). */
@@ -135,21 +140,33 @@ export class Parameters {
     const weight = this.#take(rows * cols);
     const bias = this.#take(rows);
     let first = 0;
+    // Slices of a published matrix stand one behind the other: its rows' places, as far as they are known.
+    let slices: number[] = [];
+    let begin = 0;
     const made = parts.map(({ norm, factor = 1, sources }): Part => {
       const start = first;
-      for (const { key, outputs, weight: began, bias: biasBegan, shape } of sources) {
-        this.#add(`${key}.weight`, shape ?? [outputs.size, inputs.size], began, {
-          offset: weight + first * cols,
-          rows: outputs.size,
+      for (const { key, outputs, weight: began, bias: biasBegan, shape, slice } of sources) {
+        if (!slice || slice.first === 0) {
+          slices = [];
+          begin = first;
+        }
+        const from = first - begin;
+        for (let row = 0; row < outputs.size; row++) slices.push(from + (outputs.at ? outputs.at(row) : row));
+        first += outputs.padded;
+        if (slice && slices.length < slice.of) continue;
+        const own = slices;
+        const at = (row: number) => own[row]!;
+        this.#add(`${key}.weight`, shape ?? [own.length, inputs.size], began, {
+          offset: weight + begin * cols,
+          rows: own.length,
           cols: inputs.size,
           stride: cols,
-          row: outputs.at,
+          row: at,
           column: inputs.at,
         });
         // Without biases theirs are zeros that nothing ever gives a gradient.
-        const place = { offset: bias + first, rows: 1, cols: outputs.size, stride: outputs.padded, column: outputs.at };
-        if (biasBegan) this.#add(`${key}.bias`, [outputs.size], biasBegan, place);
-        first += outputs.padded;
+        const place = { offset: bias + begin, rows: 1, cols: own.length, stride: first - begin, column: at };
+        if (biasBegan) this.#add(`${key}.bias`, [own.length], biasBegan, place);
       }
       const place = { first: start, rows: first - start, cols, weight: weight + start * cols, bias: bias + start };
       return { ...place, norm, factor, sources };
@@ -157,6 +174,19 @@ export class Parameters {
     const linear = { label, inputs, rows, cols, weight, bias, parts: made };
     this.linears.push(linear);
     return linear;
+  }
+
+  /** A bit for every 64 numbers of a flat array, in words of 32: whether they are of a tensor that `holds`. */
+  mask(holds: (tensor: Tensor) => boolean): Uint32Array {
+    const words = new Uint32Array(Math.ceil(this.count / ALIGNMENT / 32));
+    for (const tensor of this.tensors) {
+      if (!holds(tensor)) continue;
+      const { offset, rows, stride, row } = tensor.place;
+      const last =
+        offset + (Array.from({ length: rows }, (_, r) => (row ? row(r) : r)).reduce((a, b) => Math.max(a, b), 0) + 1) * stride;
+      for (let block = Math.floor(offset / ALIGNMENT); block * ALIGNMENT < last; block++) words[block >> 5]! |= 1 << (block & 31);
+    }
+    return words;
   }
 
   /** Shapes by published key: what a checkpoint must hold. */

@@ -42,7 +42,12 @@ export function imageBytes(shape: ImageShape, format: PixelFormat): number {
   return shape.images * shape.channels * shape.imageSize ** 2 * (format === "bytes" ? 1 : 4);
 }
 
-export interface PatchifyShape extends ImageShape {
+export interface PatchifyShape {
+  images: number;
+  channels: number;
+  /** Multiples of the patch size. */
+  height: number;
+  width: number;
   patchSize: number;
   /** Padded C·P·P: the stride of a patch's row. */
   depth: number;
@@ -51,7 +56,7 @@ export interface PatchifyShape extends ImageShape {
 
 /** Plans kernels/patchify.wgsl. */
 export function planPatchify(shape: PatchifyShape, profile: Profile): Plan {
-  const tokens = (shape.imageSize / shape.patchSize) ** 2 + 1;
+  const tokens = (shape.height / shape.patchSize) * (shape.width / shape.patchSize) + 1;
   return planInvocations(
     profile,
     {
@@ -64,27 +69,25 @@ export function planPatchify(shape: PatchifyShape, profile: Profile): Plan {
   );
 }
 
-export interface PatchifyOperands extends ImageShape {
-  patchSize: number;
-  format: PixelFormat;
+export type PatchifyOperands = Omit<PatchifyShape, "depth"> & {
   pixels: GPUBuffer;
   /** [images · tokens, stride] elem, from the row of the first image's CLS token on; a row's padding becomes zero. */
   patches: View;
   normalization: Normalization;
-}
+};
 
 /** Pixels to rows of patches, normalised; planes are normalised already. */
 export function patchify(profile: Profile, { pixels, patches, normalization, ...image }: PatchifyOperands): Call {
-  const { images, channels, imageSize: size, patchSize } = image;
+  const { images, channels, height, width, patchSize } = image;
   const planes = image.format === "planes";
   const [image_stride, row_stride, pixel_stride, channel_stride] = planes
-    ? [channels * size * size, size, 1, size * size]
-    : [size * size * channels, size * channels, channels, 1];
+    ? [channels * height * width, width, 1, height * width]
+    : [height * width * channels, width * channels, channels, 1];
   return call(
     planPatchify({ ...image, depth: patches.stride }, profile),
     { pixels, patches },
     {
-      ...{ images, channels, image_size: size, patch_size: patchSize, depth: patches.stride },
+      ...{ images, channels, width, height, patch_size: patchSize, depth: patches.stride },
       first_row: patches.first / patches.stride,
       ...{ image_stride: image_stride!, row_stride: row_stride!, pixel_stride: pixel_stride!, channel_stride: channel_stride! },
       ...normalizationValues(planes ? { mean: [], std: [] } : normalization),

@@ -71,13 +71,13 @@ export function finishStep(_: Profile, { clip, terms, ...buffers }: FinishStepOp
 }
 
 /** Plans kernels/adamw.wgsl. */
-export function planAdamW(count: number, profile: Profile): Plan {
+export function planAdamW(count: number, decoupled: boolean, profile: Profile): Plan {
   return {
     variant: {
       kernel: "adamw",
       entryPoint: "update",
       constants: {},
-      overrides: {},
+      overrides: decoupled ? {} : { DECOUPLED: 0 },
       result: "f32",
     },
     workgroups: spread(Math.ceil(count / 4 / 64), profile.limits.maxComputeWorkgroupsPerDimension),
@@ -90,6 +90,8 @@ export interface AdamW {
   beta2: number;
   epsilon: number;
   weightDecay: number;
+  /** Whether decay is AdamW's, beside the gradient; else it is an L2 term of it, as Adam's is. */
+  decoupled: boolean;
 }
 
 export interface AdamWOperands {
@@ -100,15 +102,17 @@ export interface AdamWOperands {
   /** Moments. */
   first: GPUBuffer;
   second: GPUBuffer;
+  /** A bit for every 64 numbers, in words of 32: whether they decay. */
+  decayed: GPUBuffer;
   count: number;
   constants: AdamW;
 }
 
-/** One step of AdamW over `count` numbers, a multiple of 4. */
+/** One step of AdamW, or of Adam with L2 decay, over `count` numbers, a multiple of 4. */
 export function adamW(profile: Profile, { count, constants, ...buffers }: AdamWOperands): Call {
   const { beta1, beta2, epsilon, weightDecay } = constants;
   const values = { count, beta1, beta2, rest1: 1 - beta1, rest2: 1 - beta2, epsilon, decay: weightDecay };
-  return call(planAdamW(count, profile), { ...buffers }, values);
+  return call(planAdamW(count, constants.decoupled, profile), { ...buffers }, values);
 }
 
 /** What kernels/finish_step.wgsl and kernels/adamw.wgsl read of one step, [SETTINGS_WORDS]. @param step from 1 */

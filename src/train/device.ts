@@ -179,7 +179,11 @@ export class TrainingDevice<Shape = unknown> {
     const { clip, constants } = this.#options;
     r.emit(sumSquares, { values: gradients, partials, count });
     r.emit(finishStep, { partials, losses, settings, state, clip, terms: this.task.terms.length });
-    r.emit(adamW, { gradients, settings, state, weights, first: this.#first, second: this.#second, count, constants });
+    const decayed = r.constant(
+      "decayed",
+      this.task.parameters.mask((tensor) => this.task.decays(tensor)),
+    );
+    r.emit(adamW, { gradients, settings, state, weights, first: this.#first, second: this.#second, decayed, count, constants });
   }
 
   /** Reads buffers back, once everything before is done. */

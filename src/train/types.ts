@@ -5,7 +5,7 @@ import type { TaskConfig } from "../models/tasks.js";
 export type LossSums = Record<string, number>;
 
 /** AdamW's constants in the published recipe; the decay is an option. */
-export const ADAMW = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 } as const;
+export const ADAMW = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: true } as const;
 
 /** Σ of the weighted terms. */
 export function totalLoss(losses: Readonly<LossSums>, weights: Readonly<LossSums>): number {

@@ -58,9 +58,12 @@ function plansOfModel(config: ModelConfig, images: number, profile: Profile): Pl
   const linear = (streams: number, depth: number, cols: number, epilogue: Epilogue, result: "f32" | "elem") =>
     planLinear({ rows: streams * rows, depth, cols, epilogue, result }, profile);
   const image = { images, channels: config.in_channels, imageSize: config.image_size };
+  const square = { height: config.image_size, width: config.image_size };
   const formats: PixelFormat[] = ["bytes", "floats", "planes"];
   return [
-    ...formats.map((format) => planPatchify({ ...image, patchSize: config.patch_size, depth: patch, format }, profile)),
+    ...formats.map((format) =>
+      planPatchify({ ...image, ...square, patchSize: config.patch_size, depth: patch, format }, profile),
+    ),
     linear(1, patch, width, "table", "f32"),
     ...[1, 2, 3].flatMap((streams) => [
       planLayerNorm({ rows: streams * rows, width: config.embed_dim, affine: false, result: "elem" }, profile),

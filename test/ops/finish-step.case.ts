@@ -1,7 +1,7 @@
 import { type AdamW, finishStep, HISTORY, NORM_PARTIALS, stateWords, stepSettings } from "../../src/ops/optimizer.js";
 import { Contents, flat, memo, type Op, type OpCase, randomOf } from "../support/op.js";
 
-export const ADAMW: AdamW = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 };
+export const ADAMW: AdamW = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01, decoupled: true };
 
 export interface FinishStepCase extends OpCase {
   /** From 1. */

@@ -5,7 +5,7 @@ import { gpuOfThisFile } from "../support/gpu.js";
 import { Contents } from "../support/op.js";
 import { Random } from "../support/random.js";
 import { runCalls } from "../support/run-op.js";
-import { adamWOracle } from "./adamw.case.js";
+import { adamWOracle, DECAY } from "./adamw.case.js";
 import { ADAMW } from "./finish-step.case.js";
 
 const gpu = gpuOfThisFile();
@@ -43,11 +43,12 @@ describe("a whole step of the optimiser", () => {
     const contents = new Contents();
     const tokens = Object.fromEntries(NAMES.map((name) => [name, contents.add(() => buffers[name])])) as Record<Name, GPUBuffer>;
     const { gradients, partials } = tokens;
+    const decayed = contents.add(() => new Uint32Array(Math.ceil(count / 64 / 32)).fill(0xffffffff));
     const { profile } = gpu();
     const calls = [
       sumSquares(profile, { values: gradients, partials, count }),
       finishStep(profile, { ...tokens, clip, terms: 4 }),
-      adamW(profile, { ...tokens, count, constants: ADAMW }),
+      adamW(profile, { ...tokens, decayed, count, constants: { ...ADAMW, weightDecay: DECAY } }),
     ].map((call) => [call] as const);
     const after = await runCalls(gpu(), contents.tokens, (token) => contents.get(token), calls);
     return Object.fromEntries(NAMES.map((name) => [name, new Float32Array(after.get(tokens[name])!.buffer)])) as Buffers;

@@ -222,7 +222,10 @@ describe("grids", () => {
           [planPatchProduct({ ...shape, patchSize: 1, rank: 1, stride: 8 }, profile), values],
           [
             planPatchify(
-              { ...shape, patchSize: shape.imageSize, depth: 4 * shape.channels * shape.imageSize ** 2, format },
+              {
+                ...{ images: shape.images, channels: shape.channels, height: shape.imageSize, width: shape.imageSize },
+                ...{ patchSize: shape.imageSize, depth: 4 * shape.channels * shape.imageSize ** 2, format },
+              },
               profile,
             ),
             shape.images * 2 * shape.channels * shape.imageSize ** 2,

@@ -1,9 +1,9 @@
 import { columnsOf, rowsOf, type View, view } from "../../gpu/view.js";
+import { Block, type QkvPart } from "../../net/layers/block.js";
 import type { Recorder } from "../../net/recorder.js";
 import { convolution, patchify, patchProduct, quantize } from "../../ops/images.js";
 import { layerNorm } from "../../ops/layer-norm.js";
 import { linear } from "../../ops/linear.js";
-import { Block, type QkvPart } from "./block.js";
 import { type ProgramRequest, resultSlot, STREAMS } from "./modes.js";
 import type { ModelWeights } from "./weights.js";
 
@@ -24,7 +24,8 @@ export class Programs {
     this.#model = model;
     this.#request = request;
     this.#rows = request.images * model.layout.tokens;
-    this.#blocks = model.layers.map((_, index) => new Block(r, model, index));
+    const { tokens, heads, attention } = model.layout;
+    this.#blocks = model.layers.map((layer) => new Block(r, layer, { tokens, heads, attention, width: model.config.embed_dim }));
   }
 
   /** `count` slots of a matrix of `cols` columns, from slot `first` on. */
@@ -135,7 +136,8 @@ export class Programs {
   #embed(from: "content" | "style", slot: number): void {
     const { config, layout, embed, table } = this.#model;
     const { images, input: format } = this.#request;
-    const image = { images, channels: config.in_channels, imageSize: config.image_size, patchSize: config.patch_size };
+    const { in_channels: channels, image_size: side, patch_size: patchSize } = config;
+    const image = { images, channels, height: side, width: side, patchSize };
     const patches = this.#slots("narrow", slot, 1, layout.patch);
     this.#r.emit(patchify, { ...image, pixels: this.#pixels(from), patches, format, normalization: this.#statistics() });
     this.#r.emit(linear, { x: patches, w: embed.forward, bias: embed.bias, y: this.residual(slot), table });

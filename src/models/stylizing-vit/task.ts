@@ -166,6 +166,11 @@ export class StylizingTask implements Task<BatchShape> {
     }
   }
 
+  /** All of them, as published. */
+  decays(): boolean {
+    return true;
+  }
+
   images({ uniques }: BatchShape): number {
     return uniques;
   }

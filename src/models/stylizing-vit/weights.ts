@@ -2,17 +2,9 @@ import type { Gpu } from "../../gpu/gpu.js";
 import { type View, view } from "../../gpu/view.js";
 import type { WeightSource } from "../../hub/weight-source.js";
 import { type LinearWeights, WeightUpload } from "../../net/folding.js";
+import type { BlockWeights } from "../../net/layers/block.js";
 import { dimensions, type ModelConfig } from "./config.js";
 import { checkShapes, type Layout, layoutOf, type ModelParameters, modelParameters } from "./parameters.js";
-
-/** Weights of a block, as GEMMs take them. */
-export interface BlockWeights {
-  /** Columns: query | key | value. */
-  qkv: LinearWeights;
-  out: LinearWeights;
-  fc1: LinearWeights;
-  fc2: LinearWeights;
-}
 
 /** A model on the device, for inference. */
 export interface ModelWeights {

@@ -49,7 +49,7 @@ export class PatchEmbedding implements Layer<PatchEmbeddingWhere> {
   forward(r: Recorder, where: PatchEmbeddingWhere): void {
     const { images, channels, imageSize, pixels, format, normalization, y, copies } = where;
     const patches = this.#patches(r, where);
-    const image = { images, channels, imageSize, patchSize: this.#patchSize };
+    const image = { images, channels, height: imageSize, width: imageSize, patchSize: this.#patchSize };
     r.emit(patchify, { ...image, pixels, format, normalization, patches });
     r.section("products", () => {
       for (const one of [y, ...copies.map((copy) => copy.y)])

@@ -1,29 +1,53 @@
 import { columnsOf, type View } from "../../gpu/view.js";
-import type { Recorder } from "../../net/recorder.js";
 import { attention } from "../../ops/attention.js";
 import { layerNorm } from "../../ops/layer-norm.js";
 import { linear } from "../../ops/linear.js";
-import type { BlockWeights, ModelWeights } from "./weights.js";
+import type { LinearWeights } from "../folding.js";
+import type { Recorder } from "../recorder.js";
+
+/** Weights of an encoder block, as GEMMs take them. */
+export interface BlockWeights {
+  /** Columns: query | key | value. */
+  qkv: LinearWeights;
+  out: LinearWeights;
+  fc1: LinearWeights;
+  fc2: LinearWeights;
+}
+
+export interface BlockShape {
+  /** Tokens of a sequence. */
+  tokens: number;
+  heads: number;
+  /** Padded width of all heads: columns of query, key and value each. */
+  attention: number;
+  /** Numbers of a residual row that count. */
+  width: number;
+}
 
 /** Which parts of query | key | value are wanted. */
 export type QkvPart = "qkv" | "q" | "kv";
 
-/** One encoder block for inference; its stages are open, since streams share work between them. */
+/** One pre-norm encoder block for inference; its stages are open, since sequences share work between them. */
 export class Block {
   readonly #r: Recorder;
-  readonly #model: ModelWeights;
   readonly #weights: BlockWeights;
+  readonly #shape: BlockShape;
 
-  constructor(r: Recorder, model: ModelWeights, index: number) {
+  constructor(r: Recorder, weights: BlockWeights, shape: BlockShape) {
     this.#r = r;
-    this.#model = model;
-    this.#weights = model.layers[index]!;
+    this.#weights = weights;
+    this.#shape = shape;
   }
 
   /** Columns of query | key | value that a part takes: the first, and how many. */
   columns(part: QkvPart): { first: number; count: number } {
-    const { attention: all } = this.#model.layout;
+    const { attention: all } = this.#shape;
     return { first: part === "kv" ? all : 0, count: (part === "qkv" ? 3 : part === "kv" ? 2 : 1) * all };
+  }
+
+  /** y = LayerNorm(x), without scale and shift, which are folded into the matrices that follow. */
+  normalize(x: View, y: View): void {
+    this.#r.emit(layerNorm, { x, y, width: this.#shape.width });
   }
 
   /** Normalised rows to a part of query | key | value. */
@@ -35,7 +59,7 @@ export class Block {
 
   /** Attention of `sequences` sequences, into y from its first row. */
   attend(sequences: number, index: GPUBuffer, q: View, k: View, v: View, y: View): void {
-    const { tokens, heads } = this.#model.layout;
+    const { tokens, heads } = this.#shape;
     this.#r.emit(attention, { sequences, tokens, heads, index, q, k, v, y });
   }
 
@@ -48,7 +72,7 @@ export class Block {
   /** x ← x + fc2(GELU(fc1(LayerNorm(x)))), over normalised and hidden rows that are lost. */
   mlp(x: View, normal: View, hidden: View): void {
     const { fc1, fc2 } = this.#weights;
-    this.#r.emit(layerNorm, { x, y: normal, width: this.#model.config.embed_dim });
+    this.normalize(x, normal);
     this.#r.emit(linear, { x: normal, w: fc1.forward, bias: fc1.bias, y: hidden, activation: "gelu" });
     this.#r.emit(linear, { x: hidden, w: fc2.forward, bias: fc2.bias, y: x, residual: x });
   }
