@@ -17,7 +17,6 @@ import { dirname, isAbsolute, join, relative } from "node:path";
 import { StylizingError } from "../errors.js";
 import type { Fetch } from "../globals.js";
 import { askCommit, askFiles, type FileInfo, HUB_URL, hubCache, modelFolder } from "./api.js";
-import { resolveModelName } from "./catalogue.js";
 import { readShardIndex } from "./checkpoint.js";
 import { disk, failed, type RemoteFile, type Session, Transfer } from "./transfer.js";
 import type { DownloadProgress } from "./types.js";
@@ -62,22 +61,13 @@ const ABANDONED = 3_600_000;
 const HOST = hostname().replace(/[^\w-]/g, "_");
 
 /**
- * Brings a published checkpoint into the cache, or finds it there. A revision that was once fetched completely is used
- * without any request. Needs no token for public models; `HF_TOKEN` is sent to the endpoint when set.
- * @param name as in `resolveModelName`
- * @throws StylizingError `ARGUMENT` for an unknown name or a malformed revision or endpoint; `DOWNLOAD` when it is neither
- * cached nor to be had, arrives damaged or cannot be stored, or there is no home folder to store it in; `CHECKPOINT` for a
- * malformed index of shards; the signal's reason when aborted
- */
-export async function downloadCheckpoint(name: string, options: DownloadOptions = {}): Promise<DownloadedCheckpoint> {
-  options.signal?.throwIfAborted();
-  const { entry, revision } = resolveModelName(name);
-  return downloadRepository(entry.repo, { ...options, revision: options.revision ?? revision }, entry.name);
-}
-
-/**
- * The same for any repository that has its weights in `model.safetensors` or in shards of it.
+ * Brings a repository of the Hub that has its weights in `model.safetensors`, or in shards of it, into the cache, or finds it
+ * there. A revision that was once fetched completely is used without any request. Needs no token for public models; `HF_TOKEN` is
+ * sent to the endpoint when set.
  * @param label what messages call it
+ * @throws StylizingError `ARGUMENT` for a malformed revision or endpoint; `DOWNLOAD` when it is neither cached nor to be had, arrives
+ * damaged or cannot be stored, or there is no home folder to store it in; `CHECKPOINT` for a malformed index of shards; the
+ * signal's reason when aborted
  */
 export async function downloadRepository(
   repo: string,

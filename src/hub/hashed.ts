@@ -22,7 +22,8 @@ export function hashedUniform(name: string, count: number, seed: number): Float3
 
 /**
  * A parameter that needs no file: hashed numbers whose scale and offset follow from its name and shape (norms around
- * one, small biases, matrices that keep unit variance, queries and keys twice that).
+ * one, small biases, matrices that keep unit variance, queries and keys twice that). In a packed query, key, value matrix queries
+ * and keys have a gain of √2 each, and lengths of weight-normalised rows are one.
  */
 export function hashedTensor(name: string, shape: readonly number[], seed: number): Float32Array {
   const values = hashedUniform(
@@ -30,9 +31,18 @@ export function hashedTensor(name: string, shape: readonly number[], seed: numbe
     shape.reduce((a, b) => a * b, 1),
     seed,
   );
+  if (name.endsWith("weight_g")) return values.fill(1);
+  if (name.endsWith("attn.qkv.weight")) {
+    const third = values.length / 3;
+    for (const [part, gain] of [Math.SQRT2, Math.SQRT2, 1].entries()) {
+      const scale = Math.fround(gain * Math.sqrt(3 / shape[1]!));
+      for (let i = part * third; i < (part + 1) * third; i++) values[i] = scale * values[i]!;
+    }
+    return values;
+  }
   let scale: number;
   let offset = 0;
-  if (name.includes(".norm") && name.endsWith("weight")) {
+  if ((name.includes(".norm") || name === "norm.weight") && name.endsWith("weight")) {
     scale = 0.2;
     offset = 1;
   } else if (name.endsWith("bias")) {

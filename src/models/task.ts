@@ -112,3 +112,10 @@ export interface TaskKind<Config extends TrainedConfig = TrainedConfig, Options 
   /** @param count validation images in all */
   judge(count: number): Judge;
 }
+
+/** How weights are put on a device. */
+export interface UploadOptions {
+  signal?: AbortSignal | undefined;
+  /** Called after each layer with parameters uploaded so far and in all. */
+  onProgress?: ((loaded: number, total: number) => void) | undefined;
+}

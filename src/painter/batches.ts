@@ -1,7 +1,7 @@
 import { StylizingError } from "../errors.js";
+import type { Batch } from "../models/batch.js";
 import type { KeptContent, Mode } from "../models/stylizing-vit/modes.js";
 import type { RunTiming } from "../net/run.js";
-import type { Batch } from "./batch.js";
 import type { Engine, Job } from "./engine.js";
 import { gather, type Pair } from "./pairing.js";
 import { BATCHES_UNDER_WAY } from "./stream.js";

@@ -1,5 +1,5 @@
 import { StylizingError } from "../errors.js";
-import type { Batch } from "./batch.js";
+import type { Batch } from "../models/batch.js";
 
 /** Numbers of a content and of a style. */
 export interface Pair {

@@ -1,8 +1,8 @@
 import { StylizingError } from "../errors.js";
 import type { ImagePool } from "../image/pool.js";
 import type { FittedImage } from "../image/preprocess.js";
+import type { Image } from "../models/batch.js";
 import { noTime, type RunTiming } from "../net/run.js";
-import type { Image } from "./batch.js";
 
 /** A content with its style. A string is a file's path; a number is a style of the stream's bank. */
 export interface StreamPair {

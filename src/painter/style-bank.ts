@@ -1,6 +1,6 @@
 import { StylizingError } from "../errors.js";
+import type { Batch } from "../models/batch.js";
 import type { StylePage } from "../models/stylizing-vit/modes.js";
-import type { Batch } from "./batch.js";
 import type { Engine } from "./engine.js";
 
 /** The model that a bank belongs to. */

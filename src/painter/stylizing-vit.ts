@@ -2,12 +2,6 @@ import { StylizingError } from "../errors.js";
 import { BufferUsage } from "../gpu/dawn.js";
 import { adapterReport } from "../gpu/gpu.js";
 import { ImagePool } from "../image/pool.js";
-import { DEFAULT_MODEL, type FoundModel, findModel } from "../models/open.js";
-import type { ModelConfig } from "../models/stylizing-vit/config.js";
-import { MODEL_TOLERANCE } from "../models/stylizing-vit/tolerance.js";
-import { asFloats } from "../net/pixels.js";
-import { noTime, type RunTiming } from "../net/run.js";
-import { versions } from "../version.js";
 import {
   asGuise,
   type Batch,
@@ -19,9 +13,17 @@ import {
   inFloats,
   toBatch,
   toList,
-} from "./batch.js";
+} from "../models/batch.js";
+import type { ModelHost } from "../models/host.js";
+import { DEFAULT_MODEL, type FoundModel, findModel } from "../models/open.js";
+import type { ModelConfig } from "../models/stylizing-vit/config.js";
+import { MODEL_TOLERANCE } from "../models/stylizing-vit/tolerance.js";
+import { asFloats } from "../net/pixels.js";
+import { noTime, type RunTiming } from "../net/run.js";
+import { versions } from "../version.js";
 import { Batches } from "./batches.js";
-import { ModelHost } from "./host.js";
+import type { Engine } from "./engine.js";
+import { openHost } from "./host.js";
 import { type Pair, pairUp } from "./pairing.js";
 import {
   inGroups,
@@ -51,13 +53,13 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   readonly config: ModelConfig;
   readonly #found: FoundModel;
   readonly #options: LoadOptions;
-  readonly #host: ModelHost;
+  readonly #host: ModelHost<Engine>;
   readonly #batches: Batches;
   #disposed = false;
   readonly #running = new Set<Promise<unknown>>();
   #pool: ImagePool | undefined;
 
-  private constructor(found: FoundModel, options: LoadOptions, host: ModelHost) {
+  private constructor(found: FoundModel, options: LoadOptions, host: ModelHost<Engine>) {
     this.#found = found;
     this.#options = options;
     this.config = found.config;
@@ -79,7 +81,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   /** @internal `load` for whoever has found the model already: a name is looked up and a checkpoint's header read once a run. */
   static async loadFound(found: FoundModel, options: LoadOptions): Promise<StylizingViT> {
     checkOptions(options);
-    const host = await ModelHost.open(found, options);
+    const host = await openHost(found, options);
     options.onProgress?.({ phase: "ready", loaded: 1, total: 1 });
     return new StylizingViT(found, options, host);
   }

@@ -3,10 +3,10 @@ import { createHash } from "node:crypto";
 import { lstat, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, expect, it, vi } from "vitest";
-import { downloadCheckpoint } from "../../src/hub/download.js";
 import { writeSafetensors } from "../../src/hub/safetensors.js";
 import { temporaryFolder } from "./files.js";
 import { HubServer } from "./hub-server.js";
+import { downloadCheckpoint } from "./published.js";
 
 const faults = vi.hoisted(() => ({ writable: Number.POSITIVE_INFINITY, links: true }));
 

@@ -6,9 +6,10 @@ import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Checkpoint } from "../../src/hub/checkpoint.js";
-import { type DownloadOptions, type DownloadProgress, downloadCheckpoint } from "../../src/hub/download.js";
+import type { DownloadOptions, DownloadProgress } from "../../src/hub/download.js";
 import { safetensorsBytes, temporaryFolder } from "./files.js";
 import { COMMIT, HubServer, type Interference, REPO } from "./hub-server.js";
+import { downloadCheckpoint } from "./published.js";
 
 const NAME = "tiny/epistr";
 const COUNT = 100_000;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { channelMoments, type MeasurableImage, MomentAccumulator } from "../../src/image/moments.js";
 import type { Placement } from "../../src/image/types.js";
-import { measureStatistics } from "../../src/painter/batch.js";
+import { measureStatistics } from "../../src/models/batch.js";
 import { noise } from "./helpers.js";
 
 const whole = ({ width, height }: MeasurableImage): Placement => ({ left: 0, top: 0, width, height });

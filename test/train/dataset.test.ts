@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { StylizingError } from "../../src/errors.js";
 import { ImagePool } from "../../src/image/pool.js";
 import { cut, loadSquare } from "../../src/image/preprocess.js";
-import { measureStatistics } from "../../src/painter/batch.js";
+import { measureStatistics } from "../../src/models/batch.js";
 import { permutation } from "../../src/random.js";
 import {
   type BatchOptions,

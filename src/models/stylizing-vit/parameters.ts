@@ -1,6 +1,7 @@
 import { StylizingError } from "../../errors.js";
 import { fanIn, type Initial, xavier } from "../../net/initialise.js";
 import { type Axis, axis, type Linear, type Norm, Parameters, pad4 } from "../../net/parameters.js";
+import { checkTensors } from "../config-checks.js";
 import { dimensions, type ModelConfig } from "./config.js";
 
 /** Padded sizes, in numbers. */
@@ -125,26 +126,7 @@ export const parameterShapes = (config: ModelConfig): Map<string, readonly numbe
  * @throws StylizingError `CHECKPOINT` naming the missing key, `CONFIG` naming the tensor whose shape contradicts it.
  */
 export function checkShapes(config: ModelConfig, shapes: ReadonlyMap<string, readonly number[]>, label: string): void {
-  const wanted = parameterShapes(config);
-  const missing = [...wanted.keys()].filter((key) => !shapes.has(key));
-  if (missing.length > 0) {
-    const more = missing.length > 1 ? ` and ${missing.length - 1} more` : "";
-    throw new StylizingError(
-      "CHECKPOINT",
-      `${label} lacks the tensor ${missing[0]}${more}.`,
-      "The file is incomplete, or its configuration is another model's.",
-    );
-  }
-  for (const [key, shape] of wanted) {
-    const found = shapes.get(key)!;
-    if (found.length !== shape.length || found.some((size, axis) => size !== shape[axis])) {
-      throw new StylizingError(
-        "CONFIG",
-        `${label}: ${key} has the shape [${found.join(", ")}], and the configuration asks for [${shape.join(", ")}].`,
-        "Use the configuration that the weights were trained with.",
-      );
-    }
-  }
+  checkTensors(parameterShapes(config), shapes, label);
   if (!config.qkv_bias && shapes.has("encoder.blocks.0.attn.q_proj.bias")) {
     throw new StylizingError(
       "CONFIG",

@@ -12,6 +12,7 @@ import { openVgg, SMALLEST_IMAGE, type Stage } from "../vgg19/weights.js";
 import { type BatchShape, rolled } from "./batch-shape.js";
 import { checkConfig, type ModelConfig, presetConfig } from "./config.js";
 import { PairJudge } from "./judge.js";
+import { stylizingVit } from "./kind.js";
 import { LOSS_NAMES, LOSS_WEIGHTS, type Losses } from "./losses.js";
 import { checkShapes, modelParameters, parameterShapes } from "./parameters.js";
 import { TrainedModel } from "./trained-model.js";
@@ -41,7 +42,7 @@ function refuse(problem: string, fix: string): never {
 async function firstModel({ init, imageSize, preset, config, signal }: StylizingOptions, seed: number) {
   if (init === undefined) {
     if (preset !== undefined && config !== undefined) refuse("Both a preset and a configuration are given.", "Give one of them.");
-    const given = (await givenConfig(config === undefined ? { preset: preset ?? "tiny" } : { config }))!;
+    const given = (await givenConfig(stylizingVit, config === undefined ? { preset: preset ?? "tiny" } : { config }))!;
     const sized = imageSize === undefined ? given : checkConfig({ ...given, image_size: imageSize });
     return { config: sized, weights: async (settled: ModelConfig) => modelParameters(settled).parameters.initial(seed) };
   }
@@ -72,7 +73,7 @@ export const stylizing: TaskKind<ModelConfig, StylizingOptions> = {
   },
   checkConfig,
   shapes: parameterShapes,
-  givenConfig: ({ preset, config }) => givenConfig({ preset, config }),
+  givenConfig: ({ preset, config }) => givenConfig(stylizingVit, { preset, config }),
   firstModel,
   async open({ vgg: source }, channels, options: DownloadOptions): Promise<OpenTask<ModelConfig>> {
     const vgg = await openVgg(String(source), channels, options);

@@ -3,6 +3,7 @@ import { type View, view } from "../../gpu/view.js";
 import type { WeightSource } from "../../hub/weight-source.js";
 import { type LinearWeights, WeightUpload } from "../../net/folding.js";
 import type { BlockWeights } from "../../net/layers/block.js";
+import type { UploadOptions } from "../task.js";
 import { dimensions, type ModelConfig } from "./config.js";
 import { checkShapes, type Layout, layoutOf, type ModelParameters, modelParameters } from "./parameters.js";
 
@@ -19,12 +20,6 @@ export interface ModelWeights {
   readonly bottleneck2: LinearWeights;
   readonly convolution: GPUBuffer;
   readonly buffers: readonly GPUBuffer[];
-}
-
-export interface UploadOptions {
-  signal?: AbortSignal | undefined;
-  /** Called after each layer with parameters uploaded so far and in all. */
-  onProgress?: ((loaded: number, total: number) => void) | undefined;
 }
 
 /**

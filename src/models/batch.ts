@@ -2,8 +2,8 @@ import { checkName, StylizingError } from "../errors.js";
 import { luma } from "../image/luma.js";
 import { MomentAccumulator } from "../image/moments.js";
 import { fitSquare } from "../image/preprocess.js";
-import type { ModelConfig } from "../models/stylizing-vit/config.js";
 import { asFloats, type Pixels } from "../net/pixels.js";
+import type { BaseConfig } from "./kind.js";
 
 /** An image as sharp's raw output gives it: [height, width, channels]. Bytes are 0–255, floats 0–1, both sRGB. */
 export interface Image {
@@ -84,7 +84,7 @@ function checkImage(image: Image, what: string): void {
 }
 
 /** One image at the model's size and channels. */
-async function fitImage(image: Image, config: ModelConfig, what: string): Promise<Image> {
+async function fitImage(image: Image, config: BaseConfig, what: string): Promise<Image> {
   checkImage(image, what);
   const size = config.image_size;
   const converted = convertChannels(image, config.in_channels, what);
@@ -100,7 +100,7 @@ async function fitImage(image: Image, config: ModelConfig, what: string): Promis
   return fitSquare({ data: bytes, width, height, channels: config.in_channels as 1 | 3 }, size);
 }
 
-function ofTensor(tensor: ImageTensor, config: ModelConfig, what: string): Batch | Image[] {
+function ofTensor(tensor: ImageTensor, config: BaseConfig, what: string): Batch | Image[] {
   const [count, height, width, channels] = tensor.shape;
   const each = height * width * channels;
   if (
@@ -132,7 +132,7 @@ const view = (data: Image["data"]): Uint8Array | Float32Array =>
  * caller can change them.
  * @throws as `toBatch` does.
  */
-export async function toList(images: readonly Image[], config: ModelConfig, what: string): Promise<Batch> {
+export async function toList(images: readonly Image[], config: BaseConfig, what: string): Promise<Batch> {
   const fitted: Uint8Array[] = [];
   for (const [index, image] of images.entries())
     fitted.push(view((await fitImage(image, config, `${what} ${index}`)).data) as Uint8Array);
@@ -148,7 +148,7 @@ export async function toList(images: readonly Image[], config: ModelConfig, what
  * Brings images to the model's size and channels, and into one array.
  * @throws StylizingError `ARGUMENT`, naming what it was (`content`, `style`) and the number of the image.
  */
-export async function toBatch(images: Images, config: ModelConfig, what: string): Promise<Batch> {
+export async function toBatch(images: Images, config: BaseConfig, what: string): Promise<Batch> {
   if (typeof images !== "object" || images === null)
     refuse(`${what} is ${typeof images}.`, "Give an image, an array of them, a tensor or a GPU buffer.");
   const each = config.image_size ** 2 * config.in_channels;
@@ -217,7 +217,7 @@ export function asGuise(
   data: Uint8Array,
   contents: Batch,
   count: number,
-  { image_size: size, in_channels: channels }: ModelConfig,
+  { image_size: size, in_channels: channels }: BaseConfig,
   single: boolean,
 ): Image | Image[] | ImageTensor {
   const values = contents.format === "bytes" ? data : asFloats(data);
@@ -250,7 +250,7 @@ export function measureStatistics(images: readonly Image[]): { mean: number[]; s
 }
 
 /** Images of two tensors of planes. @throws StylizingError `ARGUMENT` where they are not of one shape, or not the model's. */
-export function countPlanes(content: Float32Array, style: Float32Array, config: ModelConfig): number {
+export function countPlanes(content: Float32Array, style: Float32Array, config: BaseConfig): number {
   const { in_channels: channels, image_size: size } = config;
   const each = channels * size ** 2;
   if (content.length === 0 || content.length % each !== 0 || style.length !== content.length)
