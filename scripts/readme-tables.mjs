@@ -40,7 +40,7 @@ function models(run) {
       `| ${row.model}, ${row.imageSize} px | ${row.tier} | ${row.batch} | ${["plain", "pair", "banked", "restyle"].map((mode) => rate(row, mode)).join(" | ")} |`,
   );
   return [
-    `${origin(run)}. Pictures a second, medians:`,
+    `${origin(run)}. Images per second, medians:`,
     "",
     "| model | tier | batch | as published | pair | with a style bank | many styles, one content |",
     "|---|---|---|---|---|---|---|",

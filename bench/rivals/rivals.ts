@@ -81,7 +81,7 @@ interface Contestant {
   /** Milliseconds of one run. */
   run(): Promise<{ milliseconds: number; model?: number }>;
   /**
-   * What it computes: `stylized` of the sampled images, and by how many levels of 8 bits its pictures are off from where
+   * What it computes: `stylized` of the sampled images, and by how many levels of 8 bits its images are off from where
    * they should be. It runs once for that, which warms it up.
    */
   check(): Promise<{ planes?: Float32Array; levels?: number }>;
@@ -131,7 +131,7 @@ async function compete(match: Match, one: Contestant): Promise<number | undefine
     if (planes) error = relativeError(planes, match.reference);
     if (error !== undefined) row.error = error;
     if (!((error ?? 0) <= BOUNDS[kind]) || !(levels <= LEVELS[kind])) {
-      row.skipped = `off by ${(error ?? 0).toExponential(1)} of the largest value, ${BOUNDS[kind]} allowed; pictures by ${levels} levels, ${LEVELS[kind]} allowed`;
+      row.skipped = `off by ${(error ?? 0).toExponential(1)} of the largest value, ${BOUNDS[kind]} allowed; images by ${levels} levels, ${LEVELS[kind]} allowed`;
       report.fail(title, row.skipped);
       return error;
     }
@@ -254,7 +254,7 @@ async function competeOnnxruntime(
   }
 }
 
-/** The images of a batch of pictures or planes that stand at `places`. */
+/** The images at `places` of a batch, as bytes or planes. */
 function pick<T extends Uint8Array | Float32Array>(all: T, batch: number, places: readonly number[]): T {
   const each = all.length / batch;
   const picked = all.slice(0, places.length * each) as T;

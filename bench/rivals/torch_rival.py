@@ -180,7 +180,7 @@ def statistics(maps):
 
 
 def training_losses(model, vgg, content, style):
-    """The four terms as published: three decodings, and VGG-19 over five batches of pictures."""
+    """The four terms as published: three decodings, and VGG-19 over five batches of images."""
     decoded = [model.decode(model.encoder.norm(stream)) for stream in model.encode(content, style)]
     reconstruction, style_reconstruction, stylized = decoded
     terms = {
@@ -189,8 +189,8 @@ def training_losses(model, vgg, content, style):
         "anatomical": 0.0,
         "style": 0.0,
     }
-    pictures = (content, style, stylized, reconstruction, style_reconstruction)
-    for maps in zip(*(vgg(picture) for picture in pictures)):
+    images = (content, style, stylized, reconstruction, style_reconstruction)
+    for maps in zip(*(vgg(image) for image in images)):
         # Under autocast the maps are of 16 bits; sums over them are not.
         of_content, of_style, of_stylized, of_reconstruction, of_style_reconstruction = (one.float() for one in maps)
         (content_mean, content_std), (style_mean, style_std) = statistics(of_content), statistics(of_style)
@@ -202,7 +202,7 @@ def training_losses(model, vgg, content, style):
 
 
 class Training:
-    """A model, the losses' network and an optimiser, and steps over one batch of pictures."""
+    """A model, the losses' network and an optimiser, and steps over one batch of images."""
 
     def __init__(self, rival, variant, vgg, learning_rate):
         self.half = variant.endswith("f16")
@@ -223,7 +223,7 @@ class Training:
         self.scaler = torch.cuda.amp.GradScaler(enabled=self.half)
 
     def step(self):
-        """From 8-bit pictures in host memory to new weights; the style of each picture is the next one."""
+        """From 8-bit images in host memory to new weights; the style of each image is the next one."""
         start = time.perf_counter()
         content = self.rival.normalised(self.rival.pixels[0])
         with torch.enable_grad():
@@ -262,7 +262,7 @@ class Rival:
             shape = (1, -1, 1, 1)
             self.mean = torch.tensor(self.config["mean"]).reshape(shape).to(DEVICE)
             self.std = torch.tensor(self.config["std"]).reshape(shape).to(DEVICE)
-            # The pictures that the planes were made from, [B, S, S, C]: whole numbers, so that rounding finds them again.
+            # The images that the planes were made from, [B, S, S, C]: whole numbers, so that rounding finds them again.
             self.pixels = [
                 ((x * self.std.cpu() + self.mean.cpu()) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
                 for x in self.planes
@@ -307,7 +307,7 @@ class Rival:
     def check(self, variant, output, images):
         """The whole batch from planes; `stylized` of some images goes to a file, in F32.
 
-        Also by how many levels the pictures of `run` are off from those planes."""
+        Also by how many levels the images of `run` are off from those planes."""
         run, kind = self.variants[variant]
         content, style = (x.to(DEVICE).to(kind) for x in self.planes)
         stylized = run(content, style)
@@ -317,7 +317,7 @@ class Rival:
         return {"levels": round((self.painted.float() - wanted).abs().max().item() - 0.5)}
 
     def run(self, variant):
-        """From 8-bit pictures in host memory to 8-bit pictures in host memory, as anyone would do it on the device."""
+        """From 8-bit images in host memory to 8-bit images in host memory, as anyone would do it on the device."""
         run, kind = self.variants[variant]
         synchronize()
         start = time.perf_counter()

@@ -1,13 +1,13 @@
 import { mapsToPlanes } from "../../src/ops/features.js";
 import { kept } from "../support/elements.js";
 import { Contents, memo, type Op, randomOf } from "../support/op.js";
-import { countOf, inPlanes, type MapsCase, mapsInput, pictureCases, planesCases, shapeOf } from "./maps.js";
+import { countOf, imageCases, inPlanes, type MapsCase, mapsInput, planesCases, shapeOf } from "./maps.js";
 
 export interface MapsToPlanesCase extends MapsCase {
   accumulate?: boolean;
 }
 
-export const mapsToPlanesCases: readonly MapsToPlanesCase[] = [...planesCases, ...pictureCases];
+export const mapsToPlanesCases: readonly MapsToPlanesCase[] = [...planesCases, ...imageCases];
 
 export const mapsToPlanesOp: Op<MapsToPlanesCase> = {
   name: "maps_to_planes",

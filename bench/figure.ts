@@ -115,7 +115,7 @@ function roofline(
   return { svg: parts.join("\n"), height: 460 };
 }
 
-export function drawPicture(document: Record<string, unknown>): string {
+export function drawFigure(document: Record<string, unknown>): string {
   const {
     models = [],
     ops = [],
