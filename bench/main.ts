@@ -83,8 +83,8 @@ async function benchTier(gpu: Gpu, first: boolean, options: Options, report: Rep
   const peak = await measurePeak(gpu, clock, set.peakEffort);
   tiers[tier] = { clock, notes: gpu.profile.notes, peak };
   report.line(
-    `\npeak, ${tier}: ${number(Math.max(peak.registers, peak.product))} GFLOP/s and ${number(peak.copy)} GB/s (multiply-adds in registers ${number(peak.registers)}, ` +
-      `a product of ${peak.productShape} ${number(peak.product)}; a copy of ${mebibytes(peak.copyBytes)})`,
+    `\npeak, ${tier}: ${number(Math.max(peak.registers, peak.gemm))} GFLOP/s and ${number(peak.copy)} GB/s (multiply-adds in registers ${number(peak.registers)}, ` +
+      `a GEMM of ${peak.gemmShape} ${number(peak.gemm)}; a copy of ${mebibytes(peak.copyBytes)})`,
   );
   if (has("parity")) await benchParity(gpu, report, root);
   if (has("op")) {

@@ -27,7 +27,7 @@ export interface ParityRow {
   naive?: number;
 }
 
-/** What rounding every operand of every product to halves costs, all else exact. */
+/** What rounding every operand of every matrix multiplication to float16 costs, all else exact. */
 async function naiveError({ config, tensors, model }: Golden): Promise<number> {
   const weights = new Map<string, Float32Array>();
   await using checkpoint = await Checkpoint.open(model);

@@ -142,7 +142,8 @@ export const LINEAR_STEPS: readonly Step<LinearSize>[] = [
     ...MATRIX,
     name: "09 matrix, staged",
     file: "bench/ladder/linear/09_matrix_staged.wgsl",
-    lesson: "sixteen products for eight fragments: blocks in registers pay for matrix units as they did for numbers",
+    lesson:
+      "sixteen fragment multiplications for eight fragments: blocks in registers pay for matrix units as they did for numbers",
   },
   {
     ...MATRIX,
@@ -225,6 +226,6 @@ export const ATTENTION_STEPS: readonly Step<AttentionSize>[] = [
     storage: "halves",
     needs: ["matrix"],
     library: attentionLibrary,
-    lesson: "both products on matrix units; scores of all keys stay in workgroup memory, for fragments cannot be rescaled by row",
+    lesson: "both GEMMs on matrix units; scores of all keys stay in workgroup memory, for fragments cannot be rescaled by row",
   },
 ];

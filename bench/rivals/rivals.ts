@@ -382,7 +382,7 @@ async function benchBatch(
   });
 }
 
-/** Products and attention of base at batch 64, three streams at once, in torch's f16 and in ours, in turns. */
+/** GEMMs and attention of base at batch 64, three streams at once, in torch's f16 and in ours, in turns. */
 async function benchRivalOps(gpu: Gpu, torch: Rival, clock: Clock, report: Report): Promise<void> {
   const { tier } = gpu.profile;
   const rows = report.section<RivalOpRow>("rivalOps", `Kernels beside PyTorch's, ours in ${tier}, its in f16`);
@@ -391,7 +391,7 @@ async function benchRivalOps(gpu: Gpu, torch: Rival, clock: Clock, report: Repor
   const linear = (rows: number, depth: number, cols: number) =>
     [
       "linear",
-      "product",
+      "gemm",
       { rows, depth, cols },
       () =>
         linearOp.setup({ name: "rival", bench: { batch: 64 }, rows, depth, cols, epilogue: "none", result: "elem" }, gpu.profile),

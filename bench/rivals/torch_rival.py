@@ -354,15 +354,15 @@ class Rival:
             torch.cuda.empty_cache()
         return {}
 
-    def product(self, rows, depth, cols):
-        """Milliseconds of one 16-bit product, rows x depth x cols."""
+    def gemm(self, rows, depth, cols):
+        """Milliseconds of one float16 GEMM, rows x depth x cols."""
         self.need_cuda()
         left = torch.randn(rows, depth, device=DEVICE, dtype=torch.float16)
         right = torch.randn(depth, cols, device=DEVICE, dtype=torch.float16)
         return self.repeat(lambda: left @ right)
 
     def attention(self, sequences, heads, tokens, head):
-        """Milliseconds of one fused 16-bit attention."""
+        """Milliseconds of one fused float16 attention."""
         self.need_cuda()
         if SDPA is None:
             raise Skip(f"torch {torch.__version__} has no scaled_dot_product_attention")

@@ -24,11 +24,11 @@ export interface AdapterFacts {
   limits: Readonly<Record<LimitName, number>>;
   /** Lanes of a subgroup, where they are known. */
   subgroupSize: { min: number; max: number } | undefined;
-  /** Products that the matrix units take, as `f16×f16→f32 16×16×16`. */
+  /** Matrix multiplications that the matrix units take, as `f16×f16→f32 16×16×16`. */
   matrixShapes: readonly string[];
 }
 
-/** The one product that the matrix kernels are written for. */
+/** The one matrix multiplication that the matrix kernels are written for. */
 export const MATRIX_SHAPE = "f16×f16→f32 16×16×16";
 export const MATRIX_FEATURE = "chromium-experimental-subgroup-matrix";
 

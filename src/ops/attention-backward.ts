@@ -117,7 +117,7 @@ export function planAttentionBackwardContext(shape: AttentionBackwardShape, prof
   };
 }
 
-/** Floating-point operations of the eight products of both dispatches, three of which compute scores again. */
+/** Floating-point operations of the eight GEMMs of both dispatches, three of which recompute scores. */
 export function attentionBackwardFlops(shape: AttentionBackwardShape): number {
   return 16 * shape.sequences * shape.heads * shape.tokens * shape.tokens * shape.headSize;
 }

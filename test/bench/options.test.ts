@@ -25,7 +25,7 @@ describe("the benches' sections", () => {
   });
 
   it.each([
-    [["--op", "product"], /--op product/],
+    [["--op", "gemm"], /--op gemm/],
     [["--batch", "0"], /positive whole numbers/],
     [["--precision", "f8"], /f32, f16, matrix/],
     [["--wrong"], /wrong/i],

@@ -117,7 +117,7 @@ it("where all rows are alike, the oracle's gradients of queries and keys vanish 
   }
 });
 
-it("counts the operations of eight products", () => {
+it("counts the operations of eight GEMMs", () => {
   const shape = { sequences: 3, contexts: 2, tokens: 10, heads: 2, headSize: 8 };
   expect(attentionBackwardFlops(shape)).toBe(8 * 3 * 2 * (2 * 10 * 10 * 8));
 });

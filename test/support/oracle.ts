@@ -5,7 +5,7 @@ import { geluOracle as gelu } from "../ops/gelu.case.js";
 /**
  * The whole model in float64, written to be read and to share nothing with the kernels: norms with scale and shift where
  * they stand, four separate projections, one pass after another, the layout trap as the paper's code has it.
- * `halves` makes it the naive 16-bit run that 16-bit tiers are measured by: every operand of every product is rounded to
+ * `halves` makes it the naive 16-bit run that 16-bit tiers are measured by: every operand of every GEMM is rounded to
  * half precision just before it is multiplied, and nothing else is.
  */
 

@@ -154,7 +154,7 @@ describe.each(["nano", "grey"] as const)("%s", (name) => {
 });
 
 describe("grey", () => {
-  it("gives the same with the kernels of GPUs, products cut into bands and gradients summed in slices", async () => {
+  it("gives the same with the kernels of GPUs, GEMMs cut into bands and split-K", async () => {
     const one = cases.grey;
     const { device: underneath, facts, profile } = gpu();
     const on = new Gpu(underneath, facts, hardwareProfile(profile), false);
@@ -199,7 +199,7 @@ describe("nano", () => {
 
   /**
    * What rounding to halves costs here is mostly a matter of kinks: ReLUs and poolings of VGG-19 that choose otherwise. PyTorch with
-   * operands and results of its products rounded to halves, gradients scaled alike, is off by these in the same place.
+   * operands and results of its GEMMs rounded to float16, gradients scaled alike, is off by these in the same place.
    */
   it.each([
     ["encoder.cls_token", 0.149],

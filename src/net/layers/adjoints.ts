@@ -43,7 +43,7 @@ export function weightGradient(r: Recorder, gradients: GPUBuffer, place: Gradien
   r.emit(transpose, { x: { ...dy, rows: x.rows }, y: transposed });
   if (bias !== undefined) r.emit(sumRows, { x: transposed, y: numbersOf(gradients, rows, bias), accumulate: true });
   const whole = view(gradients, "f32", rows, cols, { first: weight });
-  r.section("products", () =>
+  r.section("GEMM", () =>
     r.emit(linear, {
       x: columnsOf(transposed, 0, each),
       w: x,
@@ -64,7 +64,7 @@ export function inputGradient(
   { firstOutput = 0, at }: { firstOutput?: number; at?: View } = {},
 ): void {
   const derivative = at && ({ of: "gelu", at } as const);
-  r.section("products", () => r.emit(linear, { x: dy, w: rowsOf(backward, firstOutput, dy.cols), y: dx, derivative }));
+  r.section("GEMM", () => r.emit(linear, { x: dy, w: rowsOf(backward, firstOutput, dy.cols), y: dx, derivative }));
 }
 
 /** Rows of a gradient that is kept in f32 as an operand of GEMMs. */
