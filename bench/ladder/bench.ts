@@ -16,7 +16,7 @@ export interface LadderRow {
   step: string;
   file: string;
   shape: string;
-  storage: "f32" | "halves";
+  storage: "f32" | "float16";
   lesson: string;
   /** Why it was not run. */
   skipped?: string;

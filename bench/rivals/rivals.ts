@@ -181,7 +181,7 @@ async function readPlanes(file: string): Promise<Float32Array> {
 interface Files {
   weights: string;
   graph: string;
-  halfGraph: string;
+  float16Graph: string;
   inputs: string;
   output: string;
 }
@@ -355,7 +355,7 @@ async function benchBatch(
     const graphs = [
       { graph: files.graph, provider: "cpu", kind: "f32" },
       { graph: files.graph, provider: "webgpu", kind: "f32" },
-      ...(tier !== "f32" ? [{ graph: files.halfGraph, provider: "webgpu", kind: "f16" } as const] : []),
+      ...(tier !== "f32" ? [{ graph: files.float16Graph, provider: "webgpu", kind: "f16" } as const] : []),
     ] as const;
     for (const each of graphs) await competeOnnxruntime(match, { ...each, software, root }, files, sampled, patience);
   }
@@ -464,7 +464,7 @@ export async function benchRivals(gpu: Gpu, request: RivalsRequest, report: Repo
   const files: Files = {
     weights: join(folder, "weights.safetensors"),
     graph: join(folder, "model.onnx"),
-    halfGraph: join(folder, "half.onnx"),
+    float16Graph: join(folder, "half.onnx"),
     inputs: join(folder, "inputs.safetensors"),
     output: join(folder, "output.safetensors"),
   };
@@ -481,7 +481,7 @@ export async function benchRivals(gpu: Gpu, request: RivalsRequest, report: Repo
         }
         if (!missing) {
           await exportOnnx(model, files.graph, options);
-          if (tier !== "f32") await exportOnnx(model, files.halfGraph, { ...options, half: true });
+          if (tier !== "f32") await exportOnnx(model, files.float16Graph, { ...options, half: true });
         }
         for (const batch of request.batches)
           await benchBatch(gpu, engine, torch, { name, batch, files, missing }, request, rows, report);

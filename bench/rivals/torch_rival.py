@@ -205,11 +205,11 @@ class Training:
     """A model, the losses' network and an optimiser, and steps over one batch of images."""
 
     def __init__(self, rival, variant, vgg, learning_rate):
-        self.half = variant.endswith("f16")
+        self.float16 = variant.endswith("f16")
         self.rival = rival
         # Sizes never change: the best convolutions are looked for once, as whoever trains would have it.
         torch.backends.cudnn.benchmark = True
-        self.model = StylizingViT(rival.config, fused=self.half)
+        self.model = StylizingViT(rival.config, fused=self.float16)
         self.model.load_state_dict({name: torch.from_numpy(values.copy()) for name, values in rival.weights.items()})
         self.model.to(DEVICE).train()
         self.vgg = Vgg(rival.config["in_channels"])
@@ -220,14 +220,14 @@ class Training:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
         )
-        self.scaler = torch.cuda.amp.GradScaler(enabled=self.half)
+        self.scaler = torch.cuda.amp.GradScaler(enabled=self.float16)
 
     def step(self):
         """From 8-bit images in host memory to new weights; the style of each image is the next one."""
         start = time.perf_counter()
         content = self.rival.normalised(self.rival.pixels[0])
         with torch.enable_grad():
-            with torch.autocast(DEVICE.type, torch.float16 if self.half else torch.bfloat16, enabled=self.half):
+            with torch.autocast(DEVICE.type, torch.float16 if self.float16 else torch.bfloat16, enabled=self.float16):
                 terms = training_losses(self.model, self.vgg, content, content.roll(-1, 0))
             total = sum(weight * terms[name] for name, weight in LOSS_WEIGHTS.items())
             self.optimizer.zero_grad()
@@ -273,22 +273,22 @@ class Rival:
 
     def prepare(self, variant):
         """Makes a variant and runs it once, which compiles what is to be compiled."""
-        half = variant.endswith("f16")
-        if half and not CUDA:
+        float16 = variant.endswith("f16")
+        if float16 and not CUDA:
             raise Skip("16-bit floats on a CPU are no rival: torch sees no CUDA device")
-        if half and SDPA is None:
+        if float16 and SDPA is None:
             raise Skip(f"torch {torch.__version__} has no scaled_dot_product_attention")
         if variant.startswith("compile") and not hasattr(torch, "compile"):
             raise Skip(f"torch {torch.__version__} has no torch.compile")
         start = time.perf_counter()
-        model = StylizingViT(self.config, fused=half)
+        model = StylizingViT(self.config, fused=float16)
         parameters = {name: torch.from_numpy(values.copy()) for name, values in self.weights.items()}
         model.load_state_dict(parameters)
-        model = model.to(DEVICE, torch.float16 if half else torch.float32).eval()
+        model = model.to(DEVICE, torch.float16 if float16 else torch.float32).eval()
         run = model
         if variant.startswith("compile"):
             run = torch.compile(model, dynamic=False)
-        self.variants[variant] = (run, torch.float16 if half else torch.float32)
+        self.variants[variant] = (run, torch.float16 if float16 else torch.float32)
         try:
             self.run(variant)
         except Exception as error:  # noqa: BLE001 - compilers are missing or fail in many ways

@@ -34,7 +34,7 @@ export interface StylizeFlags extends ModelFlags {
   workers?: number;
 }
 
-/** Paints files with notes and a bar on stderr. @throws StylizingError as `paintFiles` does. */
+/** Paints files with notices and a bar on stderr. @throws StylizingError as `paintFiles` does. */
 export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal, known?: FoundModel): Promise<StylizeReport> {
   let bar: Progress | undefined;
   const onProgress = (done: number, total: number) => {

@@ -105,7 +105,7 @@ function describe({ config, recipe, ...report }: TrainerReport): string {
 }
 
 /**
- * Trains, with progress and notes on stderr and, with `json`, a line an epoch and a last one on stdout.
+ * Trains, with progress and notices on stderr and, with `json`, a line an epoch and a last one on stdout.
  * @param openHost for tests.
  */
 export async function train({ json, ...flags }: TrainFlags, signal: AbortSignal, openHost?: OpenHost): Promise<void> {
@@ -167,7 +167,7 @@ export function addTrain(program: Command): void {
       )
       .option("--crops <n>", "times that each image stands in an epoch (default: 1)", positiveInteger)
       .option("--flips", "mirror training images at random")
-      .option("--recompute", "keep fewer activations and compute them again: less memory, more time")
+      .option("--recompute", "activation checkpointing: less memory, more time")
       .option("--mean <r,g,b>", "mean of the images, in [0, 1] (default: measured)", channelList)
       .option("--std <r,g,b>", "their standard deviation", channelList)
       .option("--workers <n>", "threads that read images; 0: none (default: the number of cores, at most 8)", countFromZero),

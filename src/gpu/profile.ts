@@ -7,7 +7,7 @@ import { checkName } from "../errors.js";
 
 /**
  * Arithmetic tier: `f32` stores everything in 32 bits; `f16` stores activations and matrices in 16 and computes in 32; `matrix`
- * stores as `f16` does and has matrix units multiply halves and add in 32.
+ * stores as `f16` does and has matrix units multiply float16 numbers and add in 32.
  */
 export type Tier = "f32" | "f16" | "matrix";
 export type Precision = "auto" | Tier;

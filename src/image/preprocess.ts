@@ -48,7 +48,7 @@ export async function fitSquare(
 }
 
 /**
- * The way back: cuts the padding off a square result and scales what remains to `width` × `height`, usually the
+ * The inverse of {@link fitSquare}: cuts the padding off a square result and scales what remains to `width` × `height`, usually the
  * content's own size. Bicubic, pixel centres aligned: the result lies exactly on the content.
  * Throws `ARGUMENT` when the placement does not lie in the image, and the signal's reason when it is aborted.
  */

@@ -6,7 +6,7 @@ import { type AttentionOperands, attentionOperands } from "./attention.js";
 
 /**
  * Attention's backward pass in two dispatches, as FlashAttention-2 has it (Dao 2023): over queries, which leaves statistics, and
- * then over contexts. Scores are computed again in both.
+ * then over contexts. Scores are recomputed in both.
  */
 
 export interface AttentionBackwardShape {

@@ -30,7 +30,7 @@ export const statisticsElements = ({ images, channels }: Omit<MapsShape, "side">
 
 /** Of planes [images, channels, side, side] in the layout of MapsShape. */
 export interface PlanesShape extends MapsShape {
-  /** Adds to the planes, rather than overwriting them: of the way back only. */
+  /** Adds to the planes, rather than overwriting them: of the backward pass only. */
   accumulate?: boolean;
 }
 

@@ -23,7 +23,7 @@ export interface LoadOptions extends Omit<OpenOptions, "onProgress">, GpuOptions
   onProgress?: (progress: LoadProgress) => void;
   /** Threads that read image files for `stream`: by default as many as there are cores, at most 8; 0 for none. */
   workers?: number | undefined;
-  /** Receives what is worth knowing and no error: a second device after a lost one, a batch that had to be halved. */
+  /** Receives notices, which are no errors: a second device after a lost one, a batch that had to be halved. */
   onNote?: (note: string) => void;
 }
 

@@ -70,7 +70,7 @@ export interface PreparedRun {
   resumed: boolean;
   /** Makes the first weights where the folder holds no run yet. */
   weights: ((config: TaskConfig) => Promise<Map<string, Float32Array>>) | undefined;
-  /** Where notes about images go. */
+  /** Where notices about images go. */
   sink: { tell: ((note: string) => void) | undefined };
 }
 

@@ -36,7 +36,7 @@ export class Trainer implements AsyncDisposable {
   #engine!: TrainingEngine;
   #disposed: Promise<void> | undefined;
   #running = false;
-  /** Notes that came while batches were prepared. */
+  /** Notices that came while batches were prepared. */
   readonly #notes: string[];
   /** Steps that no report has told of. */
   #unreported = 0;

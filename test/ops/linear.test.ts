@@ -39,11 +39,11 @@ describe.each(FAMILIES)("linear, kernels for %s", (family, of) => {
   });
 });
 
-/** Sums of halves are exact to f32's own rounding, so the bound of f32 holds in 16-bit tiers; only results may be rounded. */
-describe.each(FAMILIES)("linear in halves, kernels for %s", (_family, of) => {
+/** Sums of float16 numbers are exact to f32's own rounding, so the bound of f32 holds in 16-bit tiers; only results may be rounded. */
+describe.each(FAMILIES)("linear in float16, kernels for %s", (_family, of) => {
   it.each(tested(linearCases))("%s", async (_, one) => {
-    const half = inTier(gpu(), "f16");
-    await run(half, { ...one, result: one.epilogue === "residual" ? "f32" : "elem" }, of(half.profile));
+    const float16 = inTier(gpu(), "f16");
+    await run(float16, { ...one, result: one.epilogue === "residual" ? "f32" : "elem" }, of(float16.profile));
   });
 });
 

@@ -25,7 +25,7 @@ describe.each(["nano", "mini"])("%s", (name) => {
     const weights = new Map<string, Float32Array>();
     await using checkpoint = await Checkpoint.open(path);
     for (const key of checkpoint.shapes.keys()) weights.set(key, await checkpoint.read(key));
-    const oracle = new Oracle(config, weights, { halves: true });
+    const oracle = new Oracle(config, weights, { float16: true });
     const each = config.in_channels * config.image_size ** 2;
     const naive = Array.from({ length: content!.length / each }, (_, i) =>
       Array.from(oracle.stylize(content!.subarray(i * each, (i + 1) * each), style!.subarray(i * each, (i + 1) * each))),

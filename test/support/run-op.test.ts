@@ -45,7 +45,7 @@ describe("an op under test", () => {
     );
   });
 
-  it("is held to the bit where nothing is computed", async () => {
+  it("is bit-exact where nothing is computed", async () => {
     const setup = transposeOp.setup({ name: "zeros", rows: 4, cols: 4 }, gpu().profile);
     const [result] = setup.results as [Setup["results"][number]];
     const of = (expected: (at: number) => number) => check(gpu(), { ...setup, results: [{ ...result, expected }] }, "zeros");

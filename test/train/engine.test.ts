@@ -49,7 +49,7 @@ const numbers = ({ parameters, firstMoments, secondMoments }: TrainingState) =>
   [parameters, firstMoments, secondMoments].map((tensors) => Object.fromEntries(tensors));
 
 describe("the training engine", () => {
-  it("does the same in parts of a batch, with layers recomputed, and to the bit where nothing is different", async () => {
+  it("does the same in parts of a batch, with layers recomputed, and bit-exact where nothing is different", async () => {
     const images = smoothImages(3);
     const states: TrainingState[] = [];
     for (const options of [{}, {}, { microBatch: 1 }, { microBatch: 2, recompute: true }]) {
@@ -75,7 +75,7 @@ describe("the training engine", () => {
     }
   });
 
-  it("goes on from a state that was read as if it had never stopped, to the bit", async () => {
+  it("goes on from a state that was read as if it had never stopped, bit-exact", async () => {
     const batches = [smoothImages(2, "a"), smoothImages(2, "b")];
     await using engine = await open({ batch: 2 });
     await engine.step(batches[0]!, 1e-3);

@@ -198,7 +198,7 @@ describe("nano", () => {
   });
 
   /**
-   * What rounding to halves costs here is mostly a matter of kinks: ReLUs and poolings of VGG-19 that choose otherwise. PyTorch with
+   * What rounding to float16 costs here is mostly a matter of kinks: ReLUs and poolings of VGG-19 that choose otherwise. PyTorch with
    * operands and results of its GEMMs rounded to float16, gradients scaled alike, is off by these in the same place.
    */
   it.each([
@@ -208,24 +208,24 @@ describe("nano", () => {
     ["encoder.norm.weight", 0.01825],
     ["bottleneck.fc2.weight", 0.0654],
     ["post_process_conv.weight", 0.0518],
-  ])("in halves is off by no more than twice a naive run: %s", async (key, naive) => {
-    halves ??= (async () => {
+  ])("in float16 is off by no more than twice a naive run: %s", async (key, naive) => {
+    inFloat16 ??= (async () => {
       const one = cases.nano;
       const device = await open(one, inTier(gpu(), "f16"), { lossScale: 3 * 1024 });
       const result = await gradientsOf(device, [[rolled(3, 3), one.images(0)]]);
       device.dispose();
       return result;
     })();
-    const { losses, gradients } = await halves;
+    const { losses, gradients } = await inFloat16;
     for (const term of LOSS_TERMS) expect(Math.abs(losses[term]! / cases.nano.steps[0]![term] - 1), term).toBeLessThan(2e-3);
     const error = normError(gradients.get(key)!, cases.nano.tensors.get(`gradient.${key}`)!);
     expect(error).toBeLessThan(2 * naive);
-    // Were it much less, these would not be halves.
+    // Were it much less, these would not be float16.
     expect(error).toBeGreaterThan(naive / 10);
   });
 });
 
-let halves: Promise<Gradients> | undefined;
+let inFloat16: Promise<Gradients> | undefined;
 
 async function fourSteps(one: Case) {
   const device = await open(one);

@@ -131,7 +131,7 @@ async function weights(path: string): Promise<Record<string, Float32Array>> {
   return all;
 }
 
-it("a run that is killed at ten random instants ends as an unbroken one, to the bit", { timeout: 1_800_000 }, async () => {
+it("a run that is killed at ten random instants ends as an unbroken one, bit-exact", { timeout: 1_800_000 }, async () => {
   for (const [kind, count] of [
     ["data", 6],
     ["val", 3],

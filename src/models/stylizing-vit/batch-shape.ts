@@ -5,13 +5,13 @@
  * same blocks with the same weights, so an image that is content of one pair and style of another goes through them
  * once: a batch whose styles are its contents rolled by one has as many self-attending streams as images, not twice as many. Its
  * reconstruction and its features are computed once as well and count twice in the losses. A pair then costs 3L - 1 block passes instead of
- * 4L, two decodings instead of three, and three passes of VGG-19 forward and two back instead of five and three.
+ * 4L, two decodings instead of three, and three passes of VGG-19 forward and two backward instead of five and three.
  *
  * Rows of the encoder's buffers: `uniques` sequences of the images' own stream, S, then `pairs` sequences of the query's, Q (the
  * stylized stream's, Z, behind a block). The contents are the first images, in order. A layer is
  *   S' = blk(S, S),   Z = blk(Q, S[style]),   Q' = blk(S'[content], Z)
  * and the first two are one batch. Kept for the backward pass: what every block got and what its attention and MLP multiplied;
- * normalised rows and GELU are computed again. With `recompute` a layer keeps its input alone.
+ * normalised rows and GELU are recomputed. With `recompute` (activation checkpointing) only the input of a layer is kept.
  */
 export interface BatchShape {
   /** Images. */
