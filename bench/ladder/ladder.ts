@@ -142,8 +142,7 @@ export const LINEAR_STEPS: readonly Step<LinearSize>[] = [
     ...MATRIX,
     name: "09 matrix, staged",
     file: "bench/ladder/linear/09_matrix_staged.wgsl",
-    lesson:
-      "sixteen multiplications for eight fragments: blocks in registers pay for matrix units as they did for numbers",
+    lesson: "sixteen multiplications for eight fragments: blocks in registers pay for matrix units as they did for numbers",
   },
   {
     ...MATRIX,

@@ -20,7 +20,7 @@ export const mapsToPlanesOp: Op<MapsToPlanesCase> = {
       return { planes: kept(profile, random.normals(count)), old: random.normals(count) };
     });
     const contents = new Contents();
-    const turned = () => {
+    const transposed = () => {
       const { planes } = operands();
       return planes.map((_, at) => planes[inPlanes(one, at)]!);
     };
@@ -29,7 +29,7 @@ export const mapsToPlanesOp: Op<MapsToPlanesCase> = {
     return {
       call: mapsToPlanes(profile, {
         ...{ images, side, channels, accumulate },
-        maps: mapsInput(contents, profile, one, turned, front),
+        maps: mapsInput(contents, profile, one, transposed, front),
         planes: planes.view,
       }),
       contents,
