@@ -15,8 +15,8 @@ const { model, options, batch, adapter, precision } = JSON.parse(request);
 const { StylizingViT } = await import(pathToFileURL(join(dist, "index.js")).href);
 const vit = await StylizingViT.load(model, { ...options, adapter, precision, batchSize: batch, workers: 0 });
 
-/** Drawn here and not by the library, whose own pictures may differ from commit to commit. */
-function picture(seed) {
+/** Drawn here and not by the library, whose own images may differ from commit to commit. */
+function image(seed) {
   const { image_size: size, in_channels: channels } = vit.config;
   const data = new Uint8Array(size * size * channels);
   for (let at = 0; at < data.length; at++) {
@@ -26,8 +26,8 @@ function picture(seed) {
   return { data, width: size, height: size, channels };
 }
 
-const contents = Array.from({ length: batch }, (_, i) => picture(2 * i));
-const styles = Array.from({ length: batch }, (_, i) => picture(2 * i + 1));
+const contents = Array.from({ length: batch }, (_, i) => image(2 * i));
+const styles = Array.from({ length: batch }, (_, i) => image(2 * i + 1));
 const bytes = (images) => Buffer.concat(images.map(({ data }) => data));
 const say = (document) => process.stdout.write(`${JSON.stringify(document)}\n`);
 const first = bytes(await vit.stylize(contents, styles));
@@ -42,7 +42,7 @@ const ways = {
   async javascript() {
     const pairs = contents.map((content, i) => ({ content, style: styles[i] }));
     for await (const { images, timing } of vit.stream(pairs, { batchSize: batch })) {
-      if (!bytes(images).equals(first)) throw new Error("the stream paints other pictures than stylize() does");
+      if (!bytes(images).equals(first)) throw new Error("the stream paints other images than stylize() does");
       if (timing?.host === undefined) throw new Error("one of the two builds has a stream without timing.host");
       return timing.host;
     }

@@ -71,7 +71,7 @@ interface ChildHello {
   name: string;
   device: string;
   tier: string;
-  /** Bytes of the pictures, in base64. */
+  /** Bytes of the images, in base64. */
   pixels: string;
 }
 
@@ -152,7 +152,7 @@ interface Place {
   cache: string;
 }
 
-/** How two batches of pictures differ: at most by so many levels of 255, and in what share of their values. */
+/** How two batches of images differ: at most by so many levels of 255, and in what share of their values. */
 export interface Difference {
   levels: number;
   share: number;
@@ -176,7 +176,7 @@ function agree(commit: ChildHello, here: ChildHello): Difference {
   const found = difference(Buffer.from(commit.pixels, "base64"), Buffer.from(here.pixels, "base64"));
   // In 16 bits a sum in another order makes a larger difference.
   const allowed = LEVELS[commit.tier === "f32" && here.tier === "f32" ? "f32" : "f16"];
-  if (found.levels > allowed) throw new Error(`the pictures are not the same: ${inWords(found)}, and ${allowed} allowed`);
+  if (found.levels > allowed) throw new Error(`the images are not the same: ${inWords(found)}, and ${allowed} allowed`);
   return found;
 }
 
@@ -201,7 +201,7 @@ class Sides {
     return await Rival.start(process.execPath, [this.#program, dist, mode, JSON.stringify(request)], PATIENCE, env);
   }
 
-  /** Milliseconds of a new process from spawn to its first picture, and what it said. */
+  /** Milliseconds of a new process from spawn to its first image, and what it said. */
   async cold(side: Side, request: ChildRequest): Promise<{ milliseconds: number; hello: ChildHello }> {
     const start = performance.now();
     const child = await this.#start(side, "cold", request);
@@ -317,7 +317,7 @@ class Comparison {
     const ends = interval ? interval.map((end) => end.toFixed(3)).join(" – ") : "–";
     // biome-ignore format: a row
     this.#report.row(title, duration(commit.median), duration(here.median), ratio.toFixed(3), ends, String(rounds.length), verdict);
-    if (pixels.levels > 0) this.#report.line(`    the pictures are not quite the same: ${inWords(pixels)}`);
+    if (pixels.levels > 0) this.#report.line(`    the images are not quite the same: ${inWords(pixels)}`);
     if (tiers.commit !== tiers.here) this.#report.line(`    the commit runs in ${tiers.commit}, this checkout in ${tiers.here}`);
     if (failed) this.#report.failures.push(`${title}: ${ratio.toFixed(3)}, ${verdict.replace("FAILED: ", "")}`);
   }
@@ -336,7 +336,7 @@ function casesOf({ cases, adapter }: AgainstRequest, precision: Precision): Case
   }));
   return [
     ...pairs,
-    // Of a picture alone on the device: what is encoded is the same for any batch, and nothing else wants the core.
+    // Of an image alone on the device: what is encoded is the same for any batch, and nothing else wants the core.
     { title: `${model}, JavaScript a batch`, what: "javascript", model, child: single },
     { title: `${model}, cold start`, what: "cold", model, child: single },
   ];

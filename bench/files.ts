@@ -14,7 +14,7 @@ import { median } from "./statistics.js";
 /** Side of the files, in pixels: a common size of tiles. */
 const SIDE = 512;
 const QUALITY = 90;
-/** Pictures that are drawn; the others are these, turned and mirrored: a file may not come twice in a batch, which reads it once. */
+/** Images that are drawn; the others are these, rotated and mirrored: a file may not come twice in a batch, which reads it once. */
 const DRAWN = 16;
 const TURNS = 8;
 /** JavaScript time a batch is measured at this size, which it hardly depends on. */
@@ -132,7 +132,7 @@ async function benchBatch(
     for await (const { images } of model.stream(pairs(batch))) {
       const got = Buffer.concat(images.map(({ data }) => data as Uint8Array));
       if (got.equals(expected)) continue;
-      report.fail(title, "the stream's pictures are not those of the engine");
+      report.fail(title, "the stream's images are not those of the engine");
       return;
     }
 

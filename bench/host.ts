@@ -4,7 +4,7 @@ import Benchmark from "benchmark";
 import sharp from "sharp";
 import type { Gpu } from "../src/gpu/gpu.js";
 import { Checkpoint } from "../src/hub/checkpoint.js";
-import { float16BitsToFloat32, float32ToFloat16Bits } from "../src/hub/half.js";
+import { float16BitsToFloat32, float32ToFloat16Bits } from "../src/hub/float16.js";
 import { hashedUniform } from "../src/hub/hashed.js";
 import { SafetensorsFile } from "../src/hub/safetensors.js";
 import { loadSquare } from "../src/image/preprocess.js";

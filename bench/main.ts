@@ -7,6 +7,7 @@ import { benchAgainst } from "./against.js";
 import { benchCold } from "./cold-start.js";
 import type { Clock } from "./device-clock.js";
 import { describe, printEnvironment } from "./environment.js";
+import { drawFigure } from "./figure.js";
 import { benchFiles } from "./files.js";
 import { benchHost } from "./host.js";
 import { benchLadder } from "./ladder/bench.js";
@@ -15,7 +16,6 @@ import { benchOps } from "./ops.js";
 import { type ModelName, type Options, parseOptions, type TrainingName, USAGE, UsageError } from "./options.js";
 import { benchParity } from "./parity.js";
 import { measurePeak, measureRegisters } from "./peak.js";
-import { drawPicture } from "./picture.js";
 import { benchQuality } from "./quality.js";
 import { mebibytes, number, percent, Report } from "./report.js";
 import { benchRivals } from "./rivals/rivals.js";
@@ -83,8 +83,8 @@ async function benchTier(gpu: Gpu, first: boolean, options: Options, report: Rep
   const peak = await measurePeak(gpu, clock, set.peakEffort);
   tiers[tier] = { clock, notes: gpu.profile.notes, peak };
   report.line(
-    `\npeak, ${tier}: ${number(Math.max(peak.registers, peak.product))} GFLOP/s and ${number(peak.copy)} GB/s (multiply-adds in registers ${number(peak.registers)}, ` +
-      `a product of ${peak.productShape} ${number(peak.product)}; a copy of ${mebibytes(peak.copyBytes)})`,
+    `\npeak, ${tier}: ${number(Math.max(peak.registers, peak.gemm))} GFLOP/s and ${number(peak.copy)} GB/s (multiply-adds in registers ${number(peak.registers)}, ` +
+      `a GEMM of ${peak.gemmShape} ${number(peak.gemm)}; a copy of ${mebibytes(peak.copyBytes)})`,
   );
   if (has("parity")) await benchParity(gpu, report, root);
   if (has("op")) {
@@ -213,7 +213,7 @@ export async function run(args: readonly string[], root: string): Promise<void> 
   const json = `${JSON.stringify(report.document, null, 2)}\n`;
   if (options.json === "-") process.stdout.write(json);
   else if (options.json) write(options.json, json);
-  if (options.svg) write(options.svg, drawPicture(report.document));
+  if (options.svg) write(options.svg, drawFigure(report.document));
 }
 
 function write(file: string, text: string): void {

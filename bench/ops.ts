@@ -1,7 +1,7 @@
 import type { Gpu } from "../src/gpu/gpu.js";
 import { Tuner } from "../src/gpu/tuner.js";
 import { ALL_OPS } from "../test/ops/all.js";
-import { isHalf, numbersIn } from "../test/support/elements.js";
+import { isFloat16, numbersIn } from "../test/support/elements.js";
 import type { Op, OpCase, Output, Setup } from "../test/support/op.js";
 import { inside } from "../test/support/run-op.js";
 import { bindTuned, bytesMoved } from "./bind.js";
@@ -37,7 +37,7 @@ const SAMPLES = 64;
 const BOUNDS = { f32: 2e-5, f16: 5e-3, bytes: 1.01 / 255 } as const;
 
 const boundOf = ({ kind }: Output, { profile }: Gpu): number =>
-  kind === "bytes" ? BOUNDS.bytes : isHalf(profile, kind) ? BOUNDS.f16 : BOUNDS.f32;
+  kind === "bytes" ? BOUNDS.bytes : isFloat16(profile, kind) ? BOUNDS.f16 : BOUNDS.f32;
 
 /** Compares sampled numbers of every result, the first and the last among them, with float64. */
 export async function check(bound: Bound, setup: Setup): Promise<{ error: number; allowed: number }> {

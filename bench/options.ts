@@ -4,7 +4,7 @@ import type { Tier } from "../src/gpu/profile.js";
 import { ALL_OPS, FORWARD_OPS } from "../test/ops/all.js";
 
 export const SECTIONS = ["parity", "op", "ladder", "host", "model", "files", "cold", "rivals", "training", "quality"] as const;
-/** Sections that run only when they are named: a course, what fetches much when it is first asked for, what takes long, and what needs pictures. */
+/** Sections that run only when they are named: a course, what fetches much when it is first asked for, what takes long, and what needs images. */
 const ON_REQUEST: readonly Section[] = ["ladder", "rivals", "training", "quality"];
 export type Section = (typeof SECTIONS)[number];
 export const OPS: readonly string[] = ALL_OPS.map(({ name }) => name);
@@ -43,7 +43,7 @@ export interface Options {
   training: readonly TrainingName[] | undefined;
   /** Whether PyTorch trains in turns with ours. */
   trainingRivals: boolean;
-  /** A folder of pictures, any model's name or path, and pairs at most. */
+  /** A folder of images, any model's name or path, and pairs at most. */
   quality: { folder: string; model: string; pairs: number | undefined } | undefined;
   batches: readonly number[] | undefined;
   precisions: readonly Tier[] | undefined;
@@ -78,7 +78,7 @@ that only training has)
                        names, it is training that is held beside PyTorch, and nothing else
   --training [NAME,...]
                        steps of training: ${TRAINING_MODELS.join(", ")}; time by share, memory a pair
-  --quality FOLDER     a model beside the closed-form colour match on pairs of a folder's pictures
+  --quality FOLDER     a model beside the closed-form colour match on pairs of a folder's images
   --checkpoint NAME    the model of --quality, as \`stylize --model\` takes it (default: demo)
   --pairs N            pairs of --quality at most (default: 60 on a CPU, 12 with --quick; 1000 on a GPU)
   --against COMMIT     this checkout beside another commit of it, in turns, and nothing else; here --model takes batch sizes
@@ -96,7 +96,7 @@ Where and how much
 
 Results
   --json FILE|-        the same as JSON; with - the table goes to stderr
-  --svg FILE           the rooflines, the ladder and the share of time by kernel, as a picture
+  --svg FILE           the rooflines, the ladder and the share of time by kernel, as a figure
 `;
 
 /** Wrong usage: exit 2. */

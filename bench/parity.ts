@@ -23,16 +23,16 @@ export interface ParityRow {
   /** Of the largest value of PyTorch's f32 result. */
   error: number;
   bound: number;
-  /** Error of float64 arithmetic on operands rounded to halves; computed for the small cases. */
+  /** Error of float64 arithmetic on operands rounded to float16; computed for the small cases. */
   naive?: number;
 }
 
-/** What rounding every operand of every product to halves costs, all else exact. */
+/** What rounding every operand of every matrix multiplication to float16 costs, all else exact. */
 async function naiveError({ config, tensors, model }: Golden): Promise<number> {
   const weights = new Map<string, Float32Array>();
   await using checkpoint = await Checkpoint.open(model);
   for (const key of checkpoint.shapes.keys()) weights.set(key, await checkpoint.read(key));
-  const oracle = new Oracle(config, weights, { halves: true });
+  const oracle = new Oracle(config, weights, { float16: true });
   const [content, style] = [tensors.get("content")!, tensors.get("style")!];
   const each = config.in_channels * config.image_size ** 2;
   const results: number[] = [];

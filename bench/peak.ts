@@ -11,16 +11,16 @@ import { quantile } from "./statistics.js";
 export interface Peak {
   /** GFLOP/s of multiply-adds in registers, f32. */
   registers: number;
-  /** GFLOP/s of a large product by the library's own kernel. */
-  product: number;
-  productShape: string;
+  /** GFLOP/s of a large GEMM by the library's own kernel. */
+  gemm: number;
+  gemmShape: string;
   /** GB/s, bytes read and bytes written. */
   copy: number;
   copyBytes: number;
 }
 
 /** The larger of the two: matrix hardware may exceed what registers reach. */
-export const peakFlops = (peak: Peak): number => Math.max(peak.registers, peak.product);
+export const peakFlops = (peak: Peak): number => Math.max(peak.registers, peak.gemm);
 
 const VARIANT = { constants: {}, result: "f32" } as const;
 
@@ -81,8 +81,8 @@ export async function measurePeak(gpu: Gpu, clock: Clock, effort: Effort): Promi
   const setup = linearOp.setup({ name: "peak", bench: { batch: 1 }, ...large }, gpu.profile);
   const bound = await bindTuned(gpu, setup, new Tuner(gpu, "auto"));
   try {
-    const product = setup.flops / (await fastest(bound, clock, effort)) / 1e6;
-    return { registers, product, productShape: `${rows} × ${depth} × ${cols}`, copy, copyBytes };
+    const gemm = setup.flops / (await fastest(bound, clock, effort)) / 1e6;
+    return { registers, gemm, gemmShape: `${rows} × ${depth} × ${cols}`, copy, copyBytes };
   } finally {
     bound.dispose();
   }

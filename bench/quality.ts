@@ -5,7 +5,7 @@ import type { Gpu } from "../src/gpu/gpu.js";
 import type { Tier } from "../src/gpu/profile.js";
 import { SafetensorsFile } from "../src/hub/safetensors.js";
 import { decodeImage } from "../src/image/decode.js";
-import { listPictures } from "../src/image/folder.js";
+import { listImages } from "../src/image/folder.js";
 import { colourDistance } from "../src/image/metrics.js";
 import { cut } from "../src/image/preprocess.js";
 import { resize } from "../src/image/resize.js";
@@ -26,7 +26,7 @@ import { number, percent, type Report } from "./report.js";
 import { type Summary, summarize } from "./statistics.js";
 import { lossError, VGG_SOURCE } from "./training-check.js";
 
-/** Pictures on the device at a time. */
+/** Images on the device at a time. */
 const AT_ONCE = 4;
 /** Relative error of the style distances of the golden case against PyTorch's style loss. */
 const BOUNDS: Readonly<Record<Tier, number>> = { f32: 1e-4, f16: 5e-2, matrix: 5e-2 };
@@ -40,7 +40,7 @@ export interface QualityRow {
   model: string;
   tier: Tier;
   imageSize: number;
-  pictures: number;
+  images: number;
   pairs: number;
   /** The content as it is, the closed-form colour match and the model's result, over pairs. */
   results: Record<Candidate, Record<Measure, Summary & { mean: number }>>;
@@ -49,7 +49,7 @@ export interface QualityRow {
 }
 
 /**
- * Ordered pairs of different pictures, all of them or `most`: each picture is content as often as the others, give or take one, and
+ * Ordered pairs of different images, all of them or `most`: each image is content as often as the others, give or take one, and
  * styles are spread over the whole list, whose neighbours are likely to look alike.
  */
 export function choosePairs(count: number, most: number): [content: number, style: number][] {
@@ -64,7 +64,7 @@ export function choosePairs(count: number, most: number): [content: number, styl
   });
 }
 
-/** Means and deviations of a picture's features, by level: the first half of each array are means. */
+/** Means and deviations of an image's features, by level: the first half of each array are means. */
 export type StyleStatistics = readonly Float32Array[];
 
 /** Σ over levels of the mean squared differences of means and of deviations: a pair's term of the training loss. */
@@ -116,7 +116,7 @@ export class StyleMeter implements Disposable {
       r.emit(featureStatistics, { images: AT_ONCE, ...geometry, maps: features[level]!, statistics: this.#statistics(r, level) });
   }
 
-  /** @param planes [pictures, C, S, S], normalised. */
+  /** @param planes [images, C, S, S], normalised. */
   async measure(planes: Float32Array): Promise<StyleStatistics[]> {
     const each = this.#config.in_channels * this.#config.image_size ** 2;
     const found: StyleStatistics[] = [];
@@ -158,7 +158,7 @@ export class StyleMeter implements Disposable {
   }
 }
 
-/** The style loss of the golden case, out of stylized pictures and this meter, off from PyTorch's. */
+/** The style loss of the golden case, out of stylized images and this meter, off from PyTorch's. */
 export async function styleError(gpu: Gpu, root: string): Promise<number> {
   const folder = join(root, "test", "fixtures", "nano");
   const { config, steps } = JSON.parse(await readFile(join(folder, "training.json"), "utf8"));
@@ -181,7 +181,7 @@ export async function styleError(gpu: Gpu, root: string): Promise<number> {
   }
 }
 
-/** The central square of a picture, scaled: no padding, which colour statistics would count as stain. */
+/** The central square of an image, scaled: no padding, which colour statistics would count as stain. */
 async function readSquare(file: string, { image_size: size, in_channels }: ModelConfig): Promise<PixelImage> {
   const image = await decodeImage(file, { channels: in_channels as 1 | 3 });
   const side = Math.min(image.width, image.height);
@@ -203,7 +203,7 @@ export async function benchQuality(
   report: Report,
 ): Promise<void> {
   const { tier } = gpu.profile;
-  const rows = report.section<QualityRow>("quality", `Quality of ${model}, ${tier}, on pairs of pictures from ${folder}`);
+  const rows = report.section<QualityRow>("quality", `Quality of ${model}, ${tier}, on pairs of images from ${folder}`);
   const error = await styleError(gpu, root);
   if (!(error <= BOUNDS[tier])) {
     report.fail("quality", `the style distance of the golden case is off by ${error.toExponential(1)}, ${BOUNDS[tier]} allowed`);
@@ -214,26 +214,26 @@ export async function benchQuality(
   if (!config.mean || !config.std || config.image_size < SMALLEST_IMAGE) {
     report.fail(
       "quality",
-      `${found.label} has ${config.image_size < SMALLEST_IMAGE ? `pictures of less than ${SMALLEST_IMAGE} pixels` : "no mean and std beside it"}`,
+      `${found.label} has ${config.image_size < SMALLEST_IMAGE ? `images of less than ${SMALLEST_IMAGE} pixels` : "no mean and std beside it"}`,
     );
     return;
   }
-  const pictures: PixelImage[] = [];
-  for (const file of await listPictures(folder)) {
+  const images: PixelImage[] = [];
+  for (const file of await listImages(folder)) {
     try {
-      pictures.push(await readSquare(file, config));
+      images.push(await readSquare(file, config));
     } catch (caught) {
       if (!(caught instanceof StylizingError)) throw caught;
       report.line(`left out ${relative(folder, file)}: ${messageOf(caught)}`);
     }
   }
-  const pairs = choosePairs(pictures.length, most);
+  const pairs = choosePairs(images.length, most);
   if (pairs.length === 0) {
-    report.fail("quality", `${folder} has ${pictures.length} pictures, and it takes two`);
+    report.fail("quality", `${folder} has ${images.length} images, and it takes two`);
     return;
   }
   report.line(
-    `${pairs.length} of ${pictures.length * (pictures.length - 1)} ordered pairs of ${pictures.length} pictures, their central squares at ${config.image_size} px`,
+    `${pairs.length} of ${images.length * (images.length - 1)} ordered pairs of ${images.length} images, their central squares at ${config.image_size} px`,
   );
 
   await using source = await found.open();
@@ -250,11 +250,11 @@ export async function benchQuality(
       return all;
     };
     const measured = (images: readonly PixelImage[]) => meter.measure(toPlanes(joined(images), config));
-    const styles = await measured(pictures);
+    const styles = await measured(images);
     for (let first = 0; first < pairs.length; first += AT_ONCE) {
       const some = pairs.slice(first, first + AT_ONCE);
-      const contents = some.map(([content]) => pictures[content]!);
-      const wanted = some.map(([, style]) => pictures[style]!);
+      const contents = some.map(([content]) => images[content]!);
+      const wanted = some.map(([, style]) => images[style]!);
       const bytes = (await engine.run({
         mode: "pair",
         images: some.length,
@@ -295,7 +295,7 @@ export async function benchQuality(
     model: found.label,
     tier,
     imageSize: config.image_size,
-    pictures: pictures.length,
+    images: images.length,
     pairs: pairs.length,
     results: Object.fromEntries(
       CANDIDATES.map((candidate) => [

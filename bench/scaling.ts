@@ -2,7 +2,7 @@ import type { ModelRow } from "./model.js";
 import { number } from "./report.js";
 import { COLOURS, text, WIDTH } from "./svg.js";
 
-/** Images a second by batch size, a line a model and tier, both axes in powers of two: what is gained by waiting for a batch. */
+/** Images per second by batch size, a line a model and tier, both axes in powers of two: what is gained by waiting for a batch. */
 export function scaling(rows: readonly ModelRow[], top: number): { svg: string; height: number } {
   const lines = new Map<string, ModelRow[]>();
   for (const row of rows) lines.set(`${row.model}, ${row.tier}`, [...(lines.get(`${row.model}, ${row.tier}`) ?? []), row]);
@@ -20,7 +20,7 @@ export function scaling(rows: readonly ModelRow[], top: number): { svg: string; 
   const y = (rate: number) => box.bottom - ((Math.log2(rate) - ys[0]) / Math.max(1, ys[1] - ys[0])) * (box.bottom - box.top);
 
   const parts = [
-    text(20, top + 20, "Images a second by batch: one batch at a time (line), two under way (dots)", 'class="title"'),
+    text(20, top + 20, "Images per second by batch: one batch at a time (line), two under way (dots)", 'class="title"'),
   ];
   for (let exponent = xs[0]; exponent <= xs[1]; exponent++) {
     const at = x(2 ** exponent);

@@ -20,7 +20,7 @@ import { median, type Summary, summarize } from "./statistics.js";
 import { checkTraining, createDevice, LEARNING_RATE } from "./training-check.js";
 
 /** VGG-19's passes and what else belongs to the losses, the model's GEMMs, its attention, and the rest of it. */
-const SHARES = ["features", "products", "attention", "rest"] as const;
+const SHARES = ["features", "GEMM", "attention", "rest"] as const;
 type Share = (typeof SHARES)[number];
 
 export interface TrainingRow {
@@ -35,7 +35,7 @@ export interface TrainingRow {
   /** Device time of a step's passes, without folding weights and the optimiser; absent where the device gives no timestamps. */
   shares?: TrainingShare[];
   /** Floating-point operations of a pair's GEMMs, forward and backward, as they are computed here: VGG-19's and the model's. */
-  operations: { features: number; products: number };
+  operations: { features: number; GEMM: number };
   memory: { keeping: TrainingMemory; recomputing: TrainingMemory };
 }
 
@@ -111,19 +111,19 @@ async function profile(
   const program = await device.bound(shape, true);
   const { dispatches } = program;
   const flopsOf = (wanted: Share) => dispatches.reduce((sum, { share, flops }) => sum + (share === wanted ? flops : 0), 0);
-  const operations = { features: flopsOf("features") / shape.pairs, products: flopsOf("products") / shape.pairs };
-  const sums = SHARES.map(() => ({ all: [] as number[], products: [] as number[] }));
+  const operations = { features: flopsOf("features") / shape.pairs, GEMM: flopsOf("GEMM") / shape.pairs };
+  const sums = SHARES.map(() => ({ all: [] as number[], gemms: [] as number[] }));
   for (let i = 0; i < repeats; i++) {
     const times = await timeDispatches(device.gpu, program);
     if (!times || times.some(({ milliseconds }) => Number.isNaN(milliseconds))) return { operations };
     for (const [index, wanted] of SHARES.entries()) {
-      const sum = (products: boolean) =>
+      const sum = (gemms: boolean) =>
         dispatches.reduce(
-          (total, { share, flops }, at) => total + (share === wanted && (flops > 0 || !products) ? times[at]!.milliseconds : 0),
+          (total, { share, flops }, at) => total + (share === wanted && (flops > 0 || !gemms) ? times[at]!.milliseconds : 0),
           0,
         );
       sums[index]!.all.push(sum(false));
-      sums[index]!.products.push(sum(true));
+      sums[index]!.gemms.push(sum(true));
     }
   }
   const total = sums.reduce((sum, { all }) => sum + median(all), 0);
@@ -137,7 +137,7 @@ async function profile(
         dispatches: dispatches.filter((one) => one.share === share).length,
         milliseconds,
         part: milliseconds / total,
-        ...(count > 0 ? { gflops: count / median(sums[index]!.products) / 1e6 } : {}),
+        ...(count > 0 ? { gflops: count / median(sums[index]!.gemms) / 1e6 } : {}),
       };
     }),
   };
@@ -264,7 +264,7 @@ function print(title: string, row: TrainingRow, peak: Peak, report: Report): voi
   const gflop = (flops: number) => `${number(flops / 1e9)} GFLOP`;
   report.line(
     `\n${title}, ${row.imageSize} px: ${number(row.pairsPerSecond)} pairs/s; a step ${duration(milliseconds.median)} (p10 ${duration(milliseconds.p10)}, p90 ${duration(milliseconds.p90)}, ${milliseconds.samples} steps); ` +
-      `a pair's GEMMs: VGG-19 ${gflop(operations.features)}, the model ${gflop(operations.products)}`,
+      `a pair's GEMMs: VGG-19 ${gflop(operations.features)}, the model ${gflop(operations.GEMM)}`,
   );
   const each = ({ bytes, bytesPerPair }: TrainingMemory) => `${mebibytes(bytesPerPair)} a pair, ${mebibytes(bytes)} in all`;
   report.line(`memory: ${each(memory.keeping)}; recomputing ${each(memory.recomputing)}`);

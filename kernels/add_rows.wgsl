@@ -1,5 +1,4 @@
-// Accumulation of gradients: one region of a buffer added to another of the same buffer, where a gradient reaches rows along
-// two ways.
+// Gradient accumulation: one region of a buffer added to another of the same buffer, where rows have gradients of two paths.
 //
 //   buffer[to4 + i] += buffer[from4 + i]        i < count4
 //

@@ -25,11 +25,11 @@ const HEAD16 = HEAD4 / 4;
 const FIRST_TILES = (KEY_TILES + 1) / 2;
 /// vec4us of a row: of scores, of queries, results or the last tile, padded against bank conflicts.
 const SCORE_STRIDE = 4 * KEY_TILES + 1;
-const HALF_STRIDE = HEAD8 + 1;
+const FLOAT16_STRIDE = HEAD8 + 1;
 const RESULT_STRIDE = HEAD4 + 1;
 const SCORES4 = 16 * max(SCORE_STRIDE, RESULT_STRIDE);
 const TAIL = SUBGROUPS * SCORES4;
-const STAGING4 = TAIL + 16 * HALF_STRIDE;
+const STAGING4 = TAIL + 16 * FLOAT16_STRIDE;
 const LOWEST = -3.4e38;
 const_assert HEAD4 % 4 == 0 && HEAD4 <= 16;
 
@@ -70,17 +70,17 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
 
   for (var i = lane; i < 16 * HEAD8; i += 32) {
     let row = rows.x + min(first + i / HEAD8, last);
-    staging[own + i / HEAD8 * HALF_STRIDE + i % HEAD8] = query[(row * p.query_stride4 + p.query_offset4) / 2 + head8 + i % HEAD8];
+    staging[own + i / HEAD8 * FLOAT16_STRIDE + i % HEAD8] = query[(row * p.query_stride4 + p.query_offset4) / 2 + head8 + i % HEAD8];
   }
   for (var i = index; i < 16 * HEAD8; i += THREADS) {
-    staging[TAIL + i / HEAD8 * HALF_STRIDE + i % HEAD8] = context[keys + min(tail_key + i / HEAD8, last) * stride8 + i % HEAD8];
+    staging[TAIL + i / HEAD8 * FLOAT16_STRIDE + i % HEAD8] = context[keys + min(tail_key + i / HEAD8, last) * stride8 + i % HEAD8];
   }
   workgroupBarrier();
-  let q0 = load_left(&staging, own, HALF_STRIDE);
+  let q0 = load_left(&staging, own, FLOAT16_STRIDE);
   var q1: Left; var q2: Left; var q3: Left;
-  if HEAD16 > 1 { q1 = load_left(&staging, own + 2, HALF_STRIDE); }
-  if HEAD16 > 2 { q2 = load_left(&staging, own + 4, HALF_STRIDE); }
-  if HEAD16 > 3 { q3 = load_left(&staging, own + 6, HALF_STRIDE); }
+  if HEAD16 > 1 { q1 = load_left(&staging, own + 2, FLOAT16_STRIDE); }
+  if HEAD16 > 2 { q2 = load_left(&staging, own + 4, FLOAT16_STRIDE); }
+  if HEAD16 > 3 { q3 = load_left(&staging, own + 6, FLOAT16_STRIDE); }
   workgroupBarrier();
 
   for (var tile = 0u; tile < KEY_TILES - 1; tile++) {
@@ -91,10 +91,10 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
     if HEAD16 > 3 { s = multiply_add(q3, load_right_stored_transposed(&context, at + 6, stride8), s); }
     store_sum(&staging, own + 4 * tile, s, SCORE_STRIDE);
   }
-  var s = multiply_add(q0, load_right_transposed(&staging, TAIL, HALF_STRIDE), Sum());
-  if HEAD16 > 1 { s = multiply_add(q1, load_right_transposed(&staging, TAIL + 2, HALF_STRIDE), s); }
-  if HEAD16 > 2 { s = multiply_add(q2, load_right_transposed(&staging, TAIL + 4, HALF_STRIDE), s); }
-  if HEAD16 > 3 { s = multiply_add(q3, load_right_transposed(&staging, TAIL + 6, HALF_STRIDE), s); }
+  var s = multiply_add(q0, load_right_transposed(&staging, TAIL, FLOAT16_STRIDE), Sum());
+  if HEAD16 > 1 { s = multiply_add(q1, load_right_transposed(&staging, TAIL + 2, FLOAT16_STRIDE), s); }
+  if HEAD16 > 2 { s = multiply_add(q2, load_right_transposed(&staging, TAIL + 4, FLOAT16_STRIDE), s); }
+  if HEAD16 > 3 { s = multiply_add(q3, load_right_transposed(&staging, TAIL + 6, FLOAT16_STRIDE), s); }
   store_sum(&staging, own + 4 * (KEY_TILES - 1), s, SCORE_STRIDE);
   workgroupBarrier();
 
@@ -104,7 +104,7 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
     if key < p.tokens {
       value = context[values + key * stride8 + i % HEAD8];
     }
-    staging[TAIL + i / HEAD8 * HALF_STRIDE + i % HEAD8] = value;
+    staging[TAIL + i / HEAD8 * FLOAT16_STRIDE + i % HEAD8] = value;
   }
 
   // In vec4s of the row: this lane's first, and the one behind its last.
@@ -142,10 +142,10 @@ fn attend(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
     if HEAD16 > 3 { o3 = multiply_add(weights, load_right_stored(&context, at + 6, stride8), o3); }
   }
   let weights = load_left(&staging, own + weight_tile(KEY_TILES - 1), SCORE_STRIDE);
-  o0 = multiply_add(weights, load_right(&staging, TAIL, HALF_STRIDE), o0);
-  if HEAD16 > 1 { o1 = multiply_add(weights, load_right(&staging, TAIL + 2, HALF_STRIDE), o1); }
-  if HEAD16 > 2 { o2 = multiply_add(weights, load_right(&staging, TAIL + 4, HALF_STRIDE), o2); }
-  if HEAD16 > 3 { o3 = multiply_add(weights, load_right(&staging, TAIL + 6, HALF_STRIDE), o3); }
+  o0 = multiply_add(weights, load_right(&staging, TAIL, FLOAT16_STRIDE), o0);
+  if HEAD16 > 1 { o1 = multiply_add(weights, load_right(&staging, TAIL + 2, FLOAT16_STRIDE), o1); }
+  if HEAD16 > 2 { o2 = multiply_add(weights, load_right(&staging, TAIL + 4, FLOAT16_STRIDE), o2); }
+  if HEAD16 > 3 { o3 = multiply_add(weights, load_right(&staging, TAIL + 6, FLOAT16_STRIDE), o3); }
   workgroupBarrier();
 
   store_sum(&staging, own, o0, RESULT_STRIDE);

@@ -1,4 +1,4 @@
-// Multi-head attention, forward, for software adapters: everything in registers, a quad to a block of queries.
+// Multi-head scaled dot-product attention, forward, for software adapters: everything in registers, a quad to a block of queries.
 //
 // The mathematics, the layouts and the parameters are those of attention.wgsl; the softmax is the streaming one of
 // Milakov and Gimelshein (2018), over tiles of 16 keys.

@@ -1,4 +1,4 @@
-// Consistency loss of one level of features, mean squared error of f and g, and the coefficients of its gradient.
+// Consistency loss, forward: mean squared error of f and g, one level of features, and the coefficients of its gradient.
 //
 //   partials[i, c] = count[i] · scale · Σ_pixels (f[i] - g[i])²,  scale = 1 / (batch · C · S²)
 //   d loss / d f = p · (f - m) + q · (g - n) + r  with  p = -q = 2 · weight · count[i] · scale,  m = n = r = 0

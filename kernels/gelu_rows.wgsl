@@ -1,4 +1,4 @@
-// GELU or its derivative, elementwise: what a forward pass kept in front of GELU becomes what came behind it.
+// GELU, forward or its derivative, elementwise: activations recomputed from what was kept in front of them.
 //
 //   output[i] = gelu(input[i]), or gelu'(input[i]) where DERIVATIVE        i < 4 · count4
 //

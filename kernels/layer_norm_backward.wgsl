@@ -6,7 +6,7 @@
 // d [rows, width] elem, dL/dx̂, whose padding does not count; gradient [rows, width] f32, dL/dx. Rows are their strides
 // apart. `accumulate` adds to the gradient, whose padding is zero already; otherwise what lies behind `width` in a row of
 // the gradient is written as zero.
-// Statistics are computed again, in two passes: they cost less than keeping x̂ of every layer.
+// Statistics are recomputed, in two passes: they cost less than keeping x̂ of every layer.
 //
 // One workgroup: LANES × ROWS invocations, LANES of them to a row; sums meet in workgroup memory, two at a time: those of
 // x and d in the first sweep, of (x - mean)² and d · (x - mean) in the second.

@@ -2,7 +2,7 @@
 //
 //   output[m, n] = epilogue(Σ_k input[m, k] · weight[k, n] + bias[n]),     as linear.wgsl, with the same parameters
 //
-// input [rows, depth] and weight [depth, cols] are float16, two to a word; the result is float16 or f32 (HALF_RESULT). depth is
+// input [rows, depth] and weight [depth, cols] are float16, two to a word; the result is float16 or f32 (FLOAT16_RESULT). depth is
 // a multiple of DEPTH, every other size, offset and stride a multiple of 8: other shapes go to linear.wgsl. Where rows are
 // windows, channels are a multiple of DEPTH as well, so that a panel lies in one tap.
 //
@@ -16,7 +16,7 @@
 // Workgroup memory: 16 · max(16·FM·SUB_M·(DEPTH/8 + 1) + DEPTH·(2·FN·SUB_N + 1), SUB_M·SUB_N·16·(4·FN + 1)) bytes: 18.9 KB
 // at 128 × 128 × 32.
 // Arithmetic intensity at 128 × 128: 64 operations a byte of operands read, 128 a byte of workgroup memory by a subgroup.
-// Generated in front: HALF_RESULT, SUB_M, SUB_N, FM, FN (2 or 4 each), DEPTH (16 or 32); of parts/, matrix_units,
+// Generated in front: FLOAT16_RESULT, SUB_M, SUB_N, FM, FN (2 or 4 each), DEPTH (16 or 32); of parts/, matrix_units,
 // linear_parameters, linear_rows or linear_windows, and an epilogue.
 
 const THREADS = 32 * SUB_M * SUB_N;
@@ -67,7 +67,7 @@ fn store(low: vec4f, high: vec4f, row: u32, col4: u32, slice: u32) {
   var a = epilogue(low, row, col4);
   var b = epilogue(high, row, col4 + 1);
   let at = slice * p.output_slice4 + output_at(row, col4);
-  if HALF_RESULT {
+  if FLOAT16_RESULT {
     output[at / 2] = vec4u(pack2x16float(a.xy), pack2x16float(a.zw), pack2x16float(b.xy), pack2x16float(b.zw));
   } else {
     if p.residual == 1 {

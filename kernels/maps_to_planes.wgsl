@@ -1,4 +1,4 @@
-// Layout, bordered maps to planes: how the gradient of the features' first input comes back to the image.
+// Layout conversion, bordered maps (NHWC) to planes (NCHW): the gradient of the features' input as that of the image.
 //
 //   planes[b, c, y, x] = maps[b, y + 1, x + 1, c]  [+ planes[b, c, y, x] where ACCUMULATE]
 //

@@ -1,4 +1,4 @@
-// Conversion, f32 to elements of the tier: rows of the residual gradient as GEMMs take their operands.
+// Conversion, f32 to float16: rows of the residual gradient as the GEMMs of 16-bit tiers take their operands.
 //
 //   output[i] = input[first + i]
 //

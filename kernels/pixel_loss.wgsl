@@ -1,9 +1,9 @@
-// Identity loss, mean squared error of images and their decodings, and its gradient.
+// Identity loss, forward and backward: mean squared error of images and their reconstructions.
 //
 //   gradient[i] = 2 · weight · count[i] · scale · (y[i] - x[i]),  scale = 1 / (batch · C · S²)
 //   Σ_k partials[i, k] = count[i] · scale · Σ (y[i] - x[i])²
 //
-// x (images), y (decodings), gradient [images, C, S, S] f32     counts [images] f32: how often a pair occurs in the batch
+// x (images), y (reconstructions), gradient [images, C, S, S] f32     counts [images] f32: how often a pair occurs in the batch
 // partials [images, SLICES] f32
 // One workgroup: one slice of one image, LANES invocations.
 // Workgroup memory: 4 · LANES bytes. In front: SLICES, parts/lane_sum.wgsl.

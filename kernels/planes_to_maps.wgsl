@@ -1,4 +1,4 @@
-// Layout, planes to bordered maps: the first input of the convolutional features.
+// Layout conversion, planes (NCHW) to bordered maps (NHWC): the first input of the convolutional features.
 //
 //   maps[b, y + 1, x + 1, c] = planes[b, c, y, x], zero where c ≥ C
 //

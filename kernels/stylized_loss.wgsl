@@ -1,4 +1,4 @@
-// Anatomical and style loss of one level of features of stylized images, and the coefficients of their gradient.
+// Anatomical and style loss, forward: one level of features of stylized images, and the coefficients of their gradient.
 //
 //   f' = (f - m) / s,  g' = (g - n) / t: each image and channel by its own mean and deviation, s = sqrt(max(variance, 1e-5))
 //   anatomical[i, c] = scale / S² · Σ_pixels (f' - g')²                      scale = 1 / (batch · C)

@@ -1,4 +1,4 @@
-// Transpose: a matrix transposed, so that the GEMM that follows reads both of its operands along rows.
+// Matrix transpose, so that the GEMM that follows reads both of its operands along rows.
 //
 //   output[c, r] = input[r, c]        zero for rows ≤ r < padded rows
 //

@@ -98,7 +98,7 @@ const OTHERS = [
 const PLANS = [...Object.entries(GEMMS), ...OTHERS.map((planOf) => ["", planOf])];
 
 /** What the parts of the tier define: a kernel that has none of it is the same in all. */
-const OF_TIER = /\b(elem4|widen|result4|to_result|of_result|HALF_RESULT)\b/;
+const OF_TIER = /\b(elem4|widen|result4|to_result|of_result|FLOAT16_RESULT)\b/;
 const TIERS = [
   ["f32", PROFILE],
   ["float16", { ...PROFILE, elementBytes: 2 }],

@@ -40,7 +40,7 @@ function models(run) {
       `| ${row.model}, ${row.imageSize} px | ${row.tier} | ${row.batch} | ${["plain", "pair", "banked", "restyle"].map((mode) => rate(row, mode)).join(" | ")} |`,
   );
   return [
-    `${origin(run)}. Pictures a second, medians:`,
+    `${origin(run)}. Images per second, medians:`,
     "",
     "| model | tier | batch | as published | pair | with a style bank | many styles, one content |",
     "|---|---|---|---|---|---|---|",
@@ -67,8 +67,8 @@ function rivals(run) {
 }
 
 function training(run) {
-  // What documents of old call features.
-  const names = { features: ["features", "vgg"] };
+  // What older documents call them.
+  const names = { features: ["features", "vgg"], GEMM: ["GEMM", "products"] };
   const share = (row, name) => {
     const found = row.shares?.find((one) => (names[name] ?? [name]).includes(one.share));
     return found ? `${(100 * found.part).toFixed(0)} %` : "";
@@ -80,7 +80,7 @@ function training(run) {
       row.tier,
       row.batch,
       number(row.pairsPerSecond),
-      ...["features", "products", "attention", "rest"].map((name) => share(row, name)),
+      ...["features", "GEMM", "attention", "rest"].map((name) => share(row, name)),
       `${mebibytes(memory.keeping.bytesPerPair)} (${mebibytes(memory.recomputing.bytesPerPair)})`,
     ];
     return `| ${cells.join(" | ")} |`;
@@ -92,9 +92,9 @@ function training(run) {
         `| ${row.model} ×${row.batch}, ${row.tier} | ${row.rival} | ${number(row.ratio)} | ${row.lossDifference.toExponential(0)} |`,
     );
   return [
-    `Training, ${origin(run)}. Whole steps, medians; shares of the device's time; MiB of device memory a pair, in parentheses with --recompute:`,
+    `Training, ${origin(run)}. Whole steps, medians; shares of the device's time; MiB of device memory per pair, in parentheses with --recompute:`,
     "",
-    "| model | tier | batch | pairs a second | VGG-19 | products | attention | rest | MiB a pair |",
+    "| model | tier | batch | pairs per second | VGG-19 | GEMM | attention | rest | MiB per pair |",
     "|---|---|---|---|---|---|---|---|---|",
     ...rows,
     ...(rivals.length === 0

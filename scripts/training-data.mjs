@@ -1,4 +1,4 @@
-// Prepares the pictures that the package's own model is trained on: drawn tissue of five stains, and real tiles beside it.
+// Prepares the images that the package's own model is trained on: drawn tissue of five stains, and real tiles beside it.
 //   node scripts/training-data.mjs OUT [--tiles FOLDER] [--drawn N] [--size PIXELS] [--microns PER_PIXEL]
 // FOLDER holds a folder a hospital; the last tile of each, by name, is for validation. Needs a build (npm run build).
 import { copyFileSync, mkdirSync, readdirSync } from "node:fs";
@@ -41,5 +41,5 @@ for (const folder of values.tiles ? readdirSync(values.tiles, { withFileTypes: t
   }
 }
 process.stderr.write(
-  `${readdirSync(join(out, "train")).length} training and ${readdirSync(join(out, "val")).length} validation pictures in ${out}\n`,
+  `${readdirSync(join(out, "train")).length} training and ${readdirSync(join(out, "val")).length} validation images in ${out}\n`,
 );

@@ -16,7 +16,7 @@ export interface LadderRow {
   step: string;
   file: string;
   shape: string;
-  storage: "f32" | "halves";
+  storage: "f32" | "float16";
   lesson: string;
   /** Why it was not run. */
   skipped?: string;
@@ -43,8 +43,8 @@ const SAMPLES = 64;
 const ROUNDS = 3;
 
 /**
- * Sizes that a ladder is climbed at. A GPU gets the MLP's first product over the three streams of a pass and the attention
- * of one; a CPU the smaller query-key-value product and attention of all three.
+ * Sizes that a ladder is climbed at. A GPU gets the MLP's first GEMM over the three streams of a pass and the attention
+ * of one; a CPU the smaller query-key-value GEMM and attention of all three.
  */
 function sizes(model: LadderModel, batch: number, software: boolean): { linear: LinearSize; attention: AttentionSize } {
   const config = presetConfig(model);

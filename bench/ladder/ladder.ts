@@ -24,7 +24,7 @@ export interface AttentionSize {
 
 export const HEAD_SIZE = 64;
 
-/** What an adapter must have for a step: quads, or matrix units for 16 × 16 halves, which tests emulate in plain WGSL. */
+/** What an adapter must have for a step: quads, or matrix units for 16 × 16 float16, which tests emulate in plain WGSL. */
 export type Need = "subgroups" | "matrix";
 
 export interface Step<Size> {
@@ -36,7 +36,7 @@ export interface Step<Size> {
   overrides: Readonly<Record<string, number>>;
   workgroups(size: Size): readonly [number, number, number];
   /** Type of the operands and of the result: 32-bit floats, or 16-bit ones, two to a word. */
-  storage: "f32" | "halves";
+  storage: "f32" | "float16";
   needs: readonly Need[];
   /** Why the step cannot take a size; undefined where it can. */
   refuses(size: Size): string | undefined;
@@ -66,7 +66,7 @@ const LINEAR = {
 
 const MATRIX = {
   ...LINEAR,
-  storage: "halves",
+  storage: "float16",
   needs: ["matrix"],
   refuses: multiples(16, 8),
   workgroups: ({ rows, cols }: LinearSize): [number, number, number] => [tiles(cols, 128), tiles(rows, 128), 1],
@@ -114,10 +114,10 @@ export const LINEAR_STEPS: readonly Step<LinearSize>[] = [
   },
   {
     ...LINEAR,
-    name: "06 halves",
-    file: "bench/ladder/linear/06_halves.wgsl",
+    name: "06 float16",
+    file: "bench/ladder/linear/06_float16.wgsl",
     workgroups: ({ rows, cols }) => [tiles(cols, 128), tiles(rows, 128), 1],
-    storage: "halves",
+    storage: "float16",
     lesson: "half the bytes help only as far as storage was the limit; the tile must shrink too, as matrix units' does",
   },
   {
@@ -142,7 +142,7 @@ export const LINEAR_STEPS: readonly Step<LinearSize>[] = [
     ...MATRIX,
     name: "09 matrix, staged",
     file: "bench/ladder/linear/09_matrix_staged.wgsl",
-    lesson: "sixteen products for eight fragments: blocks in registers pay for matrix units as they did for numbers",
+    lesson: "sixteen multiplications for eight fragments: blocks in registers pay for matrix units as they did for numbers",
   },
   {
     ...MATRIX,
@@ -197,16 +197,16 @@ export const ATTENTION_STEPS: readonly Step<AttentionSize>[] = [
   },
   {
     ...ATTENTION,
-    name: "04 halves",
-    file: "bench/ladder/attention/04_halves.wgsl",
-    storage: "halves",
+    name: "04 float16",
+    file: "bench/ladder/attention/04_float16.wgsl",
+    storage: "float16",
     lesson: "what is widened at each use is widened once a query: convert where the value is reused, or where it is free",
   },
   {
     ...ATTENTION,
     name: "05 blocks of queries",
     file: "kernels/attention.wgsl",
-    storage: "halves",
+    storage: "float16",
     library: (size, profile) => attentionLibrary(size, { ...profile, software: false }),
     lesson: "lanes that share out keys, not queries: four times the workgroups and no arrays a lane, for the same loads",
   },
@@ -222,9 +222,9 @@ export const ATTENTION_STEPS: readonly Step<AttentionSize>[] = [
     ...ATTENTION,
     name: "07 matrix units",
     file: "kernels/attention_matrix.wgsl",
-    storage: "halves",
+    storage: "float16",
     needs: ["matrix"],
     library: attentionLibrary,
-    lesson: "both products on matrix units; scores of all keys stay in workgroup memory, for fragments cannot be rescaled by row",
+    lesson: "both GEMMs on matrix units; scores of all keys stay in workgroup memory, for fragments cannot be rescaled by row",
   },
 ];

@@ -5,7 +5,7 @@ import type { Gpu } from "../../src/gpu/gpu.js";
 import { composeKernel, interfaceOf, kernelSource, variantLabel } from "../../src/gpu/kernel.js";
 import { type Pipeline, PipelineCache } from "../../src/gpu/pipelines.js";
 import type { Profile } from "../../src/gpu/profile.js";
-import { float16BitsToFloat32 } from "../../src/hub/half.js";
+import { float16BitsToFloat32 } from "../../src/hub/float16.js";
 import { attentionOp } from "../../test/ops/attention.case.js";
 import { linearOp } from "../../test/ops/linear.case.js";
 import type { Setup } from "../../test/support/op.js";
@@ -33,10 +33,10 @@ export interface Problem<Size> {
   dispose(): void;
 }
 
-/** The profile that a step's kernel is made for. Without matrix units plain WGSL stands in for them: for tests. */
+/** The profile that a step's kernel is made for. Without matrix units they are emulated in plain WGSL: for tests. */
 function profileOf<Size>({ storage, needs }: Step<Size>, profile: Profile): Profile {
   if (needs.includes("matrix")) return { ...profile, tier: "matrix", elementBytes: 2, matrix: profile.matrix ?? "emulation" };
-  if (storage === "halves") return { ...profile, tier: "f16", elementBytes: 2, matrix: undefined };
+  if (storage === "float16") return { ...profile, tier: "f16", elementBytes: 2, matrix: undefined };
   return { ...profile, tier: "f32", elementBytes: 4, matrix: undefined };
 }
 
@@ -110,10 +110,10 @@ class Buffers {
   }
 }
 
-type Operand = "f32" | "halves";
+type Operand = "f32" | "float16";
 
-/** The profile that operands are made for: halves are numbers that both storages can hold. */
-const inHalves = (profile: Profile): Profile => ({ ...profile, tier: "f16", elementBytes: 2 });
+/** The profile that operands are made for: float16 numbers are those that both storages can hold. */
+const inFloat16 = (profile: Profile): Profile => ({ ...profile, tier: "f16", elementBytes: 2 });
 
 /**
  * `setup` is the library's own op, whose operands steps take as they are or as floats. `names` says what a step calls them, and
@@ -140,9 +140,9 @@ function problem<Size>(
     const words = contents.get(token);
     const name = `operand ${contents.tokens.indexOf(token)}`;
     if (!elements.has(token)) return buffers.get(name, words.byteLength, () => words);
-    const halves = new Uint16Array(words.buffer, words.byteOffset, words.byteLength / 2);
-    const bytes = (storage === "halves" ? 2 : 4) * Math.max(rooms.get(token)!, halves.length);
-    return buffers.get(`${name}, ${storage}`, bytes, () => (storage === "halves" ? halves : float16BitsToFloat32(halves)));
+    const float16 = new Uint16Array(words.buffer, words.byteOffset, words.byteLength / 2);
+    const bytes = (storage === "float16" ? 2 : 4) * Math.max(rooms.get(token)!, float16.length);
+    return buffers.get(`${name}, ${storage}`, bytes, () => (storage === "float16" ? float16 : float16BitsToFloat32(float16)));
   };
   /** Of the names that a step's own kernel declares. */
   const operandsOf = (step: Step<Size>, { variant }: Plan): Call["operands"] =>
@@ -183,7 +183,7 @@ const tokenOf = ({ call }: Setup, name: string): GPUBuffer => {
 export function linearProblem(gpu: Gpu, root: string, size: LinearSize): Problem<LinearSize> {
   const { rows, depth, cols } = size;
   const one = { name: "ladder", bench: { batch: 1 }, ...size, epilogue: "none", result: "elem" } as const;
-  const setup = linearOp.setup(one, inHalves(gpu.profile));
+  const setup = linearOp.setup(one, inFloat16(gpu.profile));
   return problem(
     gpu,
     root,
@@ -201,7 +201,7 @@ export function linearProblem(gpu: Gpu, root: string, size: LinearSize): Problem
 export function attentionProblem(gpu: Gpu, root: string, size: AttentionSize): Problem<AttentionSize> {
   const { sequences, tokens, heads } = size;
   const one = { name: "ladder", bench: { batch: 1 }, ...size, headSize: HEAD_SIZE, kind: "self", alone: true } as const;
-  const setup = attentionOp.setup(one, inHalves(gpu.profile));
+  const setup = attentionOp.setup(one, inFloat16(gpu.profile));
   return problem(
     gpu,
     root,
@@ -223,13 +223,13 @@ export async function resultOf<Size>(problem: Problem<Size>, step: Step<Size>, b
   for (let at = 0; at < output.size; at += poison.byteLength)
     bound.gpu.device.queue.writeBuffer(output, at, poison, 0, Math.min(poison.length, (output.size - at) / 4));
   const [bytes] = (await runOnce(bound)) as [ArrayBuffer];
-  const written = problem.count * (step.storage === "halves" ? 2 : 4);
+  const written = problem.count * (step.storage === "float16" ? 2 : 4);
   const behind = new Uint16Array(bytes, written, 2 * TAIL);
-  if (behind.some((half) => half !== 0x7fff)) throw new Error("it wrote behind its result");
-  return step.storage === "halves"
+  if (behind.some((bits) => bits !== 0x7fff)) throw new Error("it wrote behind its result");
+  return step.storage === "float16"
     ? float16BitsToFloat32(new Uint16Array(bytes, 0, problem.count))
     : new Float32Array(bytes, 0, problem.count);
 }
 
-/** Allowed error, of the largest value. Operands are exact in both; a half result is rounded, and so may be a half weight of a softmax. */
-export const BOUNDS = { f32: 2e-5, halves: 2 * 2 ** -11 } as const;
+/** Allowed error, of the largest value. Operands are exact in both; a float16 result is rounded, and so may be a float16 weight of a softmax. */
+export const BOUNDS = { f32: 2e-5, float16: 2 * 2 ** -11 } as const;

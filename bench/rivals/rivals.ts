@@ -81,7 +81,7 @@ interface Contestant {
   /** Milliseconds of one run. */
   run(): Promise<{ milliseconds: number; model?: number }>;
   /**
-   * What it computes: `stylized` of the sampled images, and by how many levels of 8 bits its pictures are off from where
+   * What it computes: `stylized` of the sampled images, and by how many levels of 8 bits its images are off from where
    * they should be. It runs once for that, which warms it up.
    */
   check(): Promise<{ planes?: Float32Array; levels?: number }>;
@@ -131,7 +131,7 @@ async function compete(match: Match, one: Contestant): Promise<number | undefine
     if (planes) error = relativeError(planes, match.reference);
     if (error !== undefined) row.error = error;
     if (!((error ?? 0) <= BOUNDS[kind]) || !(levels <= LEVELS[kind])) {
-      row.skipped = `off by ${(error ?? 0).toExponential(1)} of the largest value, ${BOUNDS[kind]} allowed; pictures by ${levels} levels, ${LEVELS[kind]} allowed`;
+      row.skipped = `off by ${(error ?? 0).toExponential(1)} of the largest value, ${BOUNDS[kind]} allowed; images by ${levels} levels, ${LEVELS[kind]} allowed`;
       report.fail(title, row.skipped);
       return error;
     }
@@ -181,7 +181,7 @@ async function readPlanes(file: string): Promise<Float32Array> {
 interface Files {
   weights: string;
   graph: string;
-  halfGraph: string;
+  float16Graph: string;
   inputs: string;
   output: string;
 }
@@ -254,7 +254,7 @@ async function competeOnnxruntime(
   }
 }
 
-/** The images of a batch of pictures or planes that stand at `places`. */
+/** The images at `places` of a batch, as bytes or planes. */
 function pick<T extends Uint8Array | Float32Array>(all: T, batch: number, places: readonly number[]): T {
   const each = all.length / batch;
   const picked = all.slice(0, places.length * each) as T;
@@ -355,7 +355,7 @@ async function benchBatch(
     const graphs = [
       { graph: files.graph, provider: "cpu", kind: "f32" },
       { graph: files.graph, provider: "webgpu", kind: "f32" },
-      ...(tier !== "f32" ? [{ graph: files.halfGraph, provider: "webgpu", kind: "f16" } as const] : []),
+      ...(tier !== "f32" ? [{ graph: files.float16Graph, provider: "webgpu", kind: "f16" } as const] : []),
     ] as const;
     for (const each of graphs) await competeOnnxruntime(match, { ...each, software, root }, files, sampled, patience);
   }
@@ -382,7 +382,7 @@ async function benchBatch(
   });
 }
 
-/** Products and attention of base at batch 64, three streams at once, in torch's f16 and in ours, in turns. */
+/** GEMMs and attention of base at batch 64, three streams at once, in torch's f16 and in ours, in turns. */
 async function benchRivalOps(gpu: Gpu, torch: Rival, clock: Clock, report: Report): Promise<void> {
   const { tier } = gpu.profile;
   const rows = report.section<RivalOpRow>("rivalOps", `Kernels beside PyTorch's, ours in ${tier}, its in f16`);
@@ -391,7 +391,7 @@ async function benchRivalOps(gpu: Gpu, torch: Rival, clock: Clock, report: Repor
   const linear = (rows: number, depth: number, cols: number) =>
     [
       "linear",
-      "product",
+      "gemm",
       { rows, depth, cols },
       () =>
         linearOp.setup({ name: "rival", bench: { batch: 64 }, rows, depth, cols, epilogue: "none", result: "elem" }, gpu.profile),
@@ -464,7 +464,7 @@ export async function benchRivals(gpu: Gpu, request: RivalsRequest, report: Repo
   const files: Files = {
     weights: join(folder, "weights.safetensors"),
     graph: join(folder, "model.onnx"),
-    halfGraph: join(folder, "half.onnx"),
+    float16Graph: join(folder, "half.onnx"),
     inputs: join(folder, "inputs.safetensors"),
     output: join(folder, "output.safetensors"),
   };
@@ -481,7 +481,7 @@ export async function benchRivals(gpu: Gpu, request: RivalsRequest, report: Repo
         }
         if (!missing) {
           await exportOnnx(model, files.graph, options);
-          if (tier !== "f32") await exportOnnx(model, files.halfGraph, { ...options, half: true });
+          if (tier !== "f32") await exportOnnx(model, files.float16Graph, { ...options, half: true });
         }
         for (const batch of request.batches)
           await benchBatch(gpu, engine, torch, { name, batch, files, missing }, request, rows, report);

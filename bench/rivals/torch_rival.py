@@ -180,7 +180,7 @@ def statistics(maps):
 
 
 def training_losses(model, vgg, content, style):
-    """The four terms as published: three decodings, and VGG-19 over five batches of pictures."""
+    """The four terms as published: three decodings, and VGG-19 over five batches of images."""
     decoded = [model.decode(model.encoder.norm(stream)) for stream in model.encode(content, style)]
     reconstruction, style_reconstruction, stylized = decoded
     terms = {
@@ -189,8 +189,8 @@ def training_losses(model, vgg, content, style):
         "anatomical": 0.0,
         "style": 0.0,
     }
-    pictures = (content, style, stylized, reconstruction, style_reconstruction)
-    for maps in zip(*(vgg(picture) for picture in pictures)):
+    images = (content, style, stylized, reconstruction, style_reconstruction)
+    for maps in zip(*(vgg(image) for image in images)):
         # Under autocast the maps are of 16 bits; sums over them are not.
         of_content, of_style, of_stylized, of_reconstruction, of_style_reconstruction = (one.float() for one in maps)
         (content_mean, content_std), (style_mean, style_std) = statistics(of_content), statistics(of_style)
@@ -202,14 +202,14 @@ def training_losses(model, vgg, content, style):
 
 
 class Training:
-    """A model, the losses' network and an optimiser, and steps over one batch of pictures."""
+    """A model, the losses' network and an optimiser, and steps over one batch of images."""
 
     def __init__(self, rival, variant, vgg, learning_rate):
-        self.half = variant.endswith("f16")
+        self.float16 = variant.endswith("f16")
         self.rival = rival
         # Sizes never change: the best convolutions are looked for once, as whoever trains would have it.
         torch.backends.cudnn.benchmark = True
-        self.model = StylizingViT(rival.config, fused=self.half)
+        self.model = StylizingViT(rival.config, fused=self.float16)
         self.model.load_state_dict({name: torch.from_numpy(values.copy()) for name, values in rival.weights.items()})
         self.model.to(DEVICE).train()
         self.vgg = Vgg(rival.config["in_channels"])
@@ -220,14 +220,14 @@ class Training:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2
         )
-        self.scaler = torch.cuda.amp.GradScaler(enabled=self.half)
+        self.scaler = torch.cuda.amp.GradScaler(enabled=self.float16)
 
     def step(self):
-        """From 8-bit pictures in host memory to new weights; the style of each picture is the next one."""
+        """From 8-bit images in host memory to new weights; the style of each image is the next one."""
         start = time.perf_counter()
         content = self.rival.normalised(self.rival.pixels[0])
         with torch.enable_grad():
-            with torch.autocast(DEVICE.type, torch.float16 if self.half else torch.bfloat16, enabled=self.half):
+            with torch.autocast(DEVICE.type, torch.float16 if self.float16 else torch.bfloat16, enabled=self.float16):
                 terms = training_losses(self.model, self.vgg, content, content.roll(-1, 0))
             total = sum(weight * terms[name] for name, weight in LOSS_WEIGHTS.items())
             self.optimizer.zero_grad()
@@ -262,7 +262,7 @@ class Rival:
             shape = (1, -1, 1, 1)
             self.mean = torch.tensor(self.config["mean"]).reshape(shape).to(DEVICE)
             self.std = torch.tensor(self.config["std"]).reshape(shape).to(DEVICE)
-            # The pictures that the planes were made from, [B, S, S, C]: whole numbers, so that rounding finds them again.
+            # The images that the planes were made from, [B, S, S, C]: whole numbers, so that rounding finds them again.
             self.pixels = [
                 ((x * self.std.cpu() + self.mean.cpu()) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
                 for x in self.planes
@@ -273,22 +273,22 @@ class Rival:
 
     def prepare(self, variant):
         """Makes a variant and runs it once, which compiles what is to be compiled."""
-        half = variant.endswith("f16")
-        if half and not CUDA:
+        float16 = variant.endswith("f16")
+        if float16 and not CUDA:
             raise Skip("16-bit floats on a CPU are no rival: torch sees no CUDA device")
-        if half and SDPA is None:
+        if float16 and SDPA is None:
             raise Skip(f"torch {torch.__version__} has no scaled_dot_product_attention")
         if variant.startswith("compile") and not hasattr(torch, "compile"):
             raise Skip(f"torch {torch.__version__} has no torch.compile")
         start = time.perf_counter()
-        model = StylizingViT(self.config, fused=half)
+        model = StylizingViT(self.config, fused=float16)
         parameters = {name: torch.from_numpy(values.copy()) for name, values in self.weights.items()}
         model.load_state_dict(parameters)
-        model = model.to(DEVICE, torch.float16 if half else torch.float32).eval()
+        model = model.to(DEVICE, torch.float16 if float16 else torch.float32).eval()
         run = model
         if variant.startswith("compile"):
             run = torch.compile(model, dynamic=False)
-        self.variants[variant] = (run, torch.float16 if half else torch.float32)
+        self.variants[variant] = (run, torch.float16 if float16 else torch.float32)
         try:
             self.run(variant)
         except Exception as error:  # noqa: BLE001 - compilers are missing or fail in many ways
@@ -307,7 +307,7 @@ class Rival:
     def check(self, variant, output, images):
         """The whole batch from planes; `stylized` of some images goes to a file, in F32.
 
-        Also by how many levels the pictures of `run` are off from those planes."""
+        Also by how many levels the images of `run` are off from those planes."""
         run, kind = self.variants[variant]
         content, style = (x.to(DEVICE).to(kind) for x in self.planes)
         stylized = run(content, style)
@@ -317,7 +317,7 @@ class Rival:
         return {"levels": round((self.painted.float() - wanted).abs().max().item() - 0.5)}
 
     def run(self, variant):
-        """From 8-bit pictures in host memory to 8-bit pictures in host memory, as anyone would do it on the device."""
+        """From 8-bit images in host memory to 8-bit images in host memory, as anyone would do it on the device."""
         run, kind = self.variants[variant]
         synchronize()
         start = time.perf_counter()
@@ -354,15 +354,15 @@ class Rival:
             torch.cuda.empty_cache()
         return {}
 
-    def product(self, rows, depth, cols):
-        """Milliseconds of one 16-bit product, rows x depth x cols."""
+    def gemm(self, rows, depth, cols):
+        """Milliseconds of one float16 GEMM, rows x depth x cols."""
         self.need_cuda()
         left = torch.randn(rows, depth, device=DEVICE, dtype=torch.float16)
         right = torch.randn(depth, cols, device=DEVICE, dtype=torch.float16)
         return self.repeat(lambda: left @ right)
 
     def attention(self, sequences, heads, tokens, head):
-        """Milliseconds of one fused 16-bit attention."""
+        """Milliseconds of one fused float16 attention."""
         self.need_cuda()
         if SDPA is None:
             raise Skip(f"torch {torch.__version__} has no scaled_dot_product_attention")

@@ -16,7 +16,7 @@ import { LEARNING_RATE, lossError, VGG_SOURCE } from "../training-check.js";
 import { Rival, RivalFailure, startTorch } from "./rival.js";
 
 /** Relative difference of each loss of the first step: in f32, and where one of the two computes in 16 bits. */
-const BOUNDS = { f32: 1e-3, half: 2e-2 };
+const BOUNDS = { f32: 1e-3, float16: 2e-2 };
 
 const VARIANTS = [
   ["eager f32", "PyTorch eager f32, as published"],
@@ -138,7 +138,7 @@ export class TrainingRivals implements AsyncDisposable {
     type Answer = { milliseconds: number; losses: Losses };
     const request = { variant, vgg: this.#vgg, learning_rate: LEARNING_RATE };
     const { losses } = await torch.ask<Answer>("train", request, 2 * this.#patience);
-    const allowed = variant === "eager f32" && tier === "f32" ? BOUNDS.f32 : BOUNDS.half;
+    const allowed = variant === "eager f32" && tier === "f32" ? BOUNDS.f32 : BOUNDS.float16;
     const difference = lossError(losses, ours.losses as Losses);
     row.lossDifference = difference;
     if (!(difference <= allowed)) {

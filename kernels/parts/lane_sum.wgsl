@@ -1,6 +1,6 @@
 // Sum of one f32 an invocation over the LANES invocations of a row: a tree over workgroup memory, in which half of the lanes
 // that are left add what the other half has. Rounding then grows with log₂ LANES and not with LANES, and the order of the
-// additions is fixed, so that results are the same to the bit on every run. Subgroups would need fewer barriers, but how many
+// additions is fixed, so that results are bit-exact from run to run. Subgroups would need fewer barriers, but how many
 // lanes they have, and so the order, is the adapter's.
 //
 // A workgroup is LANES × ROWS invocations, LANES a power of two. Workgroup memory: 4 · LANES · ROWS bytes.

@@ -1,6 +1,6 @@
 // Results in float16, two to a word.
 
-const HALF_RESULT = true;
+const FLOAT16_RESULT = true;
 alias result4 = vec2u;
 
 fn to_result(x: vec4f) -> result4 {

@@ -1,6 +1,6 @@
 // Results in 32 bits.
 
-const HALF_RESULT = false;
+const FLOAT16_RESULT = false;
 alias result4 = vec4f;
 
 fn to_result(x: vec4f) -> result4 {

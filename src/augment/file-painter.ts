@@ -14,7 +14,7 @@ import type { ImageReport, PaintFilesOptions, TimingReport } from "./report.js";
 
 /** Styles kept on the device at a time: at the base size a gigabyte in f32. */
 const BANK = 64;
-/** Pictures that a sheet is made from; it shows fewer. */
+/** Images that a sheet is made from; it shows fewer. */
 const SHEET_ROWS = 400;
 /** Cuts jobs into runs of at most `size`. */
 function batches(jobs: readonly PaintJob[], size: number): PaintJob[][] {
@@ -173,7 +173,7 @@ export class FilePainter {
         }
         return;
       } catch (error) {
-        // Where the device fails, this batch's pictures fail, those that are done stay reported, and the rest is tried.
+        // Where the device fails, this batch's images fail, those that are done stay reported, and the rest is tried.
         await Promise.all(saving);
         const open = (run: readonly PaintJob[]) => run.some((job) => !this.#reports.has(job));
         const failed = runs.findIndex(open);

@@ -1,10 +1,10 @@
 import { stat } from "node:fs/promises";
 import { basename, dirname, extname, join, relative } from "node:path";
 import { StylizingError } from "../errors.js";
-import { listPictures } from "../image/folder.js";
+import { listImages } from "../image/folder.js";
 import { indexBelow } from "../random.js";
 
-/** A picture that was named on the command line or found in a folder that was. */
+/** An image that was named on the command line or found in a folder that was. */
 export interface InputFile {
   path: string;
   /** Path below the folder that was given, without the ending; the bare name for a file. */
@@ -14,7 +14,7 @@ export interface InputFile {
 const stem = (path: string) => join(dirname(path), basename(path, extname(path)));
 
 /**
- * Files as they are named, and the pictures below folders, at any depth and in order. A name that does not exist stays in
+ * Files as they are named, and the images below folders, at any depth and in order. A name that does not exist stays in
  * the list: it fails by itself, and the others are done. The folder `out` is passed over where it lies below one of them:
  * what is in it are results.
  */
@@ -26,14 +26,14 @@ export async function listInputs(paths: readonly string[], out: string): Promise
       () => false,
     );
     if (!isFolder) files.push({ path, name: basename(stem(path)) });
-    else for (const found of await listPictures(path, out)) files.push({ path: found, name: stem(relative(path, found)) });
+    else for (const found of await listImages(path, out)) files.push({ path: found, name: stem(relative(path, found)) });
   }
   return files;
 }
 
 export type Pairing = "each" | "all" | "random";
 
-/** One picture to paint; `content` and `style` count in the lists of inputs. */
+/** One image to paint; `content` and `style` count in the lists of inputs. */
 export interface PaintJob {
   content: number;
   style: number;

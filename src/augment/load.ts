@@ -4,7 +4,7 @@ import type { InputFile } from "./inputs.js";
 
 export type Loaded = { image: FittedImage } | { error: unknown };
 
-/** Loads pictures, as many at a time as the pool takes. */
+/** Loads images, as many at a time as the pool takes. */
 export function loadAll(pool: ImagePool, files: readonly InputFile[], size: number, channels: number): Promise<Loaded[]> {
   return Promise.all(
     files.map(({ path }) =>

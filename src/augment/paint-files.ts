@@ -13,12 +13,12 @@ import { type InputFile, listInputs, pairJobs } from "./inputs.js";
 import { loadAll } from "./load.js";
 import type { PaintFilesOptions, StylizeReport } from "./report.js";
 
-/** Pictures that a model's unknown statistics are measured from. */
+/** Images that a model's unknown statistics are measured from. */
 const MEASURED = 64;
-/** Channels of the models that take pictures. */
+/** Channels of the models that take images. */
 const CHANNELS = [1, 3];
 
-/** @throws StylizingError `ARGUMENT` where a result would take the place of a picture that was given, which would be lost. */
+/** @throws StylizingError `ARGUMENT` where a result would take the place of an image that was given, which would be lost. */
 async function refuseOverwriting(inputs: readonly string[], outputs: readonly string[]): Promise<void> {
   const real = (path: string) => realpath(path).catch(() => undefined);
   const given = new Set(await Promise.all(inputs.map(real)));
@@ -27,7 +27,7 @@ async function refuseOverwriting(inputs: readonly string[], outputs: readonly st
     if (target !== undefined && given.has(target)) {
       throw new StylizingError(
         "ARGUMENT",
-        `${output} is both a picture to read and the place of a result.`,
+        `${output} is both an image to read and the place of a result.`,
         "Give another folder with --out.",
       );
     }
@@ -49,8 +49,8 @@ export async function paintFiles(options: PaintFilesOptions, signal?: AbortSigna
     ["style", styles, options.style],
   ] as const) {
     if (files.length > 0) continue;
-    const problem = `There is no ${what} picture in ${paths.join(", ")}.`;
-    throw new StylizingError("ARGUMENT", problem, "Give picture files, or folders that hold some.");
+    const problem = `There is no ${what} image in ${paths.join(", ")}.`;
+    throw new StylizingError("ARGUMENT", problem, "Give image files, or folders that hold some.");
   }
   const jobs = pairJobs(contents, styles, options.pair, options.seed);
   await ensureOutputFolder(options.out);
@@ -76,7 +76,7 @@ export async function paintFiles(options: PaintFilesOptions, signal?: AbortSigna
     throw new StylizingError(
       "CONFIG",
       `This model takes ${channels} channels.`,
-      "Pictures have 1 or 3; use `forward` with tensors.",
+      "Images have 1 or 3; use `forward` with tensors.",
     );
 
   const start = performance.now();
@@ -109,7 +109,7 @@ export async function paintFiles(options: PaintFilesOptions, signal?: AbortSigna
   let sheet: string | undefined;
   let sheetError: StylizeReport["sheetError"];
   if (options.sheet && rows.length > 0) {
-    const footer = `${model.report.model} · ${adapter.name} · ${tier} · ${done} pictures in ${((performance.now() - start) / 1000).toFixed(1)} s`;
+    const footer = `${model.report.model} · ${adapter.name} · ${tier} · ${done} images in ${((performance.now() - start) / 1000).toFixed(1)} s`;
     try {
       await writeFileAtomic(options.sheet, await contactSheet(rows, { title: "Stylizing ViT", footer }));
       sheet = options.sheet;
@@ -149,7 +149,7 @@ async function settleStatistics(
     const failure = some.find((loaded) => "error" in loaded);
     throw failure && "error" in failure
       ? failure.error
-      : new StylizingError("ARGUMENT", "No picture can be read.", "Check the paths.");
+      : new StylizingError("ARGUMENT", "No image can be read.", "Check the paths.");
   }
   const measured = measureStatistics(images);
   return { mean: mean ?? measured.mean, std: std ?? measured.std, source: "measured from these images" };

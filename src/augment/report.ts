@@ -31,7 +31,7 @@ export interface PaintFilesOptions {
 
 type ErrorReport = ReturnType<typeof describeError>;
 
-/** What became of one picture. */
+/** What became of one image. */
 export interface ImageReport {
   content: string;
   style: string;
@@ -47,7 +47,7 @@ export interface TimingReport extends Omit<StreamTiming, "milliseconds"> {
   /** Encoding and writing results, summed over the threads that did it. */
   save: number;
   hostPerBatch: number;
-  /** Threads for reading and writing pictures; 0: the main thread did it. */
+  /** Threads for reading and writing images; 0: the main thread did it. */
   workers: number;
 }
 
@@ -60,7 +60,7 @@ export interface StylizeReport extends ModelReport {
   sheet?: string;
   /** Why the sheet is missing. */
   sheetError?: ErrorReport;
-  /** From the first decoded picture to the last file, without loading the model. */
+  /** From the first decoded image to the last file, without loading the model. */
   milliseconds: number;
   imagesPerSecond: number;
   /** Missing where nothing was painted. */

@@ -65,9 +65,9 @@ export function addDemo(program: Command): void {
   addModelFlags(
     program
       .command("demo")
-      .description("paint drawn tissue, or pictures of your own, in several styles and write a sheet to look at")
-      .option("--content <path...>", "pictures to repaint (default: drawn tissue)")
-      .option("--style <path...>", "pictures whose appearance to take (default: drawn tissue of five hospitals)")
+      .description("paint drawn tissue, or images of your own, in several styles and write a sheet to look at")
+      .option("--content <path...>", "images to repaint (default: drawn tissue)")
+      .option("--style <path...>", "images whose appearance to take (default: drawn tissue of five hospitals)")
       .option("--out <folder>", "where results go", "demo")
       .option("--model <name>", "a published name, a folder, a .safetensors file, or demo", "demo")
       .option("--seed <n>", "of the drawn tissue", wholeNumber, 1),

@@ -110,7 +110,7 @@ export function addGradients(program: Command): void {
       .requiredOption("--input <file>", "safetensors with content and style, [B, C, S, S], normalised, F32")
       .requiredOption("--output <file>", "safetensors to write: loss.TERM, unweighted, and gradient.KEY of the weighted total")
       .option("--micro-batch <n>", "pairs on the device at a time (default: 4)", positiveInteger)
-      .option("--recompute", "compute activations again instead of keeping them"),
+      .option("--recompute", "activation checkpointing: recompute activations instead of keeping them"),
     { tune: false },
   ).action(gradients);
 }

@@ -2,7 +2,7 @@ import { StylizingError } from "../errors.js";
 import { SafetensorsFile } from "../hub/safetensors.js";
 
 /**
- * Normalised pairs of pictures of a safetensors file: `content` and `style`, [batch, C, S, S] each.
+ * Normalised pairs of images of a safetensors file: `content` and `style`, [batch, C, S, S] each.
  * @throws StylizingError `CHECKPOINT` where it cannot be read, `ARGUMENT` where a tensor is missing or does not suit the model
  */
 export async function readPairs(path: string, config: { in_channels: number; image_size: number }) {

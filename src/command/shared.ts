@@ -24,7 +24,7 @@ export function exitCode(error: unknown): number {
   return code === "NO_ADAPTER" ? EXIT.noAdapter : EXIT.failed;
 }
 
-/** Notes go to stderr: stdout carries results alone. */
+/** Notices go to stderr: stdout carries results alone. */
 export function note(text: string): void {
   process.stderr.write(`${text}\n`);
 }

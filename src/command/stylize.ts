@@ -34,7 +34,7 @@ export interface StylizeFlags extends ModelFlags {
   workers?: number;
 }
 
-/** Paints files with notes and a bar on stderr. @throws StylizingError as `paintFiles` does. */
+/** Paints files with notices and a bar on stderr. @throws StylizingError as `paintFiles` does. */
 export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal, known?: FoundModel): Promise<StylizeReport> {
   let bar: Progress | undefined;
   const onProgress = (done: number, total: number) => {
@@ -79,9 +79,9 @@ export function addStylize(program: Command): void {
   addModelFlags(
     program
       .command("stylize")
-      .description("paint content pictures in the style of others")
-      .requiredOption("--content <path...>", "pictures, or folders of pictures, to repaint")
-      .requiredOption("--style <path...>", "pictures, or folders of pictures, whose appearance to take")
+      .description("paint content images in the style of others")
+      .requiredOption("--content <path...>", "images, or folders of images, to repaint")
+      .requiredOption("--style <path...>", "images, or folders of images, whose appearance to take")
       .requiredOption("--out <folder>", "where results go")
       .option("--model <name>", "a published name, a folder, a .safetensors file, or demo", "demo")
       .option("--mean <r,g,b>", "mean of the model's training images, in [0, 1]", channelList)
@@ -91,7 +91,7 @@ export function addStylize(program: Command): void {
           .choices(["each", "all", "random"])
           .default("each"),
       )
-      .option("--batch <n>", "pictures a submission", positiveInteger)
+      .option("--batch <n>", "images per submission", positiveInteger)
       .option("--seed <n>", "for --pair random", wholeNumber, 0)
       .addOption(new Option("--format <kind>", "of the results").choices(["png", "jpeg", "webp"]).default("png"))
       .addOption(
@@ -101,7 +101,7 @@ export function addStylize(program: Command): void {
       )
       .option(
         "--workers <n>",
-        "threads that read and write pictures; 0: none (default: the number of cores, at most 8)",
+        "threads that read and write images; 0: none (default: the number of cores, at most 8)",
         countFromZero,
       )
       .option("--sheet <file>", "also write a labelled contact sheet (PNG)"),

@@ -95,17 +95,17 @@ class Display {
 
 function describe({ config, recipe, ...report }: TrainerReport): string {
   const model = `${config.depth} layers of ${config.embed_dim} at ${config.image_size} pixels`;
-  const pictures = `${report.pictures} pictures${recipe.crops > 1 ? ` × ${recipe.crops} crops` : ""}`;
+  const images = `${report.images} images${recipe.crops > 1 ? ` × ${recipe.crops} crops` : ""}`;
   const parts = report.microBatch < recipe.batch ? ` in parts of ${report.microBatch}` : "";
   const { adapter, tier } = report;
   return (
-    `training ${model} on ${pictures}, ${report.steps} steps of ${recipe.batch}${parts} an epoch, ${recipe.epochs} epochs; ` +
+    `training ${model} on ${images}, ${report.steps} steps of ${recipe.batch}${parts} an epoch, ${recipe.epochs} epochs; ` +
     `losses from VGG-19 ${recipe.vgg}; on ${adapter.name}, ${tier}${adapter.software ? " (a CPU: slow)" : ""}`
   );
 }
 
 /**
- * Trains, with progress and notes on stderr and, with `json`, a line an epoch and a last one on stdout.
+ * Trains, with progress and notices on stderr and, with `json`, a line an epoch and a last one on stdout.
  * @param openHost for tests.
  */
 export async function train({ json, ...flags }: TrainFlags, signal: AbortSignal, openHost?: OpenHost): Promise<void> {
@@ -143,34 +143,34 @@ export function addTrain(program: Command): void {
   addModelFlags(
     program
       .command("train")
-      .description("train a model on pictures of your own; a run can be stopped at any moment and resumed")
-      .requiredOption("--data <folder...>", "training pictures, at any depth")
-      .requiredOption("--val <folder...>", "validation pictures, which choose the best epoch")
+      .description("train a model on images of your own; a run can be stopped at any moment and resumed")
+      .requiredOption("--data <folder...>", "training images, at any depth")
+      .requiredOption("--val <folder...>", "validation images, which choose the best epoch")
       .requiredOption("--out <folder>", "where the model, the state to resume from, a log, a curve and sheets go")
       .option("--resume", "go on with the run in --out; options that are not given are its own")
       .option("--init <model>", "begin with a model's weights: a published name, a folder or a .safetensors file")
-      .option("--image-size <n>", "side of the pictures as the model sees them, in pixels", positiveInteger)
+      .option("--image-size <n>", "side of the images as the model sees them, in pixels", positiveInteger)
       .option("--epochs <n>", "(default: 50)", positiveInteger)
-      .option("--batch <n>", "pictures a step (default: 64)", positiveInteger)
-      .option("--micro-batch <n>", "pictures on the device at a time (default: what fits)", positiveInteger)
+      .option("--batch <n>", "images per step (default: 64)", positiveInteger)
+      .option("--micro-batch <n>", "images on the device at a time (default: what fits)", positiveInteger)
       .option("--lr <x>", "AdamW's learning rate, which falls to zero along a cosine (default: 1e-3)", positiveNumber)
       .option("--weight-decay <x>", "AdamW's (default: 1e-2)", numberFromZero)
       .option("--clip <x>", "longest norm of a gradient (default: 1)", positiveNumber)
       .option("--loss-weights <i,c,a,s>", "of identity, consistency, anatomical and style (default: 70,1,7,10)", lossWeights)
-      .option("--seed <n>", "of the first weights and of the order and crops of pictures (default: 0)", wholeNumber)
+      .option("--seed <n>", "of the first weights and of the order and crops of images (default: 0)", wholeNumber)
       .option("--vgg <source>", "the losses' VGG-19: hub, a file, or random:SEED (default: hub)")
       .addOption(
-        new Option("--crop <kind>", "whole: scaled; random: squares at the pictures' own resolution (default: whole)").choices([
+        new Option("--crop <kind>", "whole: scaled; random: squares at the images' own resolution (default: whole)").choices([
           "whole",
           "random",
         ]),
       )
-      .option("--crops <n>", "times that each picture stands in an epoch (default: 1)", positiveInteger)
-      .option("--flips", "mirror training pictures at random")
-      .option("--recompute", "keep fewer activations and compute them again: less memory, more time")
-      .option("--mean <r,g,b>", "mean of the pictures, in [0, 1] (default: measured)", channelList)
+      .option("--crops <n>", "times that each image stands in an epoch (default: 1)", positiveInteger)
+      .option("--flips", "mirror training images at random")
+      .option("--recompute", "activation checkpointing: less memory, more time")
+      .option("--mean <r,g,b>", "mean of the images, in [0, 1] (default: measured)", channelList)
       .option("--std <r,g,b>", "their standard deviation", channelList)
-      .option("--workers <n>", "threads that read pictures; 0: none (default: the number of cores, at most 8)", countFromZero),
+      .option("--workers <n>", "threads that read images; 0: none (default: the number of cores, at most 8)", countFromZero),
     { json: "print JSON lines on stdout: one an epoch, and a last one" },
   ).action(async (flags: TrainFlags) => {
     try {

@@ -35,7 +35,7 @@ export interface Bands {
   /** Rows, sequences or whatever else it can be cut between, and how many of them stay together. */
   readonly count: number;
   readonly unit: number;
-  /** Floating-point operations of one, at the rate of a large product: what runs at a fraction of it counts for more. */
+  /** Floating-point operations of one, at the rate of a large GEMM: what runs at a fraction of it counts for more. */
   readonly flops: number;
   /** The same call for [first, first + count) of them. */
   of(first: number, count: number): Call;

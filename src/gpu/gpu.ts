@@ -38,7 +38,7 @@ export class Gpu implements Disposable {
   readonly facts: AdapterFacts;
   readonly profile: Profile;
   readonly pipelines: PipelineCache;
-  /** Floating-point operations of products that one dispatch may hold, so that none runs for long; set once a rate is known. */
+  /** Floating-point operations of GEMMs that one dispatch may hold, so that none runs for long; set once a rate is known. */
   flopsPerDispatch = Number.POSITIVE_INFINITY;
   /** Resolves with the reason when the device is gone, unless `dispose()` was what ended it. */
   readonly lost: Promise<string>;

@@ -7,7 +7,7 @@ import { checkName } from "../errors.js";
 
 /**
  * Arithmetic tier: `f32` stores everything in 32 bits; `f16` stores activations and matrices in 16 and computes in 32; `matrix`
- * stores as `f16` does and has matrix units multiply halves and add in 32.
+ * stores as `f16` does and has matrix units multiply float16 numbers and add in 32.
  */
 export type Tier = "f32" | "f16" | "matrix";
 export type Precision = "auto" | Tier;
@@ -24,11 +24,11 @@ export interface AdapterFacts {
   limits: Readonly<Record<LimitName, number>>;
   /** Lanes of a subgroup, where they are known. */
   subgroupSize: { min: number; max: number } | undefined;
-  /** Products that the matrix units take, as `f16×f16→f32 16×16×16`. */
+  /** Matrix multiplications that the matrix units take, as `f16×f16→f32 16×16×16`. */
   matrixShapes: readonly string[];
 }
 
-/** The one product that the matrix kernels are written for. */
+/** The one matrix multiplication that the matrix kernels are written for. */
 export const MATRIX_SHAPE = "f16×f16→f32 16×16×16";
 export const MATRIX_FEATURE = "chromium-experimental-subgroup-matrix";
 

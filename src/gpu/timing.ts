@@ -8,7 +8,7 @@ export interface DispatchTime {
   milliseconds: number;
 }
 
-/** Milliseconds that one dispatch of a product should take at most; drivers begin to give up on those of seconds. */
+/** Milliseconds that one dispatch of a GEMM should take at most; drivers begin to give up on those of seconds. */
 export const LONGEST_DISPATCH = 50;
 
 /** A query set holds at most 4096 timestamps, two a dispatch. */

@@ -10,7 +10,7 @@ import { timeDispatches } from "./timing.js";
 
 /**
  * `auto` uses what was measured before, and on a GPU measures what was not; `off` takes the defaults, whatever was measured,
- * so that results are the same to the bit on every run; `measure` measures everything anew.
+ * so that results are bit-exact from run to run; `measure` measures everything anew.
  */
 export type TuneMode = "auto" | "off" | "measure";
 export const TUNE_MODES: readonly TuneMode[] = ["auto", "off", "measure"];

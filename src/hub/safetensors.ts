@@ -3,7 +3,7 @@ import type { Stats } from "node:fs";
 import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
 import { extname, resolve } from "node:path";
 import { messageOf, StylizingError } from "../errors.js";
-import { bfloat16BitsToFloat32, float16BitsToFloat32, float32ToFloat16Bits } from "./half.js";
+import { bfloat16BitsToFloat32, float16BitsToFloat32, float32ToFloat16Bits } from "./float16.js";
 
 /** Where a tensor lies. `begin` and `end` are bytes from the start of the file's data section, as in its header. */
 export interface TensorInfo {

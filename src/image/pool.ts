@@ -8,12 +8,12 @@ import type { Answer } from "./worker.js";
 
 /** Threads where none are asked for: more than these a main thread that uploads and downloads cannot feed. */
 const MOST_WORKERS = 8;
-/** Pictures at a time where there are no threads: as many as libuv has for sharp. */
+/** Images at a time where there are no threads: as many as libuv has for sharp. */
 const IN_THIS_THREAD = 4;
 
-/** Pictures that are done in the caller's thread before any is started: a thread costs as much as a dozen of them. */
+/** Images that are done in the caller's thread before any is started: a thread costs as much as a dozen of them. */
 const BEFORE_THREADS = 16;
-/** Pictures that a thread is sent at a time where many wait: a message costs the main thread some 0.2 ms, whatever is in it. */
+/** Images that a thread is sent at a time where many wait: a message costs the main thread some 0.2 ms, whatever is in it. */
 const MOST_AT_ONCE = 8;
 
 /** The compiled worker: beside this module, or in `dist/` where this is the TypeScript source of a checkout. */
@@ -43,7 +43,7 @@ function asError({ code, message, fix }: Extract<Answer, { error: unknown }>["er
 }
 
 /**
- * Reads and writes pictures in worker threads. They are started when first needed, do not keep the process alive while
+ * Reads and writes images in worker threads. They are started when first needed, do not keep the process alive while
  * they have nothing to do, and end with `dispose()`.
  */
 export class ImagePool implements AsyncDisposable {
@@ -65,7 +65,7 @@ export class ImagePool implements AsyncDisposable {
 
   /**
    * @param wanted threads at most; by default as many as there are cores, and no more than eight, and none for the first
-   *   few pictures.
+   *   few images.
    */
   constructor(wanted?: number) {
     checkWorkers(wanted);
@@ -73,12 +73,12 @@ export class ImagePool implements AsyncDisposable {
     this.#before = wanted === undefined ? BEFORE_THREADS : 0;
     this.#file = workers > 0 ? workerFile() : undefined;
     this.workers = this.#file ? workers : 0;
-    if (workers > 0 && !this.#file) this.note = "pictures are read in the main thread: the project is not built";
+    if (workers > 0 && !this.#file) this.note = "images are read in the main thread: the project is not built";
     this.#free = this.workers || IN_THIS_THREAD;
   }
 
   /**
-   * A picture file, fitted to a square.
+   * An image file, fitted to a square.
    * @throws StylizingError `IMAGE`, as `loadSquare` does, or `DISPOSED`; the signal's reason where it was aborted before
    *   its turn came. What has begun is finished: sharp cannot be stopped.
    */

@@ -5,14 +5,14 @@ import { checkPixelImage, type PixelImage, type Placement } from "./types.js";
 
 /** A square image as the model takes it, and what is needed to undo the squaring. */
 export interface FittedImage extends PixelImage {
-  /** Where the picture lies in the square; around it is black. */
+  /** Where the image lies in the square; around it is black. */
   readonly placement: Placement;
   /** Size before, after EXIF rotation. */
   readonly originalWidth: number;
   readonly originalHeight: number;
 }
 
-/** Where a `width` × `height` picture lies in a square of `size`: longer side full, shorter one rounded down, centred. */
+/** Where a `width` × `height` image lies in a square of `size`: longer side full, shorter one rounded down, centred. */
 export function placementIn(size: number, width: number, height: number): Placement {
   // Rounded down (and the odd pixel of padding right or below) because the reference does so: int(size * w / h).
   const short = Math.max(1, Math.floor((size * Math.min(width, height)) / Math.max(width, height)));
@@ -48,7 +48,7 @@ export async function fitSquare(
 }
 
 /**
- * The way back: cuts the padding off a square result and scales what remains to `width` × `height`, usually the
+ * The inverse of {@link fitSquare}: cuts the padding off a square result and scales what remains to `width` × `height`, usually the
  * content's own size. Bicubic, pixel centres aligned: the result lies exactly on the content.
  * Throws `ARGUMENT` when the placement does not lie in the image, and the signal's reason when it is aborted.
  */
@@ -72,7 +72,7 @@ export async function unfit(
   return resize(cut(result, placement), width, height, { kernel: "cubic", ...options });
 }
 
-/** The part of an image at `placement`, which must lie in it: a fitted picture without its padding. */
+/** The part of an image at `placement`, which must lie in it: a fitted image without its padding. */
 export function cut(image: PixelImage, { left, top, width, height }: Placement): PixelImage {
   const { channels } = image;
   const stride = width * channels;

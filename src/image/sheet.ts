@@ -4,18 +4,18 @@ import { resize } from "./resize.js";
 import { loadSharp } from "./sharp.js";
 import { checkPixelImage, type PixelImage } from "./types.js";
 
-/** A picture on a sheet. The caption is the last part of `name` without its ending; in a grid, equal names are the same picture. */
-export interface SheetPicture {
+/** An image on a sheet. The caption is the last part of `name` without its ending; in a grid, equal names are the same image. */
+export interface SheetImage {
   readonly name: string;
   readonly image: PixelImage;
 }
 
 export interface SheetRow {
-  readonly content: SheetPicture;
-  readonly style: SheetPicture;
-  readonly result: SheetPicture;
+  readonly content: SheetImage;
+  readonly style: SheetImage;
+  readonly result: SheetImage;
   /** The content as the model draws it in its own style; pairs only. */
-  readonly reconstruction?: SheetPicture | undefined;
+  readonly reconstruction?: SheetImage | undefined;
 }
 
 export interface SheetOptions {
@@ -47,7 +47,7 @@ const LETTERS = 8;
 interface Drawing {
   width: number;
   height: number;
-  tiles: { picture: SheetPicture; left: number; top: number }[];
+  tiles: { source: SheetImage; left: number; top: number }[];
   svg: string[];
 }
 
@@ -93,8 +93,8 @@ export async function contactSheet(rows: readonly SheetRow[], options: SheetOpti
     canvas[i + 2] = BACKGROUND.b;
   }
   const side = tileSide(rows.length, options);
-  for (const { picture, left, top } of tiles) {
-    const { image, x, y } = await fitted(picture, side);
+  for (const { source, left, top } of tiles) {
+    const { image, x, y } = await fitted(source, side);
     blit(canvas, width, image, left + x, top + y);
     // A hairline, or white slides would melt into the background.
     const frame = `x="${left + x - 0.5}" y="${top + y - 0.5}" width="${image.width + 1}" height="${image.height + 1}"`;
@@ -117,21 +117,21 @@ export async function contactSheet(rows: readonly SheetRow[], options: SheetOpti
 }
 
 interface Grid {
-  contents: SheetPicture[];
-  styles: SheetPicture[];
+  contents: SheetImage[];
+  styles: SheetImage[];
   /** By content's name, then style's. */
-  results: Map<string, Map<string, SheetPicture>>;
+  results: Map<string, Map<string, SheetImage>>;
 }
 
 /** The rows as a grid, or nothing when a cell is empty or taken twice. */
 function asGrid(rows: readonly SheetRow[]): Grid | undefined {
-  const contents = new Map<string, SheetPicture>();
-  const styles = new Map<string, SheetPicture>();
+  const contents = new Map<string, SheetImage>();
+  const styles = new Map<string, SheetImage>();
   const results: Grid["results"] = new Map();
   for (const { content, style, result } of rows) {
     contents.set(content.name, content);
     styles.set(style.name, style);
-    const row = results.get(content.name) ?? new Map<string, SheetPicture>();
+    const row = results.get(content.name) ?? new Map<string, SheetImage>();
     if (row.has(style.name)) return undefined;
     results.set(content.name, row.set(style.name, result));
   }
@@ -165,14 +165,14 @@ function drawGrid({ contents, styles, results }: Grid, top: number, options: She
     rule(left, first - 15, width - MARGIN, first - 15),
   ];
   for (const [j, style] of across.entries()) {
-    tiles.push({ picture: style, left: column(j), top: top + 20 });
+    tiles.push({ source: style, left: column(j), top: top + 20 });
     svg.push(caption(style, column(j), top + 20, side));
   }
   for (const [i, content] of down.entries()) {
-    tiles.push({ picture: content, left: MARGIN, top: row(i) });
+    tiles.push({ source: content, left: MARGIN, top: row(i) });
     svg.push(caption(content, MARGIN, row(i), side));
     for (const [j, style] of across.entries()) {
-      tiles.push({ picture: results.get(content.name)!.get(style.name)!, left: column(j), top: row(i) });
+      tiles.push({ source: results.get(content.name)!.get(style.name)!, left: column(j), top: row(i) });
     }
   }
   const more = [counted(contents.length - down.length, "content"), counted(styles.length - across.length, "style")].filter(
@@ -204,12 +204,12 @@ function drawPairs(rows: readonly SheetRow[], top: number, options: SheetOptions
     const group = Math.floor(i / perGroup);
     const left = MARGIN + group * (groupWidth + apart);
     const y = first + (i % perGroup) * (side + CAPTION + 4);
-    for (const [j, [what, picture]] of Object.entries({ content, style, result, reconstruction }).entries()) {
+    for (const [j, [what, source]] of Object.entries({ content, style, result, reconstruction }).entries()) {
       const x = left + j * (side + GAP);
       if (i % perGroup === 0 && j < columns) svg.push(textSvg(ellipsise(what, side, heading.size), x, top + 9, heading));
-      if (!picture) continue;
-      tiles.push({ picture, left: x, top: y });
-      svg.push(caption(picture, x, y, side));
+      if (!source) continue;
+      tiles.push({ source, left: x, top: y });
+      svg.push(caption(source, x, y, side));
     }
     if (group > 0 && i % perGroup === 0) svg.push(rule(left - apart / 2, top, left - apart / 2, height - 8));
   }
@@ -226,14 +226,14 @@ const counted = (count: number, what: string): string => (count > 0 ? `${count} 
 const rule = (x1: number, y1: number, x2: number, y2: number): string =>
   `<path d="M${x1} ${y1}L${x2} ${y2}" stroke="#000" stroke-opacity=".2"/>`;
 
-function caption({ name }: SheetPicture, left: number, top: number, side: number): string {
+function caption({ name }: SheetImage, left: number, top: number, side: number): string {
   const last = name.split(/[\\/]/).filter(Boolean).at(-1) ?? name;
   const label = last.replace(/(?<=.)\.(png|jpe?g|webp|tiff?|gif|avif)$/i, "");
   return textSvg(ellipsise(label, side, LETTERS), left, top + side + 13, { size: LETTERS, colour: FAINT });
 }
 
-/** The picture scaled into a square of `side`, and where it lies there. */
-async function fitted({ name, image }: SheetPicture, side: number): Promise<{ image: PixelImage; x: number; y: number }> {
+/** The image scaled into a square of `side`, and where it lies there. */
+async function fitted({ name, image }: SheetImage, side: number): Promise<{ image: PixelImage; x: number; y: number }> {
   checkPixelImage(image, name);
   const scale = side / Math.max(image.width, image.height);
   const small = await resize(image, Math.max(1, Math.round(image.width * scale)), Math.max(1, Math.round(image.height * scale)));

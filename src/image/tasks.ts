@@ -13,13 +13,13 @@ export interface LoadTask {
   size: number;
   channels: 1 | 3;
   /**
-   * Instead of fitting the picture: a square of it at its own resolution, at these fractions of the way from left to right
-   * and from top to bottom; or "original", all of it. A picture with a side shorter than the square's is fitted nevertheless.
+   * Instead of fitting the image: a square of it at its own resolution, at these fractions of the way from left to right
+   * and from top to bottom; or "original", all of it. An image with a side shorter than the square's is fitted nevertheless.
    */
   crop?: { x: number; y: number } | "original" | undefined;
 }
 
-/** Where a square lies that is cut from a picture at fractions, in [0, 1), of the way from left to right and from top to bottom. */
+/** Where a square lies that is cut from an image at fractions, in [0, 1), of the way from left to right and from top to bottom. */
 export function cropPlacement(image: Pick<PixelImage, "width" | "height">, size: number, { x, y }: { x: number; y: number }) {
   const [left, top] = [Math.floor(x * (image.width - size + 1)), Math.floor(y * (image.height - size + 1))];
   return { left, top, width: size, height: size };
@@ -34,24 +34,24 @@ export interface SaveTask {
   fit?: Pick<FittedImage, "placement" | "originalWidth" | "originalHeight"> | undefined;
 }
 
-/** A file's picture as the model takes it, and how long reading, decoding and scaling it took, in milliseconds. */
+/** A file's image as the model takes it, and how long reading, decoding and scaling it took, in milliseconds. */
 export interface LoadedImage extends FittedImage {
   readonly milliseconds: number;
 }
 
 /**
- * Reads a picture, as {@link fitSquare} gives it or, where a crop is asked for, with a placement that fills it.
+ * Reads an image, as {@link fitSquare} gives it or, where a crop is asked for, with a placement that fills it.
  * Throws as `loadSquare` does.
  */
 export async function load({ file, size, channels, crop }: LoadTask): Promise<LoadedImage> {
   const start = performance.now();
-  const picture = await decodeImage(file, { channels });
-  const { width, height } = picture;
+  const decoded = await decodeImage(file, { channels });
+  const { width, height } = decoded;
   let image: FittedImage;
-  if (crop === undefined || width < size || height < size) image = await fitSquare(picture, size);
+  if (crop === undefined || width < size || height < size) image = await fitSquare(decoded, size);
   else {
-    const placement = crop === "original" ? { left: 0, top: 0, width, height } : cropPlacement(picture, size, crop);
-    const part = crop === "original" ? { data: picture.data, width, height, channels } : cut(picture, placement);
+    const placement = crop === "original" ? { left: 0, top: 0, width, height } : cropPlacement(decoded, size, crop);
+    const part = crop === "original" ? { data: decoded.data, width, height, channels } : cut(decoded, placement);
     const whole = { left: 0, top: 0, width: part.width, height: part.height };
     image = { ...part, placement: whole, originalWidth: width, originalHeight: height };
   }

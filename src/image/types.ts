@@ -8,7 +8,7 @@ export interface PixelImage {
   readonly channels: 1 | 3;
 }
 
-/** A rectangle in pixels of the picture it lies in. */
+/** A rectangle in pixels of the image it lies in. */
 export interface Placement {
   readonly left: number;
   readonly top: number;

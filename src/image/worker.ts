@@ -1,12 +1,12 @@
 /**
- * What runs in the threads of {@link ImagePool}: pictures only. No GPU is ever opened here, since Dawn dies in worker threads.
+ * What runs in the threads of {@link ImagePool}: images only. No GPU is ever opened here, since Dawn dies in worker threads.
  */
 import { move, transferableSymbol, valueSymbol } from "piscina";
 import sharp from "sharp";
 import { messageOf, StylizingError } from "../errors.js";
 import { type ImageTask, type LoadedImage, load, save } from "./tasks.js";
 
-// One picture a thread: more threads inside of one would only compete. What was decoded once is not asked for again.
+// One image a thread: more threads inside of one would only compete. What was decoded once is not asked for again.
 sharp.concurrency(1);
 sharp.cache(false);
 
@@ -19,7 +19,7 @@ export type Answer =
 /** An answer whose pixels can be handed over. */
 function withOwnPixels(image: LoadedImage): LoadedImage {
   const { originalWidth, originalHeight, width, height } = image;
-  // A picture that was not scaled still lies in sharp's own memory, which cannot.
+  // An image that was not scaled still lies in sharp's own memory, which cannot.
   return originalWidth === width && originalHeight === height ? { ...image, data: new Uint8Array(image.data) } : image;
 }
 

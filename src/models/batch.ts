@@ -200,7 +200,7 @@ export async function toBatch(images: Images, config: BaseConfig, what: string):
   };
 }
 
-/** The same batch in floats; a GPU buffer of bytes cannot be turned. */
+/** The same batch in floats; a GPU buffer of bytes cannot be converted. */
 export function inFloats(batch: Batch, what: string): Batch {
   if (batch.format === "floats") return batch;
   if (batch.guise === "gpu")

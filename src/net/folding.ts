@@ -1,7 +1,7 @@
 import { BufferUsage } from "../gpu/dawn.js";
 import type { Gpu } from "../gpu/gpu.js";
 import { type View, view } from "../gpu/view.js";
-import { float32ToFloat16Bits } from "../hub/half.js";
+import { float32ToFloat16Bits } from "../hub/float16.js";
 import type { WeightSource } from "../hub/weight-source.js";
 import { foldBias, foldMatrix, unfold } from "../ops/weights.js";
 import type { Linear, Norm, Part } from "./parameters.js";

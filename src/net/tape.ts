@@ -35,7 +35,7 @@ export class Tape {
     });
   }
 
-  /** Activation checkpointing: what the layers of `body` keep is computed again in front of their backward passes. */
+  /** Activation checkpointing: what the layers of `body` keep is recomputed in front of their backward passes. */
   checkpoint(body: () => void): void {
     const outer = this.#entries;
     this.#entries = [];

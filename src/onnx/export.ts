@@ -1,5 +1,5 @@
 import { StylizingError } from "../errors.js";
-import { float32ToFloat16Bits } from "../hub/half.js";
+import { float32ToFloat16Bits } from "../hub/float16.js";
 import type { WeightSource } from "../hub/weight-source.js";
 import { writeFileAtomic } from "../image/atomic-write.js";
 import { findModel, type OpenOptions } from "../models/open.js";

@@ -85,7 +85,7 @@ class GraphBuilder {
  * The forward pass that ends in `stylized`, as published, with two things left out that change nothing: the passes of the
  * last layer that only training looks at (4L − 3 of 4L remain), and keys and values of one context computed twice.
  *
- * Parameters keep their keys and their layout, [out, in]. Tokens are rows: [B·T, D] between products, [B, T, h, d] around
+ * Parameters keep their keys and their layout, [out, in]. Tokens are rows: [B·T, D] between GEMMs, [B, T, h, d] around
  * attention; the batch B appears nowhere but as what is left over in a reshape, so that any will do.
  * @param half parameters and arithmetic in F16; inputs and output are F32 all the same
  */

@@ -6,7 +6,7 @@ import { type AttentionOperands, attentionOperands } from "./attention.js";
 
 /**
  * Attention's backward pass in two dispatches, as FlashAttention-2 has it (Dao 2023): over queries, which leaves statistics, and
- * then over contexts. Scores are computed again in both.
+ * then over contexts. Scores are recomputed in both.
  */
 
 export interface AttentionBackwardShape {
@@ -117,7 +117,7 @@ export function planAttentionBackwardContext(shape: AttentionBackwardShape, prof
   };
 }
 
-/** Floating-point operations of the eight products of both dispatches, three of which compute scores again. */
+/** Floating-point operations of the eight GEMMs of both dispatches, three of which recompute scores. */
 export function attentionBackwardFlops(shape: AttentionBackwardShape): number {
   return 16 * shape.sequences * shape.heads * shape.tokens * shape.tokens * shape.headSize;
 }

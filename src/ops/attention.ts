@@ -143,12 +143,12 @@ export function attentionKey({ sequences, tokens, heads, headSize }: AttentionSh
   return `attention ${bucket(sequences)}x${tokens}x${heads}x${headSize}`;
 }
 
-/** Floating-point operations of both products. */
+/** Floating-point operations of both GEMMs. */
 export function attentionFlops(shape: AttentionShape): number {
   return 4 * shape.sequences * shape.heads * shape.tokens * shape.tokens * shape.headSize;
 }
 
-/** Attention reaches a fraction of the rate of large products; this is a cautious one. */
+/** Attention reaches a fraction of the rate of large GEMMs; this is a cautious one. */
 const SHARE_OF_GEMM_RATE = 0.1;
 
 export interface AttentionOperands {

@@ -30,14 +30,14 @@ export const statisticsElements = ({ images, channels }: Omit<MapsShape, "side">
 
 /** Of planes [images, channels, side, side] in the layout of MapsShape. */
 export interface PlanesShape extends MapsShape {
-  /** Adds to the planes, rather than overwriting them: of the way back only. */
+  /** Adds to the planes, rather than overwriting them: of the backward pass only. */
   accumulate?: boolean;
 }
 
 /** The plan of a kernel that reduces over pixels by strips of channels: kernels/parts/channel_strips.wgsl. */
 export function planStrips(shape: MapsShape, profile: Profile, kernel: string): Plan {
   // On a GPU 4 vec4s are whole sectors of memory in either width of element. A CPU adapter pays for barriers, but with fewer
-  // lanes the sums over pictures of 224 pixels a side, each in one f32, would be too long: 4 were off by 2.5e-5.
+  // lanes the sums over images of 224 pixels a side, each in one f32, would be too long: 4 were off by 2.5e-5.
   const columns = 4;
   const lanes = profile.software ? 16 : 64;
   const strips = Math.ceil(shape.channels / 4 / columns);

@@ -97,7 +97,7 @@ export function patchify(profile: Profile, { pixels, patches, normalization, ...
 
 export interface PatchProductShape extends ImageShape {
   patchSize: number;
-  /** Inner size k of the product: D / (2·C·P). */
+  /** Inner size k of the matrix product: D / (2·C·P). */
   rank: number;
   /** Elements between the tokens' rows. */
   stride: number;
@@ -119,7 +119,7 @@ export type PatchProductOperands = Omit<PatchProductShape, "stride"> & {
   image: GPUBuffer;
 };
 
-/** Every patch as the product of its token's two halves, in its place. */
+/** Every patch as the matrix product of its token's two halves, in its place. */
 export function patchProduct(profile: Profile, { tokens, image, ...shape }: PatchProductOperands): Call {
   const { images, channels, imageSize, patchSize, rank } = shape;
   return call(

@@ -3,7 +3,7 @@ import type { Profile } from "../gpu/profile.js";
 import { isAligned8, rowsOf, type View } from "../gpu/view.js";
 
 /**
- * Fused behind the product and its bias. `residual` adds the output's own rows, `table` rows of another buffer that repeat;
+ * Fused behind the GEMM and its bias. `residual` adds the output's own rows, `table` rows of another buffer that repeat;
  * `gelu_derivative` and `relu_derivative` are those of backward passes: they multiply with the derivative of the activation in
  * front of what is differentiated.
  */
@@ -19,13 +19,13 @@ export interface LinearShape {
   result: "f32" | "elem";
   /** Whether every offset and stride of the placement is a multiple of 8, as matrix units need; true where it is left out. */
   aligned8?: boolean;
-  /** Products of one shape side by side; each has its own operands and output, and none a bias. */
+  /** GEMMs of one shape side by side, as in split-K; each has its own operands and output, and none a bias. */
   slices?: number;
   /** Rows are 3 × 3 windows of feature maps with so many channels (a multiple of 4), and depth is 9 times that. */
   windowChannels?: number;
 }
 
-/** Files in front of a linear kernel: where rows lie, and what happens behind the product. */
+/** Files in front of a linear kernel: where rows lie, and what happens behind the GEMM. */
 function partsOf({ epilogue, windowChannels }: LinearShape): string[] {
   const backward = epilogue === "gelu_derivative" || epilogue === "relu_derivative";
   return [
@@ -131,7 +131,7 @@ function matrixCandidates(shape: LinearShape, profile: Profile): Candidate[] {
     Math.ceil(shape.rows / (16 * tile.fm * tile.subM)),
     shape.slices ?? 1,
   ];
-  /** Time, in arbitrary units: the padded product over the tile's share of speed, in whole rounds of workgroups. */
+  /** Time, in arbitrary units: the padded GEMM over the tile's share of speed, in whole rounds of workgroups. */
   const cost = (tile: (typeof MATRIX_TILES)[number]) => {
     const [x, y, z] = grid(tile);
     const each = tile.fm * tile.subM * tile.fn * tile.subN;
@@ -189,13 +189,13 @@ export function planLinear(shape: LinearShape, profile: Profile, choice?: string
   return pick(linearCandidates(shape, profile), choice);
 }
 
-/** What a tuner knows a product by. */
+/** What a tuner knows a GEMM by. */
 export function linearKey({ rows, depth, cols, epilogue, result, slices = 1, windowChannels }: LinearShape): string {
   const kind = `${epilogue} ${result}${slices > 1 ? ` by ${slices}` : ""}${windowChannels === undefined ? "" : " windows"}`;
   return `linear ${bucket(rows)}x${depth}x${cols} ${kind}`;
 }
 
-/** Floating-point operations of the product. */
+/** Floating-point operations of the GEMM. */
 export function linearFlops(shape: LinearShape): number {
   return 2 * shape.rows * shape.depth * shape.cols * (shape.slices ?? 1);
 }
@@ -220,7 +220,7 @@ export interface LinearOperands {
   residual?: View | undefined;
   /** Rows of another buffer that are added, f32 [period, cols], again and again; not together with `residual`. */
   table?: View | undefined;
-  /** Products of one shape side by side, and how many numbers apart the operands of two of them lie. */
+  /** GEMMs of one shape side by side, as in split-K, and how many numbers apart the operands of two of them lie. */
   slices?: { count: number; x: number; w: number; y: number };
   /** Implicit GEMM convolution: a row is the 3 × 3 window around a pixel of bordered maps. */
   windows?: { images: number; side: number; channels: number };

@@ -9,7 +9,7 @@ import { type ImageShape, planInvocations } from "./images.js";
  *
  * A loss of a level of features does not write a map of gradients but five numbers an image and channel, with which
  * feature_backward computes them where it needs them: d loss / d f = p · (f - m) + q · (g - n) + r. Partial sums of a term add up to
- * its value of the batch; weights multiply gradients alone, so a scale against underflow in halves goes into them.
+ * its value of the batch; weights multiply gradients alone, so a scale against underflow in float16 goes into them.
  *
  * Offsets are in elements of their buffer, and multiples of 4 where the maps or numbers are read as vectors.
  */

@@ -3,11 +3,11 @@ import type { Variant } from "../gpu/kernel.js";
 import type { Profile } from "../gpu/profile.js";
 import type { View } from "../gpu/view.js";
 
-/** Small ops on rows that a backward pass needs around its products: turned matrices, sums, GELU. */
+/** Small ops on rows that a backward pass needs around its GEMMs: transposed matrices, sums, GELU. */
 
 const INVOCATIONS = 64;
 /** Rows and columns that one workgroup of kernels/transpose.wgsl turns. */
-const TURNED = 32;
+const TILE = 32;
 /** Below so many rows, each at least this long, a GPU is kept busy by wide workgroups rather than by many. */
 const FEW_ROWS = 64;
 const LONG_ROW = 4096;
@@ -48,10 +48,7 @@ export function planTranspose({ rows, paddedRows, cols, source }: TransposeShape
       result: "elem",
       overrides: {},
     },
-    workgroups: spread(
-      Math.ceil(paddedRows / TURNED) * Math.ceil(cols / TURNED),
-      profile.limits.maxComputeWorkgroupsPerDimension,
-    ),
+    workgroups: spread(Math.ceil(paddedRows / TILE) * Math.ceil(cols / TILE), profile.limits.maxComputeWorkgroupsPerDimension),
     workgroupBytes: 0,
   };
 }

@@ -3,7 +3,7 @@ import type { Variant } from "../gpu/kernel.js";
 import type { Profile } from "../gpu/profile.js";
 import type { View } from "../gpu/view.js";
 
-/** The kernels between the trained weights, which are flat f32 arrays, and the matrices that products multiply with. */
+/** The kernels between the trained weights, which are flat f32 arrays, and the matrices that GEMMs multiply with. */
 
 /** Where the tensors of one linear layer lie in the flat arrays, in numbers; all multiples of 4. */
 export interface FoldPlacement {

@@ -21,9 +21,9 @@ export interface LoadOptions extends Omit<OpenOptions, "onProgress">, GpuOptions
   /** Images a submission; by default 64 on a GPU and 4 on a software adapter, and never more than the device holds. */
   batchSize?: number;
   onProgress?: (progress: LoadProgress) => void;
-  /** Threads that read picture files for `stream`: by default as many as there are cores, at most 8; 0 for none. */
+  /** Threads that read image files for `stream`: by default as many as there are cores, at most 8; 0 for none. */
   workers?: number | undefined;
-  /** Receives what is worth knowing and no error: a second device after a lost one, a batch that had to be halved. */
+  /** Receives notices, which are no errors: a second device after a lost one, a batch that had to be halved. */
   onNote?: (note: string) => void;
 }
 

@@ -21,7 +21,7 @@ export const RUN_FILES = {
 } as const;
 
 /** Images by a hash of their names, and how many there are. */
-export interface PictureList {
+export interface ImageList {
   hash: string;
   count: number;
 }
@@ -30,8 +30,8 @@ export interface PictureList {
 export interface RunState {
   config: TaskConfig;
   recipe: Recipe;
-  data: PictureList;
-  validation: PictureList;
+  data: ImageList;
+  validation: ImageList;
   /** Places in the list of training images of those that could not be read at the run's start. */
   unreadable: number[];
   /** Epochs done, and steps done of the one after them. */
@@ -189,14 +189,10 @@ const identity = (value: unknown): string =>
 export function refuseDifferences(
   folder: string,
   run: RunState,
-  given: { config: Partial<TaskConfig>; recipe: Partial<Recipe>; data: PictureList; validation: PictureList },
+  given: { config: Partial<TaskConfig>; recipe: Partial<Recipe>; data: ImageList; validation: ImageList },
 ): void {
   const refuse = (problem: string): never => {
-    throw new StylizingError(
-      "ARGUMENT",
-      problem,
-      "Resume with the same options and pictures, or give another folder with --out.",
-    );
+    throw new StylizingError("ARGUMENT", problem, "Resume with the same options and images, or give another folder with --out.");
   };
   const begun = `the run in ${folder} was begun with`;
   for (const [name, value] of Object.entries(given.recipe)) {
@@ -210,8 +206,8 @@ export function refuseDifferences(
     refuse(`The model's ${name} is ${identity(value)}, and ${begun} ${identity(before)}.`);
   }
   for (const [what, flagged] of [
-    ["data", "training pictures (--data)"],
-    ["validation", "validation pictures (--val)"],
+    ["data", "training images (--data)"],
+    ["validation", "validation images (--val)"],
   ] as const) {
     if (given[what].hash !== run[what].hash)
       refuse(`The ${flagged} have other names: ${begun} ${run[what].count}, and there are ${given[what].count}.`);

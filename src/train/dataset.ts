@@ -2,31 +2,31 @@ import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { basename, relative } from "node:path";
 import { StylizingError } from "../errors.js";
-import { listPictures } from "../image/folder.js";
+import { listImages } from "../image/folder.js";
 import { MomentAccumulator } from "../image/moments.js";
 import type { ImagePool } from "../image/pool.js";
 import { cropPlacement } from "../image/tasks.js";
 import type { PixelImage, Placement } from "../image/types.js";
 import { fraction, permutation } from "../random.js";
 
-export interface PictureFile {
+export interface ImageFile {
   path: string;
-  /** Path below the folder that was given: what a run knows the picture by, so that folders may be moved. */
+  /** Path below the folder that was given: what a run knows the image by, so that folders may be moved. */
   name: string;
 }
 
 /**
- * The pictures below folders, at any depth, by folder and then by name; a file stands for itself.
+ * The images below folders, at any depth, by folder and then by name; a file stands for itself.
  * @param out passed over where it lies below one of them: what is in it are results.
- * @throws StylizingError `ARGUMENT` where a path does not exist or there is no picture; `what` names them.
+ * @throws StylizingError `ARGUMENT` where a path does not exist or there is no image; `what` names them.
  */
-export async function listDataset(paths: readonly string[], out: string, what: string): Promise<PictureFile[]> {
-  const files: PictureFile[] = [];
+export async function listDataset(paths: readonly string[], out: string, what: string): Promise<ImageFile[]> {
+  const files: ImageFile[] = [];
   for (const path of paths) {
     const about = await stat(path).catch(() => undefined);
     if (!about) throw new StylizingError("ARGUMENT", `The ${what} ${path} do not exist.`, "Check the path.");
     if (!about.isDirectory()) files.push({ path, name: basename(path) });
-    else for (const found of await listPictures(path, out)) files.push({ path: found, name: relative(path, found) });
+    else for (const found of await listImages(path, out)) files.push({ path: found, name: relative(path, found) });
   }
   if (files.length > 0) return files;
   const problem = `There are no ${what} in ${paths.length > 0 ? paths.join(", ") : "no folder at all"}.`;
@@ -34,7 +34,7 @@ export async function listDataset(paths: readonly string[], out: string, what: s
 }
 
 /** A hash of the names and of how many they are. */
-export function fingerprint(files: readonly PictureFile[]): string {
+export function fingerprint(files: readonly ImageFile[]): string {
   const names = files.map(({ name }) => name.replaceAll("\\", "/"));
   return createHash("sha256").update(JSON.stringify(names)).digest("hex").slice(0, 16);
 }
@@ -46,18 +46,18 @@ export interface DatasetOptions {
   pool: ImagePool;
   seed: number;
   /**
-   * `whole`: the picture scaled to the square, as the recipe has it. `random`: a square of it at its own resolution, anew in
-   * every epoch; pictures with a side shorter than the square's are scaled to it.
+   * `whole`: the image scaled to the square, as the recipe has it. `random`: a square of it at its own resolution, anew in
+   * every epoch; images with a side shorter than the square's are scaled to it.
    */
   crop: "whole" | "random";
-  /** How many times each picture stands in an epoch. */
+  /** How many times each image stands in an epoch. */
   cropsPerImage: number;
   /** Mirrors squares at random, left and right and top and bottom. */
   flips: boolean;
-  /** Decoded pictures are kept in memory up to so many bytes; those that came first. */
+  /** Decoded images are kept in memory up to so many bytes; those that came first. */
   cacheBytes: number;
-  /** Receives a picture that could not be read, once. */
-  onUnreadable: (file: PictureFile, error: StylizingError) => void;
+  /** Receives an image that could not be read, once. */
+  onUnreadable: (file: ImageFile, error: StylizingError) => void;
 }
 
 export interface BatchOptions {
@@ -84,39 +84,39 @@ export interface TrainingBatch {
  * Whole batches of an epoch.
  * @throws StylizingError `ARGUMENT` where there is not even one.
  */
-export function stepsOf(pictures: number, crops: number, batch: number): number {
-  const steps = Math.floor((pictures * crops) / batch);
+export function stepsOf(images: number, crops: number, batch: number): number {
+  const steps = Math.floor((images * crops) / batch);
   if (steps > 0) return steps;
   throw new StylizingError(
     "ARGUMENT",
-    `An epoch of ${pictures} pictures × ${crops} crops does not fill a batch of ${batch}.`,
-    "Give more pictures, a smaller --batch, or more --crops of each.",
+    `An epoch of ${images} images × ${crops} crops does not fill a batch of ${batch}.`,
+    "Give more images, a smaller --batch, or more --crops of each.",
   );
 }
 
-/** Pictures that are read at a time where all are. */
+/** Images that are read at a time where all are. */
 export const AT_ONCE = 64;
 
 /**
- * Training pictures as batches of squares. What is in a batch is a pure function of the seed, the epoch, the step and the
+ * Training images as batches of squares. What is in a batch is a pure function of the seed, the epoch, the step and the
  * list of files; a file that could not be read when the dataset was opened is no part of it, and one that cannot be read any
  * more later on gives way to the next one that can.
  */
 export class Dataset {
-  readonly files: readonly PictureFile[];
+  readonly files: readonly ImageFile[];
   readonly #options: DatasetOptions;
   readonly #kept = new Map<number, PixelImage>();
   #keptBytes = 0;
   /** Files that could be read once and cannot any more. */
   readonly #gone = new Set<number>();
 
-  private constructor(files: readonly PictureFile[], options: DatasetOptions) {
+  private constructor(files: readonly ImageFile[], options: DatasetOptions) {
     this.files = files;
     this.#options = options;
   }
 
   /** Of files that an earlier run read: `unreadable` are the places in the list of those that it could not. */
-  static reopen(files: readonly PictureFile[], unreadable: readonly number[], options: DatasetOptions): Dataset {
+  static reopen(files: readonly ImageFile[], unreadable: readonly number[], options: DatasetOptions): Dataset {
     const skipped = new Set(unreadable);
     return new Dataset(
       files.filter((_, index) => !skipped.has(index)),
@@ -125,18 +125,18 @@ export class Dataset {
   }
 
   /**
-   * Reads every file once, and measures mean and deviation over the squares (the crops of the first epoch, or the pictures
+   * Reads every file once, and measures mean and deviation over the squares (the crops of the first epoch, or the images
    * without the padding around them), to four digits.
    * @throws StylizingError `IMAGE` where none can be read; the signal's reason when aborted.
    */
   static async open(
-    files: readonly PictureFile[],
+    files: readonly ImageFile[],
     options: DatasetOptions,
     { signal, onProgress }: { signal?: AbortSignal | undefined; onProgress?: (done: number, total: number) => void } = {},
   ): Promise<{ dataset: Dataset; unreadable: number[]; mean: number[]; std: number[] }> {
     const { pool, size, channels, crop, onUnreadable } = options;
     const moments = new MomentAccumulator(channels);
-    const readable: PictureFile[] = [];
+    const readable: ImageFile[] = [];
     const unreadable: number[] = [];
     const kept: PixelImage[] = [];
     let bytes = 0;
@@ -159,7 +159,7 @@ export class Dataset {
         const index = readable.push(file) - 1;
         const where = crop === "random" ? cropPlacement(image, size, place(options.seed, 0, index, 0)) : image.placement;
         moments.add(image, where);
-        // Only without a gap: which pictures are kept must not depend on anything but their order.
+        // Only without a gap: which images are kept must not depend on anything but their order.
         if (kept.length === index && bytes + image.data.length <= options.cacheBytes) {
           kept.push(image);
           bytes += image.data.length;
@@ -168,7 +168,7 @@ export class Dataset {
       onProgress?.(Math.min(first + AT_ONCE, files.length), files.length);
     }
     if (readable.length === 0) {
-      const problem = `None of ${files.length} training pictures can be read, ${files[0]?.path} for one.`;
+      const problem = `None of ${files.length} training images can be read, ${files[0]?.path} for one.`;
       throw new StylizingError("IMAGE", problem, "Check the files.");
     }
     const dataset = new Dataset(readable, options);
@@ -192,7 +192,7 @@ export class Dataset {
 
   /**
    * Batches of all epochs in order, prepared ahead of their use and no further.
-   * @throws StylizingError as `steps` does, or `IMAGE` where no picture can be read any more; the signal's reason.
+   * @throws StylizingError as `steps` does, or `IMAGE` where no image can be read any more; the signal's reason.
    */
   async *batches(options: BatchOptions): AsyncGenerator<TrainingBatch, void> {
     const { from = { epoch: 0, step: 0 }, ahead = 2, signal } = options;
@@ -249,7 +249,7 @@ export class Dataset {
     return { epoch, step, images };
   }
 
-  /** A file's picture or the part of it that is wanted, or, where it cannot be read any more, the next one's. */
+  /** A file's image or the part of it that is wanted, or, where it cannot be read any more, the next one's. */
   async #read(index: number, where: { x: number; y: number }, signal: AbortSignal): Promise<PixelImage> {
     const { size, channels, crop, pool, cacheBytes, onUnreadable } = this.#options;
     for (let tried = 0; tried < this.files.length; tried++) {
@@ -269,7 +269,7 @@ export class Dataset {
       if (!this.#gone.has(at)) onUnreadable(file, image);
       this.#gone.add(at);
     }
-    throw new StylizingError("IMAGE", "None of the training pictures can be read any more.", "Check the disk they are on.");
+    throw new StylizingError("IMAGE", "None of the training images can be read any more.", "Check the disk they are on.");
   }
 
   #keep(index: number, image: PixelImage): void {
@@ -287,7 +287,7 @@ const place = (seed: number, epoch: number, index: number, crop: number) => ({
   y: fraction(seed, 1, epoch, index, crop, 1),
 });
 
-/** A picture that cannot be read; whatever else was thrown goes on. */
+/** An image that cannot be read; whatever else was thrown goes on. */
 export function asUnreadable(error: unknown): StylizingError {
   if (error instanceof StylizingError && error.code === "IMAGE") return error;
   throw error;

@@ -17,7 +17,7 @@ export interface TrainingEngineOptions {
   terms: readonly LossTerm[];
   clip: number;
   weightDecay: number;
-  /** Activation checkpointing: a layer's activations are computed again for its backward pass instead of kept. */
+  /** Activation checkpointing: a layer's activations are recomputed for its backward pass instead of kept. */
   recompute: boolean;
   /** Receives notices that are no error: a micro-batch that had to be smaller. */
   onNote?: ((note: string) => void) | undefined;

@@ -10,7 +10,7 @@ import type { ValidationSet } from "./validation.js";
 /** Sheets that a run keeps, beside the latest. */
 const KEPT_SHEETS = 10;
 
-/** Validation batches of two or more, as even as can be; an odd picture that batches of two leave over is left out. */
+/** Validation batches of two or more, as even as can be; an odd image that batches of two leave over is left out. */
 export function evaluationBatches(count: number, batch: number): { from: number; count: number }[] {
   const usable = batch === 2 ? count - (count % 2) : count;
   const parts = Math.ceil(usable / batch);

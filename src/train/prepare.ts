@@ -4,14 +4,14 @@ import { ImagePool } from "../image/pool.js";
 import type { TaskKind } from "../models/task.js";
 import { type TaskConfig, type TaskOptions, taskOf } from "../models/tasks.js";
 import {
-  type PictureList,
+  type ImageList,
   type RunState,
   readRun,
   refuseDifferences,
   refuseForeignFolder,
   removePartialFiles,
 } from "./checkpoint.js";
-import { Dataset, type DatasetOptions, fingerprint, listDataset, type PictureFile, stepsOf } from "./dataset.js";
+import { Dataset, type DatasetOptions, fingerprint, type ImageFile, listDataset, stepsOf } from "./dataset.js";
 import type { HostOptions, OpenHost, TrainingHost } from "./host.js";
 import { checkOptions, defaultsOf, givenRecipe, refuse, type TrainerOptions } from "./options.js";
 import { noLosses, type Recipe } from "./types.js";
@@ -34,20 +34,20 @@ export function hostOptions(options: TrainerOptions, task: Kind, recipe: Recipe,
   };
 }
 
-/** Reads all training pictures once and settles what is measured over them. */
+/** Reads all training images once and settles what is measured over them. */
 async function beginRun(
   { mean, std, signal, onProgress, onNote }: TrainerOptions,
-  files: readonly PictureFile[],
-  pictures: DatasetOptions,
+  files: readonly ImageFile[],
+  reading: DatasetOptions,
   task: Kind,
   known: Pick<RunState, "config" | "recipe" | "data" | "validation">,
 ): Promise<{ dataset: Dataset; run: RunState }> {
   const onRead = (loaded: number, total: number) => onProgress?.({ phase: "measure", loaded, total });
-  const { dataset, unreadable, ...measured } = await Dataset.open(files, pictures, { signal, onProgress: onRead });
+  const { dataset, unreadable, ...measured } = await Dataset.open(files, reading, { signal, onProgress: onRead });
   const statistics = { mean: mean ?? known.config.mean, std: std ?? known.config.std };
   if (!statistics.mean || !statistics.std) {
     const values = `mean ${measured.mean.join(",")} and std ${measured.std.join(",")}`;
-    onNote?.(`${values} were measured over ${dataset.files.length} pictures`);
+    onNote?.(`${values} were measured over ${dataset.files.length} images`);
   }
   const config = task.checkConfig({
     ...known.config,
@@ -70,7 +70,7 @@ export interface PreparedRun {
   resumed: boolean;
   /** Makes the first weights where the folder holds no run yet. */
   weights: ((config: TaskConfig) => Promise<Map<string, Float32Array>>) | undefined;
-  /** Where notes about images go. */
+  /** Where notices about images go. */
   sink: { tell: ((note: string) => void) | undefined };
 }
 
@@ -83,13 +83,13 @@ export async function prepareRun(options: TrainerOptions, openHost: OpenHost): P
   checkOptions(options, task);
   const { out, signal, onNote } = options;
   signal?.throwIfAborted();
-  const files = await listDataset(options.data, out, "training pictures");
-  const others = await listDataset(options.val, out, "validation pictures");
+  const files = await listDataset(options.data, out, "training images");
+  const others = await listDataset(options.val, out, "validation images");
   await ensureOutputFolder(out);
   const saved = await readRun(out);
-  const [data, validation] = [files, others].map((list): PictureList => ({ hash: fingerprint(list), count: list.length })) as [
-    PictureList,
-    PictureList,
+  const [data, validation] = [files, others].map((list): ImageList => ({ hash: fingerprint(list), count: list.length })) as [
+    ImageList,
+    ImageList,
   ];
   if (!saved) await refuseForeignFolder(out);
   else if (!options.resume) {
@@ -121,7 +121,7 @@ export async function prepareRun(options: TrainerOptions, openHost: OpenHost): P
     weights = first.weights;
   }
   if (config.in_channels !== 1 && config.in_channels !== 3)
-    throw new StylizingError("CONFIG", `This model takes ${config.in_channels} channels.`, "Pictures have 1 or 3.");
+    throw new StylizingError("CONFIG", `This model takes ${config.in_channels} channels.`, "Images have 1 or 3.");
   const settled: Recipe = saved?.recipe ?? { ...defaultsOf(task), ...recipe };
 
   stepsOf(files.length, settled.crops, settled.batch);
@@ -135,16 +135,16 @@ export async function prepareRun(options: TrainerOptions, openHost: OpenHost): P
       size: config.image_size,
       channels: config.in_channels as 1 | 3,
       pool,
-      onUnreadable: ({ path }: PictureFile, error: StylizingError) => sink.tell?.(`left out ${path}: ${error.message}`),
+      onUnreadable: ({ path }: ImageFile, error: StylizingError) => sink.tell?.(`left out ${path}: ${error.message}`),
     };
     const judged = await loadValidation(others, settled.validationImages, base, signal);
     // Before all training images are read, which may take a while: there may be no device, or no network.
     host = await openHost(hostOptions(options, task, settled, config.in_channels));
     const { seed, crop, crops: cropsPerImage, flips } = settled;
-    const pictures = { ...base, seed, crop, cropsPerImage, flips, cacheBytes: options.cacheBytes ?? 2 ** 30 };
+    const reading = { ...base, seed, crop, cropsPerImage, flips, cacheBytes: options.cacheBytes ?? 2 ** 30 };
     const { dataset, run } = saved
-      ? { dataset: Dataset.reopen(files, saved.unreadable, pictures), run: saved }
-      : await beginRun(options, files, pictures, task, { config, recipe: settled, data, validation });
+      ? { dataset: Dataset.reopen(files, saved.unreadable, reading), run: saved }
+      : await beginRun(options, files, reading, task, { config, recipe: settled, data, validation });
     dataset.steps(settled.batch);
     return { task, pool, dataset, validation: judged, run, host, resumed: saved !== undefined, weights, sink };
   } catch (error) {

@@ -52,8 +52,8 @@ export interface TrainerReport {
   config: TaskConfig;
   recipe: Recipe;
   microBatch: number;
-  /** Readable training pictures, those that are not, validation pictures, and steps an epoch. */
-  pictures: number;
+  /** Readable training images, those that are not, validation images, and steps an epoch. */
+  images: number;
   unreadable: number;
   validation: number;
   steps: number;

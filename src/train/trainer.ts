@@ -36,7 +36,7 @@ export class Trainer implements AsyncDisposable {
   #engine!: TrainingEngine;
   #disposed: Promise<void> | undefined;
   #running = false;
-  /** Notes that came while batches were prepared. */
+  /** Notices that came while batches were prepared. */
   readonly #notes: string[];
   /** Steps that no report has told of. */
   #unreported = 0;
@@ -63,7 +63,7 @@ export class Trainer implements AsyncDisposable {
   }
 
   /**
-   * Reads all pictures once, opens a device and puts the weights there: the first ones, or those of the run that is resumed.
+   * Reads all images once, opens a device and puts the weights there: the first ones, or those of the run that is resumed.
    * @throws StylizingError `ARGUMENT` (also where the folder holds a run and `resume` is not set, or one of other options),
    *   `CONFIG`, `CHECKPOINT`, `DOWNLOAD`, `IMAGE`, `OUTPUT`, `NO_ADAPTER` or `GPU`; the signal's reason when aborted.
    * @param openHost for tests.
@@ -107,14 +107,14 @@ export class Trainer implements AsyncDisposable {
   get report(): TrainerReport {
     const { config, recipe, data } = this.#run;
     const { adapter, tier } = this.#host;
-    const pictures = this.#dataset.files.length;
+    const images = this.#dataset.files.length;
     return {
       out: this.#options.out,
       config,
       recipe,
       microBatch: this.#engine.microBatch,
-      pictures,
-      unreadable: data.count - pictures,
+      images,
+      unreadable: data.count - images,
       validation: this.#validation.files.length,
       steps: this.#dataset.steps(recipe.batch),
       resumed: this.#resumed,
@@ -316,7 +316,7 @@ export class Trainer implements AsyncDisposable {
     if (!judged) return undefined;
     const { total } = judged.losses;
     if (!Number.isFinite(total)) {
-      const problem = `The losses of the validation pictures are not finite after epoch ${run.epoch + 1}.`;
+      const problem = `The losses of the validation images are not finite after epoch ${run.epoch + 1}.`;
       throw this.#broken(problem, `lower --lr than ${recipe.lr}`);
     }
     this.#pace.validation = performance.now() - start;
@@ -348,7 +348,7 @@ export class Trainer implements AsyncDisposable {
     this.#unsaved = 0;
     this.#savedAt = performance.now();
     await writeLog(out, run.log);
-    const title = `Training, ${this.#dataset.files.length} pictures, epoch ${line.epoch} of ${recipe.epochs}`;
+    const title = `Training, ${this.#dataset.files.length} images, epoch ${line.epoch} of ${recipe.epochs}`;
     await writeFileAtomic(join(out, RUN_FILES.curve), curveSvg(run.log, recipe.lossWeights, recipe.epochs, title));
     await writeSheet(out, judged.rows, line, recipe.epochs);
     return line;

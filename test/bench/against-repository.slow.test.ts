@@ -8,7 +8,7 @@ import { UsageError } from "../../bench/options.js";
 import { Report } from "../../bench/report.js";
 import { root } from "../support/fixtures.js";
 
-/** A library whose pictures are its contents, brighter by `level`, after so many milliseconds. */
+/** A library whose images are its contents, brighter by `level`, after so many milliseconds. */
 const library = (milliseconds: number, level = 0) => `
 const sleep = () => new Promise((resolve) => setTimeout(resolve, ${milliseconds}));
 export class StylizingViT {
@@ -109,7 +109,7 @@ describe("a repository", () => {
     expect(existsSync(join(root, "node_modules", "typescript"))).toBe(true);
   });
 
-  it("fails where a ratio is below the bound, and where the pictures are others", async () => {
+  it("fails where a ratio is below the bound, and where the images are others", async () => {
     const folder = repository(library(10), library(20));
     const slow = await against(folder, { failBelow: 0.9, rounds: 1 });
     expect(slow.report.failures[1]).toBe("demo, JavaScript a batch: 0.500, below 0.9, but too few rounds to tell");
@@ -117,12 +117,12 @@ describe("a repository", () => {
     const dim = await against(folder, { rounds: 1 });
     expect(dim.report.failures).toEqual([]);
     expect(dim.rows[0]!.pixels.levels).toBe(1);
-    expect(dim.printed).toContain("the pictures are not quite the same");
+    expect(dim.printed).toContain("the images are not quite the same");
     writeFileSync(join(folder, "dist", "index.js"), library(10, 2));
     const wrong = await against(folder, { rounds: 1 });
     expect(wrong.rows).toEqual([]);
     expect(wrong.report.failures).toHaveLength(3);
-    expect(wrong.report.failures[0]).toMatch(/pictures are not the same: .* by 2 of 255 levels at most, and 1 allowed/);
+    expect(wrong.report.failures[0]).toMatch(/images are not the same: .* by 2 of 255 levels at most, and 1 allowed/);
   });
 
   it("may have no such commit, or one that does not build, or be none", async () => {

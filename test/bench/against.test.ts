@@ -78,7 +78,7 @@ describe("the verdict", () => {
   });
 });
 
-it("a difference of pictures is in levels and in how many values have one", () => {
+it("a difference of images is in levels and in how many values have one", () => {
   expect(difference(Uint8Array.of(1, 2, 3, 4), Uint8Array.of(1, 2, 5, 3))).toEqual({ levels: 2, share: 0.5 });
   expect(difference(Uint8Array.of(1), Uint8Array.of(1, 2)).levels).toBe(255);
 });

@@ -1,10 +1,10 @@
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { drawFigure } from "../../bench/figure.js";
 import { climb, type LadderRow } from "../../bench/ladder/bench.js";
 import { ATTENTION_STEPS, type AttentionSize, LINEAR_STEPS, type LinearSize, type Step } from "../../bench/ladder/ladder.js";
 import { attentionProblem, BOUNDS, linearProblem, type Problem, planOf, resultOf } from "../../bench/ladder/problem.js";
 import { type Options, parseOptions } from "../../bench/options.js";
-import { drawPicture } from "../../bench/picture.js";
 import { Report } from "../../bench/report.js";
 import { assertClose } from "../support/compare.js";
 import { gpuOfThisFile } from "../support/gpu.js";
@@ -95,8 +95,8 @@ describe("the check", () => {
     expect(rows[0]!.timesFirst).toBe(1);
     expect(rows[3]!.timesBefore).toBe(rows[3]!.timesFirst);
     expect(printed).toMatch(/with units +not run: no matrix units/);
-    const picture = drawPicture(report.document);
-    for (const text of ["01 naive", "failed", "not run: no matrix units", "02 vectors"]) expect(picture).toContain(text);
+    const figure = drawFigure(report.document);
+    for (const text of ["01 naive", "failed", "not run: no matrix units", "02 vectors"]) expect(figure).toContain(text);
   });
 
   it("finds a step that leaves part of its result unwritten", async () => {

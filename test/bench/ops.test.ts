@@ -11,7 +11,7 @@ import type { Setup } from "../support/op.js";
 
 const gpu = gpuOfThisFile();
 
-const one = { name: "a product", bench: { batch: 1 }, rows: 20, depth: 16, cols: 12, epilogue: "residual" } as const;
+const one = { name: "a GEMM", bench: { batch: 1 }, rows: 20, depth: 16, cols: 12, epilogue: "residual" } as const;
 
 async function checked(setup: Setup): Promise<{ error: number; allowed: number }> {
   const bound = await bindTuned(gpu(), setup, new Tuner(gpu(), "off"));
@@ -74,7 +74,7 @@ it("times what was asked for, and says where there is nothing of that size", asy
   const report = new Report((text) => {
     printed += text;
   });
-  const peak = { registers: 1, product: 1, productShape: "", copy: 1, copyBytes: 1 };
+  const peak = { registers: 1, gemm: 1, gemmShape: "", copy: 1, copyBytes: 1 };
   const request = { clock: "wall", effort: { budget: 1, fewest: 1, most: 1 }, peak } as const;
   const ops = ["position_table", "finish_step", "unfold"];
   await benchOps(gpu(), { ...request, ops, models: ["tiny"], batches: [1] }, report);

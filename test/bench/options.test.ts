@@ -25,7 +25,7 @@ describe("the benches' sections", () => {
   });
 
   it.each([
-    [["--op", "product"], /--op product/],
+    [["--op", "gemm"], /--op gemm/],
     [["--batch", "0"], /positive whole numbers/],
     [["--precision", "f8"], /f32, f16, matrix/],
     [["--wrong"], /wrong/i],
@@ -58,10 +58,10 @@ describe("--training and --quality", () => {
     expect(parse("--training")).toMatchObject({ sections: ["training"], training: undefined, trainingRivals: false });
     expect(parse("--training", "nano,base", "--quick")).toMatchObject({ sections: ["training"], training: ["nano", "base"] });
     expect(parse("--training", "--model", "tiny")).toMatchObject({ sections: ["training"], models: ["tiny"] });
-    expect(parse("--quality", "pictures").quality).toEqual({ folder: "pictures", model: "demo", pairs: undefined });
-    expect(parse("--quality", "pictures", "--checkpoint", "runs/1", "--pairs", "20")).toMatchObject({
+    expect(parse("--quality", "images").quality).toEqual({ folder: "images", model: "demo", pairs: undefined });
+    expect(parse("--quality", "images", "--checkpoint", "runs/1", "--pairs", "20")).toMatchObject({
       sections: ["quality"],
-      quality: { folder: "pictures", model: "runs/1", pairs: 20 },
+      quality: { folder: "images", model: "runs/1", pairs: 20 },
     });
     expect(parse().quality).toBeUndefined();
   });
@@ -76,7 +76,7 @@ describe("--training and --quality", () => {
     [["--training", "huge"], /choose from nano, demo, tiny, small, base/],
     [["--quality"], /quality/],
     [["--checkpoint", "demo"], /belongs to --quality/],
-    [["--quality", "pictures", "--pairs", "none"], /positive whole number/],
+    [["--quality", "images", "--pairs", "none"], /positive whole number/],
   ])("%j is wrong usage", (args, message) => {
     expect(() => parseOptions(args)).toThrow(UsageError);
     expect(() => parseOptions(args)).toThrow(message);

@@ -3,7 +3,7 @@ import { choosePairs, styleDistance, styleError } from "../../bench/quality.js";
 import { root } from "../support/fixtures.js";
 import { gpuOfThisFile } from "../support/gpu.js";
 
-describe("pairs of pictures", () => {
+describe("pairs of images", () => {
   it("are all ordered pairs where there is room", () => {
     const pairs = choosePairs(5, 1000);
     expect(new Set(pairs.map(String)).size).toBe(20);
@@ -18,19 +18,19 @@ describe("pairs of pictures", () => {
     [4, 3],
     [2, 1],
     [25, 60],
-  ])("of %i pictures, %i: none twice, contents in equal parts, styles from everywhere", (count, most) => {
+  ])("of %i images, %i: none twice, contents in equal parts, styles from everywhere", (count, most) => {
     const pairs = choosePairs(count, most);
     expect(pairs).toHaveLength(most);
     expect(new Set(pairs.map(String)).size).toBe(most);
-    const uses = Array.from({ length: count }, (_, picture) => pairs.filter(([content]) => content === picture).length);
+    const uses = Array.from({ length: count }, (_, image) => pairs.filter(([content]) => content === image).length);
     expect(Math.max(...uses) - Math.min(...uses)).toBeLessThanOrEqual(1);
-    for (const pair of pairs) for (const picture of pair) expect(picture).toBeLessThan(count);
+    for (const pair of pairs) for (const image of pair) expect(image).toBeLessThan(count);
     expect(pairs.every(([content, style]) => content !== style)).toBe(true);
     const shifts = new Set(pairs.map(([content, style]) => (style - content + count) % count));
     expect(shifts.size).toBe(Math.ceil(most / count));
   });
 
-  it("are none of one picture or of no pictures", () => {
+  it("are none of one image or of no images", () => {
     expect(choosePairs(1, 10)).toEqual([]);
     expect(choosePairs(0, 10)).toEqual([]);
   });

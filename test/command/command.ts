@@ -177,8 +177,8 @@ export function colours(seed: number, width = 96, height = width): Raw {
 
 export const encode = ({ data, width, height }: Raw) => sharp(data, { raw: { width, height, channels: 3 } });
 
-/** Writes a picture of soft colours, in the format of the name's ending, and returns its path. */
-export async function picture(path: string, seed: number, width = 96, height = width): Promise<string> {
+/** Writes an image of soft colours, in the format of the name's ending, and returns its path. */
+export async function imageFile(path: string, seed: number, width = 96, height = width): Promise<string> {
   mkdirSync(dirname(path), { recursive: true });
   const format = extname(path).slice(1).replace("jpg", "jpeg") as "png" | "jpeg" | "webp";
   await encode(colours(seed, width, height))
@@ -188,9 +188,9 @@ export async function picture(path: string, seed: number, width = 96, height = w
 }
 
 /** Several of them in a new folder, by name. */
-export async function pictures(...names: string[]): Promise<string[]> {
+export async function imageFiles(...names: string[]): Promise<string[]> {
   const folder = fresh();
-  return Promise.all(names.map((name, index) => picture(join(folder, `${name}.png`), index + name.length)));
+  return Promise.all(names.map((name, index) => imageFile(join(folder, `${name}.png`), index + name.length)));
 }
 
 export async function pixels(path: string): Promise<Raw> {
@@ -198,7 +198,7 @@ export async function pixels(path: string): Promise<Raw> {
   return { data, width: info.width, height: info.height };
 }
 
-/** The largest difference between two picture files, in levels of 255. */
+/** The largest difference between two image files, in levels of 255. */
 export async function levelsApart(one: string, other: string): Promise<number> {
   const [a, b] = [await pixels(one), await pixels(other)];
   expect([a.width, a.height]).toEqual([b.width, b.height]);
@@ -210,7 +210,7 @@ export async function levelsApart(one: string, other: string): Promise<number> {
 /** The small model that comes with the package. */
 export const DEMO_MODEL = join(root, "weights", "demo");
 
-/** A model that paints at once, for tests of all that is around it: noise for weights, 32-pixel pictures. */
+/** A model that paints at once, for tests of all that is around it: noise for weights, 32-pixel images. */
 export function micro(): string[] {
   const config = fresh("micro.json");
   const shape = { image_size: 32, patch_size: 8, embed_dim: 48, num_heads: 3, depth: 2 };

@@ -10,10 +10,10 @@ import {
   DEMO_MODEL,
   type Failure,
   fresh,
+  imageFile,
+  imageFiles,
   listFiles,
   micro,
-  picture,
-  pictures,
   pixels,
   run,
   runJson,
@@ -53,8 +53,8 @@ describe("wrong usage ends with 2 and says what is wrong", () => {
     expect(stderr).toContain("Usage: stylizing-vit");
   });
 
-  it("a folder without pictures, as content or as style", async () => {
-    const [empty, some, out] = [fresh(), await pictures("a"), fresh("out")];
+  it("a folder without images, as content or as style", async () => {
+    const [empty, some, out] = [fresh(), await imageFiles("a"), fresh("out")];
     writeFileSync(join(empty, "notes.txt"), "none");
     for (const [what, args] of [
       ["content", stylize([empty], some, out)],
@@ -62,27 +62,27 @@ describe("wrong usage ends with 2 and says what is wrong", () => {
     ] as const) {
       // biome-ignore format: a table
       const { error } = await runJson<Failure>(args, 2);
-      expect(error.message).toContain(`There is no ${what} picture in ${empty}.`);
+      expect(error.message).toContain(`There is no ${what} image in ${empty}.`);
     }
     expect(existsSync(out)).toBe(false);
   });
 });
 
-describe("pictures that cannot be read", () => {
+describe("images that cannot be read", () => {
   it("are reported one by one, and the others are painted", async () => {
     const folder = fresh();
     const at = (name: string) => join(folder, name);
-    await picture(at("good.png"), 1);
-    await picture(at("last.jpg"), 2);
+    await imageFile(at("good.png"), 1);
+    await imageFile(at("last.jpg"), 2);
     writeFileSync(at("empty.png"), "");
-    const whole = readFileSync(await picture(at("cut.png"), 3));
+    const whole = readFileSync(await imageFile(at("cut.png"), 3));
     writeFileSync(at("cut.png"), whole.subarray(0, whole.length / 2));
-    writeFileSync(at("text.png"), "This is no picture.");
+    writeFileSync(at("text.png"), "This is no image.");
     writeFileSync(at("huge.png"), whitePng(10_000, 10_000));
     mkdirSync(at("folder.png"));
     const names = ["good.png", "missing.png", "empty.png", "cut.png", "text.png", "huge.png", "last.jpg"];
     const out = fresh("out");
-    const report = await runJson<StylizeReport>([...stylize(names.map(at), await pictures("s"), out), ...micro()], 1);
+    const report = await runJson<StylizeReport>([...stylize(names.map(at), await imageFiles("s"), out), ...micro()], 1);
     expect(report.images.map(({ content, status }) => `${basename(content)} ${status}`)).toEqual([
       "good.png done",
       "missing.png failed",
@@ -111,7 +111,7 @@ describe("pictures that cannot be read", () => {
   });
 
   it("fail only what needs them, where they are styles; and everything, where all are", async () => {
-    const [contents, styles] = [await pictures("a", "b"), await pictures("s")];
+    const [contents, styles] = [await imageFiles("a", "b"), await imageFiles("s")];
     const missing = join(fresh(), "gone.png");
     const [some, none] = [fresh("out"), fresh("out")];
     const report = await runJson<StylizeReport>(
@@ -135,7 +135,7 @@ describe("pictures that cannot be read", () => {
 
 describe("results that cannot be written", () => {
   it("stop the run at its start where the folder is impossible", async () => {
-    const [contents, styles] = [await pictures("a"), await pictures("s")];
+    const [contents, styles] = [await imageFiles("a"), await imageFiles("s")];
     const file = fresh("file");
     writeFileSync(file, "in the way");
     const impossible = [join(file, "out"), file, ...(process.platform === "linux" ? ["/proc/out/of/order"] : [])];
@@ -149,7 +149,10 @@ describe("results that cannot be written", () => {
   it("fail alone where a folder has a result's name", async () => {
     const out = fresh();
     mkdirSync(join(out, "a.png"));
-    const report = await runJson<StylizeReport>([...stylize(await pictures("a", "b"), await pictures("s"), out), ...micro()], 1);
+    const report = await runJson<StylizeReport>(
+      [...stylize(await imageFiles("a", "b"), await imageFiles("s"), out), ...micro()],
+      1,
+    );
     expect(report.images[0]).toMatchObject({ status: "failed", error: { code: "OUTPUT" } });
     expect(report.images[0]!.error!.message).toContain(`${join(out, "a.png")} cannot be written: it is a folder.`);
     expect(report.images[1]).toMatchObject({ status: "done" });
@@ -165,8 +168,8 @@ describe("results that cannot be written", () => {
     }
     onTestFinished(() => void execFileSync("umount", [disk]));
     // Some 25 kB each.
-    const contents = await pictures("a", "b", "c", "d");
-    const report = await runJson<StylizeReport>([...stylize(contents, await pictures("s"), disk), "--batch", "1"], 1);
+    const contents = await imageFiles("a", "b", "c", "d");
+    const report = await runJson<StylizeReport>([...stylize(contents, await imageFiles("s"), disk), "--batch", "1"], 1);
     expect(report.done).toBeGreaterThan(0);
     expect(report.failed).toBe(4 - report.done);
     for (const { status, error, output } of report.images) {
@@ -183,7 +186,7 @@ describe("results that cannot be written", () => {
     } catch {}
     const kept = report.images.find(({ status }) => status === "done")!;
     const before = readFileSync(kept.output);
-    await runJson([...stylize([kept.content], await pictures("other"), disk)], 1);
+    await runJson([...stylize([kept.content], await imageFiles("other"), disk)], 1);
     expect(readFileSync(kept.output).equals(before)).toBe(true);
     expect(listFiles(disk)).toHaveLength(report.done + 1);
   });
@@ -254,7 +257,7 @@ describe("weights that cannot be used", () => {
     ["a configuration that is not JSON", "CONFIG", /config\.json is not JSON/, () => modelOf(demo(), "{")],
     ["weights that do not tell their heads", "CONFIG", /does not say how many heads.*--config/, () => modelOf(demo(), "{}")],
   ])("%s", async (_, code, message, make) => {
-    const [contents, styles, out] = [await pictures("a"), await pictures("s"), fresh("out")];
+    const [contents, styles, out] = [await imageFiles("a"), await imageFiles("s"), fresh("out")];
     const { error } = await runJson<Failure>([...stylize(contents, styles, out), "--model", await make()], 1);
     expect(error).toMatchObject({ code, message: expect.stringMatching(message), fix: expect.stringMatching(/\w/) });
     expect(listFiles(out)).toEqual([]);
@@ -262,7 +265,7 @@ describe("weights that cannot be used", () => {
 
   it("in PyTorch's own format are refused with the Python that converts them", async () => {
     const file = join(modelOf(new Uint8Array([0x50, 0x4b, 3, 4, 0, 0, 0, 0, 0, 0]), "{}", "weights.pth"), "weights.pth");
-    const { stderr, code } = await run([...stylize(await pictures("a"), await pictures("s"), fresh("out")), "--model", file]);
+    const { stderr, code } = await run([...stylize(await imageFiles("a"), await imageFiles("s"), fresh("out")), "--model", file]);
     expect(code).toBe(1);
     expect(stderr).toContain("is a PyTorch pickle, which can run code when it is loaded");
     expect(stderr).toContain(`import torch; from safetensors.torch import save_file
@@ -301,7 +304,7 @@ describe("configurations of no possible model", () => {
 });
 
 it("precision that the adapter lacks is refused", async () => {
-  const args = [...stylize(await pictures("a"), await pictures("s"), fresh("out")), "--precision", "matrix"];
+  const args = [...stylize(await imageFiles("a"), await imageFiles("s"), fresh("out")), "--precision", "matrix"];
   const { error } = await runJson<Failure>(args, 1);
   expect(error).toMatchObject({ code: "GPU", message: expect.stringContaining("Matrix units are not to be had here") });
 });

@@ -6,7 +6,7 @@ import { SafetensorsFile, writeSafetensors } from "../../src/hub/safetensors.js"
 import { parseConfig } from "../../src/models/stylizing-vit/config.js";
 import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
 import { vggShapes } from "../../src/models/vgg19/weights.js";
-import { hashedPictures } from "../train/pictures.js";
+import { hashedImages } from "../train/images.js";
 import { build, type Failure, fresh, listFiles, run, runJson } from "./command.js";
 
 const FIXTURE = fileURLToPath(new URL("../fixtures/grey/", import.meta.url));
@@ -18,7 +18,7 @@ const input = fresh("input.safetensors");
 beforeAll(async () => {
   await build();
   writeFileSync(config, JSON.stringify(INFO.config));
-  const content = hashedPictures("train.0", 2, 1, 32, INFO.seed);
+  const content = hashedImages("train.0", 2, 1, 32, INFO.seed);
   const style = Float32Array.from([...content.subarray(1024), ...content.subarray(0, 1024)]);
   const shape = [2, 1, 32, 32];
   await writeSafetensors(input, [
@@ -97,7 +97,7 @@ describe("wrong usage ends with 2, what cannot be used with 1, and nothing is wr
     expect(second.error.message).toMatch(/features\.5\.weight has the shape \[1, 1, 3, 3\].*\[128, 64, 3, 3\]/);
   });
 
-  it("pictures of another size, and files that hold none", async () => {
+  it("images of another size, and files that hold none", async () => {
     const larger = fresh("config.json");
     writeFileSync(larger, JSON.stringify({ ...INFO.config, image_size: 64 }));
     const output = fresh("out.safetensors");

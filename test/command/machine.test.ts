@@ -5,7 +5,7 @@ import sharp from "sharp";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { StylizeReport } from "../../src/augment/report.js";
 import { root } from "../support/fixtures.js";
-import { build, type Failure, fresh, json, listFiles, pictures, run, runJson } from "./command.js";
+import { build, type Failure, fresh, imageFiles, json, listFiles, run, runJson } from "./command.js";
 
 beforeAll(build);
 
@@ -78,7 +78,7 @@ describe("doctor", () => {
     expect(adapter.fix).toContain("--adapter software");
 
     const out = fresh("out");
-    const args = ["stylize", "--content", ...(await pictures("a")), "--style", ...(await pictures("s")), "--out", out];
+    const args = ["stylize", "--content", ...(await imageFiles("a")), "--style", ...(await imageFiles("s")), "--out", out];
     const { error } = await runJson<Failure>([...args, "--adapter", "hardware"], 3);
     expect(error.code).toBe("NO_ADAPTER");
     expect(listFiles(out)).toEqual([]);
@@ -131,7 +131,7 @@ describe("without any adapter", () => {
     expect(text.stdout).toMatch(/^FAIL {2}adapter/m);
 
     const out = fresh("out");
-    const args = ["stylize", "--content", ...(await pictures("a")), "--style", ...(await pictures("s")), "--out", out];
+    const args = ["stylize", "--content", ...(await imageFiles("a")), "--style", ...(await imageFiles("s")), "--out", out];
     const painted = await run([...args, "--json"], options);
     expect(painted.code).toBe(3);
     expect(json<Failure>(painted).error).toMatchObject({
@@ -177,7 +177,7 @@ describe("demo", () => {
     expect((await sharp(join(out, "sheet.png")).metadata()).width).toBeGreaterThan(500);
     for (const name of results!) expect((await sharp(join(out, "results", name)).metadata()).width).toBe(96);
 
-    const own = await pictures("mine");
+    const own = await imageFiles("mine");
     await runJson<StylizeReport>(["demo", "--out", again, "--content", ...own, "--seed", "1"]);
     expect(existsSync(join(again, "content"))).toBe(false);
     expect(listFiles(join(again, "results"))).toEqual(styles!.map((name) => `mine__${name}`));
@@ -186,11 +186,11 @@ describe("demo", () => {
     }
   });
 
-  it("takes pictures of one's own on both sides, and another model with its configuration", async () => {
+  it("takes images of one's own on both sides, and another model with its configuration", async () => {
     const [config, out] = [fresh("config.json"), fresh("demo")];
     const shape = { image_size: 32, patch_size: 8, embed_dim: 48, num_heads: 3, depth: 1 };
     writeFileSync(config, JSON.stringify({ ...shape, mean: [0.6, 0.5, 0.6], std: [0.2, 0.2, 0.2] }));
-    const [content, style] = [await pictures("a"), await pictures("s")];
+    const [content, style] = [await imageFiles("a"), await imageFiles("s")];
     const files = ["--content", ...content, "--style", ...style, "--out", out];
     const report = await runJson<StylizeReport>(["demo", ...files, "--model", "hashed:1", "--config", config]);
     expect(report).toMatchObject({ model: "hashed:1", done: 1 });

@@ -7,9 +7,9 @@ import {
   build,
   type Failure,
   fresh,
+  imageFiles,
   listFiles,
   MAIN,
-  pictures,
   type RunOptions,
   run,
   runJson,
@@ -124,7 +124,7 @@ describe("where no cache folder of the user's can be written", () => {
     needUser(test);
     const tmp = temporary();
     const out = join(tmp, "out");
-    const [content, style] = [await pictures("content"), await pictures("style")];
+    const [content, style] = [await imageFiles("content"), await imageFiles("style")];
     expect(await run(stylize(content, style, out), as(tmp))).toMatchObject({ code: 0 });
     expect(listFiles(out)).toEqual(["content.png"]);
 

@@ -5,16 +5,16 @@ import type { StylizeReport } from "../../src/augment/report.js";
 import { stylizeFiles } from "../../src/command/stylize.js";
 import { StylizingError } from "../../src/errors.js";
 import { Engine } from "../../src/painter/engine.js";
-import { build, fresh, listFiles, micro, picture, pictures, run, runJson, stylize } from "./command.js";
+import { build, fresh, imageFile, imageFiles, listFiles, micro, run, runJson, stylize } from "./command.js";
 
 beforeAll(build);
 
 describe("--workers", () => {
-  it("changes where pictures are read and written, and not a byte of the results", async () => {
+  it("changes where images are read and written, and not a byte of the results", async () => {
     const folder = fresh();
-    for (let i = 0; i < 9; i++) await picture(join(folder, `sub${i % 2}`, `${i}.jpg`), i, 60 + 9 * i, 90);
-    writeFileSync(join(folder, "sub0", "text.png"), "no picture");
-    const styles = await pictures("s", "tt");
+    for (let i = 0; i < 9; i++) await imageFile(join(folder, `sub${i % 2}`, `${i}.jpg`), i, 60 + 9 * i, 90);
+    writeFileSync(join(folder, "sub0", "text.png"), "no image");
+    const styles = await imageFiles("s", "tt");
     const [none, two] = [fresh("out"), fresh("out")];
     const paint = (out: string, workers: string) => [
       ...stylize([folder], styles, out, "--pair", "all", "--size", "keep", "--workers", workers),
@@ -40,7 +40,7 @@ describe("--workers", () => {
 
 it("a device that fails once loses one batch, and the rest is painted", async () => {
   const names = [..."abcdefgh"];
-  const [contents, styles, out] = [await pictures(...names), await pictures(...names), fresh("out")];
+  const [contents, styles, out] = [await imageFiles(...names), await imageFiles(...names), fresh("out")];
   const run = Engine.prototype.run;
   let calls = 0;
   const spy = vi.spyOn(Engine.prototype, "run").mockImplementation(function (this: Engine, ...args) {
@@ -58,7 +58,7 @@ it("a device that fails once loses one batch, and the rest is painted", async ()
 describe("where the time went", () => {
   it("is one line on stderr, and `timing` with --json", async () => {
     const names = [..."abcdefghijkl"];
-    const [contents, styles, out] = [await pictures(...names), await pictures(...names), fresh("out")];
+    const [contents, styles, out] = [await imageFiles(...names), await imageFiles(...names), fresh("out")];
     const report = await runJson<StylizeReport>([...stylize(contents, styles, out, "--batch", "3"), ...micro()]);
     const { timing } = report;
     expect(timing).toMatchObject({ batches: 4, images: 12, clock: "device" });
@@ -76,7 +76,7 @@ describe("where the time went", () => {
 
   it("is not told where nothing was painted", async () => {
     const missing = join(fresh(), "gone.png");
-    const report = await runJson<StylizeReport>([...stylize([missing], await pictures("s"), fresh("out")), ...micro()], 1);
+    const report = await runJson<StylizeReport>([...stylize([missing], await imageFiles("s"), fresh("out")), ...micro()], 1);
     expect(report.timing).toBeUndefined();
     expect(report.stderr).not.toContain("stages overlapping");
   });

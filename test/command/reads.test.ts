@@ -16,7 +16,7 @@ import { fresh } from "./command.js";
 
 const model = fresh("model");
 const weights = join(model, "model.safetensors");
-const picture = fresh("picture.png");
+const imageFile = fresh("image.png");
 const input = fresh("input.safetensors");
 
 beforeAll(async () => {
@@ -24,7 +24,7 @@ beforeAll(async () => {
   mkdirSync(model);
   copyFileSync(join(goldenFolder("nano")!, "weights.safetensors"), weights);
   writeFileSync(join(model, "config.json"), JSON.stringify(config));
-  await saveImage(picture, noise(32, 32, 3), { format: "png" });
+  await saveImage(imageFile, noise(32, 32, 3), { format: "png" });
   const shape = [2, 3, config.image_size, config.image_size];
   const data = hashedUniform("pictures", 2 * 3 * config.image_size ** 2, 1);
   await writeSafetensors(input, [["content", { shape, data }], ["style", { shape, data }]]); // biome-ignore format: a pair
@@ -39,9 +39,9 @@ afterEach(() => {
 it.each([
   [
     "stylize, which has to measure statistics first",
-    ["stylize", "--content", picture, "--style", picture, "--out", fresh("out")],
+    ["stylize", "--content", imageFile, "--style", imageFile, "--out", fresh("out")],
   ],
-  ["demo", ["demo", "--content", picture, "--style", picture, "--out", fresh("demo")]],
+  ["demo", ["demo", "--content", imageFile, "--style", imageFile, "--out", fresh("demo")]],
   ["forward", ["forward", "--input", input, "--output", fresh("forward.safetensors")]],
   ["export", ["export", "--onnx", fresh("model.onnx")]],
 ] as const)("a model is found and its header read once: %s", async (verb, args) => {

@@ -9,12 +9,12 @@ import {
   build,
   type Failure,
   fresh,
+  imageFiles,
   json,
   levelsApart,
   listFiles,
   MAIN,
   micro,
-  pictures,
   pixels,
   run,
   spoiledModel,
@@ -31,7 +31,7 @@ async function until(condition: () => boolean): Promise<void> {
 
 describe("Ctrl-C", () => {
   it("ends after the batch under way, keeps what is done and says what is not", async () => {
-    const [contents, styles] = [await pictures(..."abcdefghijklmnopqrstuvwxyz"), await pictures("s")];
+    const [contents, styles] = [await imageFiles(..."abcdefghijklmnopqrstuvwxyz"), await imageFiles("s")];
     const out = fresh();
     const { child, finished } = start([
       "stylize",
@@ -62,7 +62,7 @@ describe("Ctrl-C", () => {
   });
 
   it("a second time ends at once", async () => {
-    const [contents, styles] = [await pictures(..."abcdefgh"), await pictures("s")];
+    const [contents, styles] = [await imageFiles(..."abcdefgh"), await imageFiles("s")];
     const out = fresh();
     // One batch of all: it would take seconds to end by itself.
     const { child, finished } = start(["stylize", "--content", ...contents, "--style", ...styles, "--out", out, "--batch", "8"]);
@@ -84,9 +84,9 @@ describe("Ctrl-C", () => {
       "--model",
       "tiny/epistr",
       "--content",
-      ...(await pictures("a")),
+      ...(await imageFiles("a")),
       "--style",
-      ...(await pictures("s")),
+      ...(await imageFiles("s")),
     ];
     const env = { HF_ENDPOINT: hub.url, HF_HOME: fresh() };
     const { child, finished } = start([...args, "--out", fresh("out"), "--json"], { env });
@@ -119,7 +119,7 @@ describe("in a terminal", () => {
   it.skipIf(!script)(
     `progress is shown and ends, also where loading fails${script ? "" : ": needs script(1) of util-linux"}`,
     async () => {
-      const [contents, styles, out] = [await pictures("a", "b"), await pictures("s"), fresh("out")];
+      const [contents, styles, out] = [await imageFiles("a", "b"), await imageFiles("s"), fresh("out")];
       const args = ["stylize", "--content", ...contents, "--style", ...styles, "--out", out];
       const painted = await inTerminal([...args, ...micro()]);
       expect(painted.code).toBe(0);
@@ -146,7 +146,7 @@ it("a reader of stdout that goes away early does no harm", async () => {
 
 describe("two processes at once", () => {
   it("may write into one folder", async () => {
-    const [contents, styles] = [await pictures("a", "b", "c", "d"), await pictures("s")];
+    const [contents, styles] = [await imageFiles("a", "b", "c", "d"), await imageFiles("s")];
     const [both, alone] = [fresh("out"), fresh("out")];
     const args = (out: string) => ["stylize", "--content", ...contents, "--style", ...styles, "--out", out, ...micro()];
     const ended = await Promise.all([run(args(both)), run(args(both))]);

@@ -11,11 +11,11 @@ import {
   encode,
   type Failure,
   fresh,
+  imageFile,
+  imageFiles,
   levelsApart,
   listFiles,
   micro,
-  picture,
-  pictures,
   pixels,
   reason,
   run,
@@ -50,15 +50,15 @@ describe("results of the demo model", () => {
 describe("what is printed", () => {
   it("is nothing on stdout without --json, and what was done on stderr", async () => {
     const out = fresh("out");
-    const { code, stdout, stderr } = await run(stylize(await pictures("a"), await pictures("s"), out));
+    const { code, stdout, stderr } = await run(stylize(await imageFiles("a"), await imageFiles("s"), out));
     expect({ code, stdout }).toEqual({ code: 0, stdout: "" });
     expect(stderr).toContain("demo on SwiftShader, f32 (a CPU: slow");
     expect(stderr).toContain(`1 of 1 painted into ${out}`);
     expect(stderr).not.toContain("\u001b");
   });
 
-  it("is one JSON document with --json: the machine, the statistics, every picture", async () => {
-    const [content, style, out] = [await pictures("a"), await pictures("s"), fresh("out")];
+  it("is one JSON document with --json: the machine, the statistics, every image", async () => {
+    const [content, style, out] = [await imageFiles("a"), await imageFiles("s"), fresh("out")];
     const report = await runJson<StylizeReport>(stylize(content, style, out));
     expect(report).toMatchObject({
       model: "demo",
@@ -78,7 +78,7 @@ describe("what is printed", () => {
 
 describe("--pair", () => {
   it("each takes the i-th with the i-th and repeats the shorter list; all takes every one with every one", async () => {
-    const [contents, styles] = [await pictures("a", "b", "c"), await pictures("s", "tt")];
+    const [contents, styles] = [await imageFiles("a", "b", "c"), await imageFiles("s", "tt")];
     const [each, all, more] = [fresh("out"), fresh("out"), fresh("out")];
 
     const paired = await runJson<StylizeReport>(paint(contents, styles, each));
@@ -88,7 +88,7 @@ describe("--pair", () => {
     const crossed = await runJson<StylizeReport>(paint(contents, styles, all, "--pair", "all"));
     expect(crossed.done).toBe(6);
     expect(listFiles(all)).toEqual(["a__s.png", "a__tt.png", "b__s.png", "b__tt.png", "c__s.png", "c__tt.png"]);
-    // Other schedules (a bank of styles, one content for many) paint the same pictures.
+    // Other schedules (a bank of styles, one content for many) paint the same images.
     for (const [one, other] of [["a", "a__s"], ["b", "b__tt"], ["c", "c__s"]] as const) // biome-ignore format: a table
       expect(await levelsApart(join(each, `${one}.png`), join(all, `${other}.png`))).toBeLessThanOrEqual(1);
     expect(await levelsApart(join(all, "a__s.png"), join(all, "a__tt.png"))).toBeGreaterThan(4);
@@ -101,7 +101,7 @@ describe("--pair", () => {
   });
 
   it("random chooses a style for each by the seed, the same on every machine", async () => {
-    const [contents, styles] = [await pictures("a", "b", "c", "d", "e"), await pictures("s", "tt", "uuu")];
+    const [contents, styles] = [await imageFiles("a", "b", "c", "d", "e"), await imageFiles("s", "tt", "uuu")];
     const [first, again, other] = [fresh("out"), fresh("out"), fresh("out")];
     const random = (out: string, seed: string) =>
       runJson<StylizeReport>(paint(contents, styles, out, "--pair", "random", "--seed", seed));
@@ -116,39 +116,39 @@ describe("--pair", () => {
 });
 
 describe("names and folders", () => {
-  it("keep the layout of a folder, take pictures only, and need no folder that exists", async () => {
+  it("keep the layout of a folder, take images only, and need no folder that exists", async () => {
     const folder = fresh();
-    await picture(join(folder, "a.png"), 1);
-    await picture(join(folder, "sub", "b.jpg"), 2);
-    await picture(join(folder, "sub", "deep er", "ç.webp"), 3);
-    await picture(join(folder, ".hidden.png"), 4);
-    writeFileSync(join(folder, "sub", "notes.txt"), "not a picture");
-    const [named] = await pictures("named");
+    await imageFile(join(folder, "a.png"), 1);
+    await imageFile(join(folder, "sub", "b.jpg"), 2);
+    await imageFile(join(folder, "sub", "deep er", "ç.webp"), 3);
+    await imageFile(join(folder, ".hidden.png"), 4);
+    writeFileSync(join(folder, "sub", "notes.txt"), "not an image");
+    const [named] = await imageFiles("named");
     const out = fresh("some/where/out");
-    const report = await runJson<StylizeReport>(paint([folder, named!], await pictures("s"), out));
+    const report = await runJson<StylizeReport>(paint([folder, named!], await imageFiles("s"), out));
     expect(report.done).toBe(4);
     expect(listFiles(out)).toEqual(["a.png", "named.png", "sub/b.png", "sub/deep er/ç.png"]);
   });
 
   it("refuse two results of one name, before anything is painted", async () => {
     const folder = fresh();
-    const [one, two] = [await picture(join(folder, "a.png"), 1), await picture(join(folder, "a.jpg"), 2)];
+    const [one, two] = [await imageFile(join(folder, "a.png"), 1), await imageFile(join(folder, "a.jpg"), 2)];
     const out = fresh("out");
-    const { error } = await runJson<Failure>(paint([folder], await pictures("s"), out), 2);
+    const { error } = await runJson<Failure>(paint([folder], await imageFiles("s"), out), 2);
     expect(error).toMatchObject({ code: "ARGUMENT", message: expect.stringContaining("Two results would be called a") });
     expect(error.message).toContain(one);
     expect(error.message).toContain(two);
     expect(existsSync(out)).toBe(false);
     // In folders of their own they may have one name, and the same file may not come twice.
-    const twice = await runJson<Failure>(paint([one, one], await pictures("s"), out), 2);
+    const twice = await runJson<Failure>(paint([one, one], await imageFiles("s"), out), 2);
     expect(twice.error.message).toContain("Two results would be called a");
   });
 
-  it("refuse to put a result in the place of a picture that was given", async () => {
-    const [content, style] = [await pictures("a"), await pictures("s")];
+  it("refuse to put a result in the place of an image that was given", async () => {
+    const [content, style] = [await imageFiles("a"), await imageFiles("s")];
     const before = readFileSync(content[0]!);
     const { error } = await runJson<Failure>(paint(content, style, join(content[0]!, "..")), 2);
-    expect(error).toMatchObject({ code: "ARGUMENT", message: expect.stringContaining("both a picture to read and the place") });
+    expect(error).toMatchObject({ code: "ARGUMENT", message: expect.stringContaining("both an image to read and the place") });
     expect(readFileSync(content[0]!).equals(before)).toBe(true);
     expect(listFiles(join(content[0]!, ".."))).toEqual(["a.png"]);
   });
@@ -157,9 +157,9 @@ describe("names and folders", () => {
 describe("--format and --size", () => {
   it("write PNG, JPEG and WebP at the model's size, or at the content's own", async () => {
     const folder = fresh();
-    const wide = await picture(join(folder, "wide.png"), 3, 150, 90);
-    const tall = await picture(join(folder, "tall.png"), 4, 61, 130);
-    const style = await pictures("s");
+    const wide = await imageFile(join(folder, "wide.png"), 3, 150, 90);
+    const tall = await imageFile(join(folder, "tall.png"), 4, 61, 130);
+    const style = await imageFiles("s");
     const [square, jpeg, webp] = [fresh("out"), fresh("out"), fresh("out")];
     await runJson(paint([wide, tall], style, square));
     await runJson(paint([wide, tall], style, jpeg, "--format", "jpeg", "--size", "keep"));
@@ -176,11 +176,11 @@ describe("--format and --size", () => {
 });
 
 describe("--sheet", () => {
-  it("writes a picture of all results, in a folder that it makes", async () => {
+  it("writes a sheet of all results, in a folder that it makes", async () => {
     const sheet = fresh("sheets/all.png");
     const out = fresh("out");
     const report = await runJson<StylizeReport>(
-      paint(await pictures("a", "b"), await pictures("s", "tt"), out, "--pair", "all", "--sheet", sheet),
+      paint(await imageFiles("a", "b"), await imageFiles("s", "tt"), out, "--pair", "all", "--sheet", sheet),
     );
     expect(report.sheet).toBe(sheet);
     expect(report.stderr).toContain(`sheet: ${sheet}`);
@@ -193,7 +193,7 @@ describe("--sheet", () => {
 
   it("keeps the results and the report where the sheet alone cannot be written", async () => {
     const [sheet, out] = [fresh(), fresh("out")];
-    const report = await runJson<StylizeReport>(paint(await pictures("a"), await pictures("s"), out, "--sheet", sheet), 1);
+    const report = await runJson<StylizeReport>(paint(await imageFiles("a"), await imageFiles("s"), out, "--sheet", sheet), 1);
     expect(report).toMatchObject({ done: 1, failed: 0, sheetError: { code: "OUTPUT" } });
     expect(report.stderr).toContain(`${sheet} cannot be written: it is a folder.`);
     expect(listFiles(out)).toEqual(["a.png"]);
@@ -201,8 +201,8 @@ describe("--sheet", () => {
 });
 
 describe("--batch", () => {
-  it("changes the speed and not the pictures", async () => {
-    const [contents, styles] = [await pictures("a", "b", "c"), await pictures("s", "tt", "uuu")];
+  it("changes the speed and not the images", async () => {
+    const [contents, styles] = [await imageFiles("a", "b", "c"), await imageFiles("s", "tt", "uuu")];
     const [one, three] = [fresh("out"), fresh("out")];
     await runJson(paint(contents, styles, one, "--batch", "1"));
     await runJson(paint(contents, styles, three, "--batch", "3"));
@@ -212,7 +212,7 @@ describe("--batch", () => {
   });
 });
 
-describe("kinds of pictures", () => {
+describe("kinds of images", () => {
   it("are read alike: grey, 16 bits, opaque alpha, and turned by EXIF", async () => {
     const folder = fresh();
     const at = (name: string) => join(folder, `${name}.png`);
@@ -242,7 +242,7 @@ describe("kinds of pictures", () => {
     expect((await sharp(at("turned")).metadata()).orientation).toBe(6);
 
     const out = fresh("out");
-    const report = await runJson<StylizeReport>(paint([folder], await pictures("s"), out));
+    const report = await runJson<StylizeReport>(paint([folder], await imageFiles("s"), out));
     expect(report.done).toBe(5);
     for (const name of ["grey", "alpha", "wide", "turned"]) {
       expect(await levelsApart(join(out, `${name}.png`), join(out, "rgb.png")), name).toBe(0);
@@ -256,7 +256,7 @@ describe("mean and standard deviation", () => {
     copyFileSync(join(DEMO_MODEL, "model.safetensors"), join(model, "model.safetensors"));
     const { mean, std, ...shape } = JSON.parse(readFileSync(join(DEMO_MODEL, "config.json"), "utf8"));
     writeFileSync(join(model, "config.json"), JSON.stringify(shape));
-    const [contents, styles] = [await pictures("a", "b"), await pictures("s")];
+    const [contents, styles] = [await imageFiles("a", "b"), await imageFiles("s")];
     const [known, given, measured] = [fresh("out"), fresh("out"), fresh("out")];
     await runJson(stylize(contents, styles, known));
 
@@ -286,7 +286,7 @@ describe("models", () => {
     const folder = fresh();
     mkdirSync(join(folder, "m"));
     for (const name of ["model.safetensors", "config.json"]) copyFileSync(join(DEMO_MODEL, name), join(folder, "m", name));
-    const [contents, styles] = [await pictures("a"), await pictures("s")];
+    const [contents, styles] = [await imageFiles("a"), await imageFiles("s")];
     const outputs: string[] = [];
     for (const model of ["demo", join(folder, "m"), join(folder, "m", "model.safetensors")]) {
       const out = fresh("out");

@@ -4,13 +4,13 @@ import { beforeAll, describe, expect, it, vi } from "vitest";
 import { type TrainDocument, type TrainFlags, train } from "../../src/command/train.js";
 import type { EpochReport } from "../../src/train/progress.js";
 import { type Faults, fakeHost } from "../train/fake-host.mjs";
-import { CONFIG, newRun, options, readLog, root, writePictures } from "../train/runs.js";
-import { build, type Failure, fresh, picture, run } from "./command.js";
+import { CONFIG, newRun, options, readLog, root, writeImages } from "../train/runs.js";
+import { build, type Failure, fresh, imageFile, run } from "./command.js";
 
 beforeAll(async () => {
   await build();
-  await writePictures("training", 14);
-  await writePictures("judging", 7);
+  await writeImages("training", 14);
+  await writeImages("judging", 7);
 });
 
 const paths = (out: string) => ["--data", join(root, "training"), "--val", join(root, "judging"), "--out", out];
@@ -45,8 +45,8 @@ describe("wrong usage ends with 2 and says what is wrong", () => {
 
   it.concurrent.each<[string, string[], RegExp]>([
     ["a batch of one", ["--batch", "1"], /batch is 1\..*from 2 on/],
-    ["a batch that pictures do not fill", [], /14 pictures × 1 crops does not fill a batch of 64.*--crops/],
-    ["another size than a model's", ["--init", "demo", "--image-size", "64"], /demo takes pictures of 96 pixels/],
+    ["a batch that images do not fill", [], /14 images × 1 crops does not fill a batch of 64.*--crops/],
+    ["another size than a model's", ["--init", "demo", "--image-size", "64"], /demo takes images of 96 pixels/],
     ["an unknown preset", ["--preset", "huge"], /Unknown preset "huge"/],
     ["an unknown model", ["--init", "tiny/camelyon17"], /no published model/],
   ])("%s", async (_, args, message) => {
@@ -58,12 +58,12 @@ describe("wrong usage ends with 2 and says what is wrong", () => {
     if (existsSync(out)) expect(readdirSync(out)).toEqual([]);
   });
 
-  it("missing folders, and folders without pictures", async () => {
+  it("missing folders, and folders without images", async () => {
     const [empty, out] = [fresh(), fresh("out")];
     const missing = await failing(["--data", join(empty, "gone"), "--val", empty, "--out", out], 2);
-    expect(missing.error.message).toMatch(/training pictures .*gone do not exist/);
+    expect(missing.error.message).toMatch(/training images .*gone do not exist/);
     const none = await failing(["--data", join(root, "training"), "--val", empty, "--out", out], 2);
-    expect(none.error.message).toMatch(/no validation pictures in .*Give folders/);
+    expect(none.error.message).toMatch(/no validation images in .*Give folders/);
     expect(existsSync(out)).toBe(false);
   });
 
@@ -83,14 +83,14 @@ it("what cannot be used ends with 1, and too little with 2", async () => {
   writeFileSync(config, JSON.stringify({ ...CONFIG, embed_dim: 50, num_heads: 1 }));
   const out = fresh("out");
   expect((await failing([...paths(out), "--config", config], 1)).error).toMatchObject({ code: "CONFIG" });
-  const [file, pictures] = [fresh("file"), fresh()];
+  const [file, folder] = [fresh("file"), fresh()];
   writeFileSync(file, "in the way");
   expect((await failing([...paths(join(file, "out")), "--batch", "4"], 1)).error).toMatchObject({ code: "OUTPUT" });
-  for (const name of ["a.png", "b.png"]) writeFileSync(join(pictures, name), "no picture");
-  const given = ["--data", join(root, "training"), "--val", pictures, "--out", out, "--batch", "4"];
+  for (const name of ["a.png", "b.png"]) writeFileSync(join(folder, name), "no image");
+  const given = ["--data", join(root, "training"), "--val", folder, "--out", out, "--batch", "4"];
   const { error, stderr } = await failing(given, 2);
-  expect(error).toMatchObject({ code: "ARGUMENT", message: expect.stringContaining("Of 2 validation pictures 0 can be read") });
-  expect(stderr).toContain(`left out ${join(pictures, "a.png")}`);
+  expect(error).toMatchObject({ code: "ARGUMENT", message: expect.stringContaining("Of 2 validation images 0 can be read") });
+  expect(stderr).toContain(`left out ${join(folder, "a.png")}`);
 });
 
 describe("a run on a device that is none", () => {
@@ -132,14 +132,14 @@ describe("a run on a device that is none", () => {
       done: true,
       epochs: 4,
       best,
-      pictures: 14,
+      images: 14,
       validation: 7,
       out,
       recipe: { vgg: "random:1" },
     });
-    expect(stderr).toMatch(/^mean .* and std .* were measured over 14 pictures$/m);
+    expect(stderr).toMatch(/^mean .* and std .* were measured over 14 images$/m);
     expect(stderr).toMatch(
-      /training 1 layers of 48 at 16 pixels on 14 pictures × 2 crops, 7 steps of 4 an epoch, 4 epochs; losses from VGG-19 random:1; on fake, f32/,
+      /training 1 layers of 48 at 16 pixels on 14 images × 2 crops, 7 steps of 4 an epoch, 4 epochs; losses from VGG-19 random:1; on fake, f32/,
     );
     expect(
       stderr.match(
@@ -166,21 +166,21 @@ describe("a run on a device that is none", () => {
   });
 });
 
-it("pictures in the run's own folder are no training pictures", async () => {
+it("images in the run's own folder are no training images", async () => {
   const data = fresh();
   const out = join(data, "out");
   mkdirSync(out);
-  await picture(join(out, "sheet.png"), 1);
+  await imageFile(join(out, "sheet.png"), 1);
   const { error } = await failing(["--data", data, "--val", join(root, "judging"), "--out", out], 2);
-  expect(error.message).toMatch(/no training pictures/);
+  expect(error.message).toMatch(/no training images/);
 });
 
-it("a run with nothing made up: pictures, VGG-19, a model that paints", async () => {
+it("a run with nothing made up: images, VGG-19, a model that paints", async () => {
   const out = fresh("out");
   const config = fresh("config.json");
   writeFileSync(config, JSON.stringify({ ...CONFIG, image_size: 32 }));
   const args = ["--config", config, "--batch", "2", "--epochs", "1", "--vgg", "random:1", "--adapter", "software"];
-  const data = await writePictures("few", 2, 40);
+  const data = await writeImages("few", 2, 40);
   const finished = await run(["train", "--data", data, "--val", data, "--out", out, ...args, "--json"]);
   expect(finished.code, finished.stderr).toBe(0);
   const [epoch, document] = finished.stdout
@@ -195,8 +195,8 @@ it("a run with nothing made up: pictures, VGG-19, a model that paints", async ()
   for (const name of ["config.json", "model.safetensors", "last.safetensors", "log.jsonl", "curve.svg", "sheet.png"])
     expect(existsSync(join(out, name)), name).toBe(true);
   const painted = fresh("painted");
-  const pictures = readdirSync(data).map((name) => join(data, name));
-  const stylized = await run(["stylize", "--model", out, "--content", ...pictures, "--style", pictures[0]!, "--out", painted]);
+  const images = readdirSync(data).map((name) => join(data, name));
+  const stylized = await run(["stylize", "--model", out, "--content", ...images, "--style", images[0]!, "--out", painted]);
   expect(stylized.code, stylized.stderr).toBe(0);
   expect(readdirSync(painted)).toHaveLength(2);
 });

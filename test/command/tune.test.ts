@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { build, type Failure, fresh, listFiles, micro, picture, run, runJson, stylize } from "./command.js";
+import { build, type Failure, fresh, imageFile, listFiles, micro, run, runJson, stylize } from "./command.js";
 
 beforeAll(build);
 
@@ -54,8 +54,8 @@ describe("tune", () => {
 
 describe("--tune", () => {
   it("off paints the same bytes whatever was remembered, and a damaged memory changes nothing", async () => {
-    const content = await picture(join(fresh(), "content.png"), 1, 32);
-    const style = await picture(join(fresh(), "style.png"), 2, 32);
+    const content = await imageFile(join(fresh(), "content.png"), 1, 32);
+    const style = await imageFile(join(fresh(), "style.png"), 2, 32);
     const paint = async (...rest: string[]) => {
       const out = fresh("out");
       const { code, stderr } = await run([...stylize([content], [style], out), ...micro(), ...rest], { env });

@@ -14,7 +14,7 @@ const variant: Variant = {
 };
 
 const FLOATS = { elementBytes: 4, matrix: undefined } as const;
-const HALVES = { elementBytes: 2, matrix: undefined } as const;
+const FLOAT16 = { elementBytes: 2, matrix: undefined } as const;
 const UNITS = { elementBytes: 2, matrix: "units" } as const;
 const EMULATION = { elementBytes: 2, matrix: "emulation" } as const;
 
@@ -40,7 +40,7 @@ describe("a kernel's whole text", () => {
   });
 
   it("puts directives first, each once, since WGSL takes them nowhere else", () => {
-    const quad = textOf({ ...variant, kernel: "linear_quad" }, HALVES);
+    const quad = textOf({ ...variant, kernel: "linear_quad" }, FLOAT16);
     expect(quad.split("\n")[0]).toBe("enable subgroups;");
     expect(quad.match(/^enable/gm)).toHaveLength(1);
     const lines = textOf({ ...variant, matrix: true }, UNITS, "enable subgroups;\nfn nothing() {}").split("\n");
@@ -55,7 +55,7 @@ describe("a kernel's whole text", () => {
 
   it("keeps every line of the kernel at its number behind what is in front", () => {
     for (const kernel of ["linear", "linear_quad", "layer_norm"]) {
-      const { code, front } = composeKernel({ ...variant, kernel }, HALVES);
+      const { code, front } = composeKernel({ ...variant, kernel }, FLOAT16);
       const own = kernelSource(kernel).split("\n");
       const whole = code.split("\n").slice(front);
       expect(whole).toHaveLength(own.length);
@@ -63,8 +63,8 @@ describe("a kernel's whole text", () => {
     }
   });
 
-  it("asks for no feature where halves are only stored, and for none where matrix units are stood in for", () => {
-    for (const text of [textOf(variant, HALVES), textOf({ ...variant, matrix: true }, EMULATION)]) {
+  it("asks for no feature where float16 is only stored, and for none where matrix units are emulated", () => {
+    for (const text of [textOf(variant, FLOAT16), textOf({ ...variant, matrix: true }, EMULATION)]) {
       expect(text.replace(/^\/\/.*/gm, "")).not.toMatch(/enable|f16[,;>]/);
       expect(text).toContain("unpack2x16float");
     }
@@ -78,7 +78,7 @@ describe("a kernel's whole text", () => {
   });
 
   it("keeps results for the residual stream in 32 bits where elements have 16", () => {
-    const text = textOf({ ...variant, result: "f32" }, HALVES);
+    const text = textOf({ ...variant, result: "f32" }, FLOAT16);
     expect(text).toContain("alias elem4 = vec2u;");
     expect(text).toContain("alias result4 = vec4f;");
   });
@@ -97,8 +97,8 @@ describe("labels", () => {
     ["constant", { ...variant, constants: { ROWS: 4, DEPTH4: 4 } }, FLOATS],
     ["override", { ...variant, overrides: { WIDTH: 8, HEIGHT: 16 } }, FLOATS],
     ["part", { ...variant, parts: ["gelu"] }, FLOATS],
-    ["element", variant, HALVES],
-    ["result", { ...variant, result: "f32" }, HALVES],
+    ["element", variant, FLOAT16],
+    ["result", { ...variant, result: "f32" }, FLOAT16],
   ];
 
   it.each(others)("tell variants apart by %s", (_, other, profile) => {

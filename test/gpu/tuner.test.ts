@@ -18,8 +18,8 @@ const freshFile = () => join(folder, `${count++}`, "tuning.json");
 const shape: LinearShape = { rows: 256, depth: 96, cols: 96, epilogue: "none", result: "f32" };
 const KEY = "linear 256x96x96 none f32";
 
-/** A product on buffers of its own, to be done in one of the given ways. */
-function product(on: Gpu, candidates: readonly Candidate[], key = KEY): { call: Call; free: () => void } {
+/** A GEMM on buffers of its own, to be done in one of the given ways. */
+function gemm(on: Gpu, candidates: readonly Candidate[], key = KEY): { call: Call; free: () => void } {
   const [x, w, bias, y] = [256 * 96, 96 * 96, 96, 256 * 96].map((size) => on.storage("operand", 4 * size));
   const operands = { x: view(x!, "elem", 256, 96), w: view(w!, "elem", 96, 96), bias: bias!, y: view(y!, "f32", 256, 96) };
   const call = { ...linear(on.profile, operands), key, candidates };
@@ -27,7 +27,7 @@ function product(on: Gpu, candidates: readonly Candidate[], key = KEY): { call: 
 }
 
 async function pick(tuner: Tuner, candidates: readonly Candidate[], mayMeasure = true): Promise<string> {
-  const { call, free } = product(gpu(), candidates);
+  const { call, free } = gemm(gpu(), candidates);
   const plan = await tuner.pick(call, mayMeasure);
   free();
   return candidates.find((candidate) => candidate.plan === plan)!.name;
@@ -40,9 +40,9 @@ const quads = () => linearCandidates(shape, gpu().profile);
 /** The kernel for GPUs with two rows an invocation: on a CPU several times as slow as quads. */
 const tiled = (): Candidate => linearCandidates(shape, hardwareProfile(gpu().profile)).find(({ name }) => name === "tiled 2x4")!;
 
-it("knows the product of these tests by its shape", () => {
+it("knows the GEMM of these tests by its shape", () => {
   expect(linearKey(shape)).toBe(KEY);
-  expect(product(gpu(), quads()).call.key).toBe(KEY);
+  expect(gemm(gpu(), quads()).call.key).toBe(KEY);
 });
 
 describe("the tuner", () => {
@@ -99,7 +99,7 @@ describe("the tuner", () => {
       const one = tuner(mode);
       one.onFirstMeasure = () => heard.push(mode);
       await pick(one, [tiled(), quads()[0]!]);
-      const { call, free } = product(gpu(), [quads()[0]!], "another shape");
+      const { call, free } = gemm(gpu(), [quads()[0]!], "another shape");
       await one.pick(call);
       free();
       await pick(one, [tiled(), { ...quads()[0]!, name: "renamed" }]);

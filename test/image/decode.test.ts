@@ -11,7 +11,7 @@ const file = (name: string, bytes: Uint8Array | string): string => {
   writeFileSync(full, bytes);
   return full;
 };
-const picture = gradient(60, 40);
+const original = gradient(60, 40);
 const levels = [0, 1, 128, 255, 256, 385, 386, 32767, 32768, 65278, 65407, 65535];
 const expected = levels.map((x) => Math.round(x / 257));
 
@@ -27,14 +27,14 @@ describe("formats", () => {
     ["gif", 40, (s: Sharp) => s.gif()],
     ["heif", 8, (s: Sharp) => s.avif({ quality: 95 })],
   ] as const)("%s within %i levels", async (format, bound, encode) => {
-    const decoded = await decodeImage(file(`any.${format}`, await encode(raw(picture)).toBuffer()), { channels: 3 });
+    const decoded = await decodeImage(file(`any.${format}`, await encode(raw(original)).toBuffer()), { channels: 3 });
     expect(decoded).toMatchObject({ width: 60, height: 40, channels: 3, format, pages: 1 });
     expect(decoded.data).toBeInstanceOf(Uint8Array);
-    expect(largestDifference(decoded.data, picture.data)).toBeLessThanOrEqual(bound);
+    expect(largestDifference(decoded.data, original.data)).toBeLessThanOrEqual(bound);
   });
 
   it("gives the same from bytes, and sees a file that was overwritten", async () => {
-    const bytes = await raw(picture).png().toBuffer();
+    const bytes = await raw(original).png().toBuffer();
     const name = file("again.png", bytes);
     const [a, b] = [await decodeImage(name, { channels: 3 }), await decodeImage(bytes, { channels: 3 })];
     expect(a.data).toEqual(b.data);
@@ -112,7 +112,7 @@ describe("values", () => {
     expect([...(await decodeImage(greyAlpha, { channels: 1 })).data]).toEqual([0, 255]);
   });
 
-  // Corners of the stored picture: a b / c d. Orientation 6 is shown turned clockwise, 8 counter-clockwise.
+  // Corners of the stored image: a b / c d. Orientation 6 is shown turned clockwise, 8 counter-clockwise.
   it.each([
     [6, [3, 1, 4, 2]],
     [8, [2, 4, 1, 3]],
@@ -127,16 +127,16 @@ describe("values", () => {
   });
 
   it("converts ICC profiles and CMYK to sRGB", async () => {
-    const p3 = await raw(picture).withIccProfile("p3").png().toBuffer();
-    expect(largestDifference((await decodeImage(p3, { channels: 3 })).data, picture.data)).toBeLessThanOrEqual(1);
-    const p3wide = await raw(picture).toColourspace("rgb16").withIccProfile("p3").png().toBuffer();
+    const p3 = await raw(original).withIccProfile("p3").png().toBuffer();
+    expect(largestDifference((await decodeImage(p3, { channels: 3 })).data, original.data)).toBeLessThanOrEqual(1);
+    const p3wide = await raw(original).toColourspace("rgb16").withIccProfile("p3").png().toBuffer();
     expect((await sharp(p3wide).metadata()).depth).toBe("ushort");
-    expect(largestDifference((await decodeImage(p3wide, { channels: 3 })).data, picture.data)).toBeLessThanOrEqual(2);
-    const cmyk = await raw(picture).toColourspace("cmyk").jpeg({ quality: 100, chromaSubsampling: "4:4:4" }).toBuffer();
+    expect(largestDifference((await decodeImage(p3wide, { channels: 3 })).data, original.data)).toBeLessThanOrEqual(2);
+    const cmyk = await raw(original).toColourspace("cmyk").jpeg({ quality: 100, chromaSubsampling: "4:4:4" }).toBuffer();
     expect((await sharp(cmyk).metadata()).space).toBe("cmyk");
     // The way through CMYK clips colours; inverted inks, the usual mistake, would be off by a hundred and more.
     const { data } = await decodeImage(cmyk, { channels: 3 });
-    expect(data.reduce((sum, x, i) => sum + Math.abs(x - picture.data[i]!), 0) / data.length).toBeLessThan(12);
+    expect(data.reduce((sum, x, i) => sum + Math.abs(x - original.data[i]!), 0) / data.length).toBeLessThan(12);
   });
 });
 
@@ -215,7 +215,7 @@ describe("what is refused, by name and with a cure", () => {
   });
 
   it("a limit of one's own, exact to the pixel", async () => {
-    const png = await raw(picture).png().toBuffer();
+    const png = await raw(original).png().toBuffer();
     expect((await decodeImage(png, { channels: 3, maxPixels: 2400 })).width).toBe(60);
     await failure(decodeImage(png, { channels: 3, maxPixels: 2399 }), "IMAGE");
     expect(
@@ -226,10 +226,10 @@ describe("what is refused, by name and with a cure", () => {
   it("an aborted call, with the signal's reason", async () => {
     const reason = new Error("enough");
     await expect(
-      decodeImage(await raw(picture).png().toBuffer(), { channels: 3, signal: AbortSignal.abort(reason) }),
+      decodeImage(await raw(original).png().toBuffer(), { channels: 3, signal: AbortSignal.abort(reason) }),
     ).rejects.toBe(reason);
     const controller = new AbortController();
-    const running = decodeImage(file("slow.png", await raw(picture).png().toBuffer()), {
+    const running = decodeImage(file("slow.png", await raw(original).png().toBuffer()), {
       channels: 3,
       signal: controller.signal,
     });

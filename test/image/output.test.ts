@@ -22,7 +22,7 @@ vi.mock("node:fs/promises", async (original) => {
 });
 
 const folder = temporaryFolder();
-const picture = gradient(40, 30);
+const original = gradient(40, 30);
 const leftovers = (): string[] => readdirSync(folder).filter((name) => name.endsWith(".partial"));
 afterEach(() => {
   disk.full = false;
@@ -35,7 +35,7 @@ describe("saveImage", () => {
     ["jpeg", 6],
     ["webp", 12],
   ] as const)("%s comes back within %i levels, colour and grey", async (format, bound) => {
-    for (const image of [picture, { ...picture, data: picture.data.subarray(0, 1200), channels: 1 as const }]) {
+    for (const image of [original, { ...original, data: original.data.subarray(0, 1200), channels: 1 as const }]) {
       const name = path.join(folder, `out.${format}`);
       await saveImage(name, image, { format });
       const header = await sharp(name).metadata();
@@ -88,7 +88,9 @@ describe("writeFileAtomic", () => {
     const name = path.join(folder, "kept.png");
     writeFileSync(name, "before");
     disk.full = true;
-    expect((await failure(saveImage(name, picture, { format: "png" }), "OUTPUT")).message).toMatch(/kept\.png.*the disk is full/);
+    expect((await failure(saveImage(name, original, { format: "png" }), "OUTPUT")).message).toMatch(
+      /kept\.png.*the disk is full/,
+    );
     expect(readFileSync(name, "utf8")).toBe("before");
   });
 

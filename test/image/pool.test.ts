@@ -33,7 +33,7 @@ beforeAll(async () => {
   await tissue("large.jpg", 120, 90);
   await tissue("fitting.png", SIZE);
   await tissue("small.png", 20, 31);
-  writeFileSync(at("text.png"), "no picture");
+  writeFileSync(at("text.png"), "no image");
 });
 
 async function failure(work: Promise<unknown>): Promise<unknown> {
@@ -47,7 +47,7 @@ describe.each([
   ["threads", 2],
   ["the caller's thread", 0],
 ])("in %s", (_, workers) => {
-  it("pictures are read as loadSquare reads them, many at once", async () => {
+  it("images are read as loadSquare reads them, many at once", async () => {
     await using pool = new ImagePool(workers);
     expect(pool).toMatchObject({ workers, note: undefined });
     const names = ["large.jpg", "fitting.png", "small.png"];

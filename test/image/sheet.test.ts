@@ -4,16 +4,16 @@ import sharp from "sharp";
 import { describe, expect, it } from "vitest";
 import { decodeImage } from "../../src/image/decode.js";
 import { ellipsise, textSvg, textWidth, wrap } from "../../src/image/lettering.js";
-import { contactSheet, type SheetOptions, type SheetPicture, type SheetRow } from "../../src/image/sheet.js";
+import { contactSheet, type SheetImage, type SheetOptions, type SheetRow } from "../../src/image/sheet.js";
 import { failure, gradient, noise } from "./helpers.js";
 
-const picture = (name: string, seed = 1): SheetPicture => ({ name, image: noise(40, 40, 3, seed) });
-const contents = Array.from({ length: 15 }, (_, i) => picture(`folder/content_${i}.png`, i + 1));
-const styles = Array.from({ length: 5 }, (_, i) => picture(`style_${i}.png`, i + 50));
-const pair = (content: SheetPicture, style: SheetPicture): SheetRow => ({
+const sheetImage = (name: string, seed = 1): SheetImage => ({ name, image: noise(40, 40, 3, seed) });
+const contents = Array.from({ length: 15 }, (_, i) => sheetImage(`folder/content_${i}.png`, i + 1));
+const styles = Array.from({ length: 5 }, (_, i) => sheetImage(`style_${i}.png`, i + 50));
+const pair = (content: SheetImage, style: SheetImage): SheetRow => ({
   content,
   style,
-  result: picture(`${content.name}__${style.name}`),
+  result: sheetImage(`${content.name}__${style.name}`),
 });
 const everything = contents.flatMap((content) => styles.map((style) => pair(content, style)));
 
@@ -69,7 +69,9 @@ describe("contactSheet", () => {
   });
 
   it("draws reconstructions as a fourth column of pairs, where there are some", async () => {
-    const rows = contents.slice(0, 3).map((content, i) => ({ ...pair(content, styles[i]!), reconstruction: picture("again") }));
+    const rows = contents
+      .slice(0, 3)
+      .map((content, i) => ({ ...pair(content, styles[i]!), reconstruction: sheetImage("again") }));
     const sheet = await draw(rows, { layout: "pairs" });
     expect(sheet.width).toBe(48 + 4 * 224 + 3 * 8);
     for (const row of [0, 1, 2]) expect(sheet.ink(24 + 3 * 232, 24 + 20 + row * 250, 224, 224)).toBeGreaterThan(1000);
@@ -88,9 +90,9 @@ describe("contactSheet", () => {
     expect((await draw(everything.slice(0, 74), { tile: 32 })).height).toBe(24 + 20 + 20 * 58 - 4 + 18 + 24);
   });
 
-  it("takes grey and oblong pictures, names of any kind, and odd texts", async () => {
-    const grey: SheetPicture = { name: "日本 é <&>.png", image: noise(90, 10, 1) };
-    const row = { content: grey, style: { name: "", image: gradient(5, 50) }, result: picture("x".repeat(400)) };
+  it("takes grey and oblong images, names of any kind, and odd texts", async () => {
+    const grey: SheetImage = { name: "日本 é <&>.png", image: noise(90, 10, 1) };
+    const row = { content: grey, style: { name: "", image: gradient(5, 50) }, result: sheetImage("x".repeat(400)) };
     const sheet = await draw([row], { title: "t".repeat(500), footer: `${"word ".repeat(80)}${"w".repeat(300)}`, tile: 32 });
     expect(sheet.width).toBe(48 + 3 * 32 + 16);
     expect(sheet.ink(sheet.width - 23, 0, 23, sheet.height)).toBe(0);
@@ -137,10 +139,10 @@ const tiles = path.resolve(import.meta.dirname, "../../../shared/images/other");
 describe.skipIf(!existsSync(tiles))("real tiles", () => {
   it("make a sheet", async () => {
     const names = readdirSync(tiles).filter((name) => name.endsWith(".png"));
-    const pictures = await Promise.all(
+    const images = await Promise.all(
       names.map(async (name) => ({ name, image: await decodeImage(path.join(tiles, name), { channels: 3 }) })),
     );
-    const rows = pictures.map((content, i) => ({ content, style: pictures[(i + 1) % pictures.length]!, result: content }));
+    const rows = images.map((content, i) => ({ content, style: images[(i + 1) % images.length]!, result: content }));
     expect((await draw(rows)).height).toBe(24 + 20 + Math.ceil(rows.length / Math.ceil(rows.length / 6)) * 154 - 4 + 24);
   });
 });

@@ -26,7 +26,7 @@ it("random weights are the hashed ones, of He's variance", async () => {
   expect(variance / (2 / (64 * 9))).toBeCloseTo(1, 1);
 });
 
-it("a file's tensors are found as timm and torchvision call them, and its first filters suit other pictures", async () => {
+it("a file's tensors are found as timm and torchvision call them, and its first filters suit other images", async () => {
   const file = join(folder, "vgg.safetensors");
   await writeSafetensors(
     file,
@@ -41,7 +41,7 @@ it("a file's tensors are found as timm and torchvision call them, and its first 
   await using colour = await openVgg(file, 3);
   expect(await colour.read(first)).toEqual(rgb);
   expect((await colour.read("vgg_encoder.features_34.bias")).length).toBe(512);
-  // A grey picture repeated in three channels gives the same features.
+  // A grey image repeated in three channels gives the same features.
   await using grey = await openVgg(file, 1);
   const sums = await grey.read(first);
   expect(sums.length).toBe(64 * 9);

@@ -89,7 +89,7 @@ const PROFILES = [
   ["software matrix", "matrix", true],
 ] as const;
 
-/** Cut as long products are on a GPU: so small that even these models' are. */
+/** Cut as long GEMMs are on a GPU: so small that even these models' are. */
 const FEW_FLOPS = 2e6;
 
 const MODES: readonly Mode[] = ["pair", "style", "banked", "content", "restyle", "plain"];

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { float32ToFloat16Bits } from "../../src/hub/half.js";
+import { float32ToFloat16Bits } from "../../src/hub/float16.js";
 import { HashedWeights } from "../../src/hub/hashed.js";
 import { SafetensorsFile, writeSafetensors } from "../../src/hub/safetensors.js";
 import { exportOnnx, VERSION } from "../../src/index.js";
@@ -62,7 +62,7 @@ function checkGraph({ nodes, tensors, inputs, outputs }: OnnxModel): void {
 const count = ({ nodes }: OnnxModel, op: string) => nodes.filter((node) => node.op === op).length;
 
 describe("a model as ONNX", () => {
-  it("holds the checkpoint's tensors bit for bit, under their keys, and says what it is", async () => {
+  it("holds the checkpoint's tensors, bit-exact, under their keys, and says what it is", async () => {
     const { model, config } = await loadGolden("nano");
     const onnx = await exported(model, { config, mean: [0.7, 0.5, 0.6], std: [0.2, 0.25, 0.125] });
     checkGraph(onnx);

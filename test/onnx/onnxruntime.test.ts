@@ -15,7 +15,7 @@ import { loadGolden, relativeError, root } from "../support/fixtures.js";
 
 /** Of the largest value. */
 const BOUND = 1e-4;
-const HALF_BOUND = 1e-2;
+const FLOAT16_BOUND = 1e-2;
 const PATIENCE = 60_000;
 
 const folder = mkdtempSync(join(tmpdir(), "stylizing-vit-onnxruntime-"));
@@ -126,7 +126,7 @@ describe("onnxruntime runs what is written", () => {
     await exportOnnx(model, file, { config, half: true });
     const batch = { config, content: tensors.get("content")!, style: tensors.get("style")! };
     const error = relativeError(await run(rival, file, batch), tensors.get("stylized")!);
-    expect(error).toBeLessThanOrEqual(HALF_BOUND);
+    expect(error).toBeLessThanOrEqual(FLOAT16_BOUND);
     // They were used.
     expect(error).toBeGreaterThan(BOUND);
   });

@@ -30,7 +30,7 @@ const PROFILES: Profile[] = (["f32", "f16", "matrix"] as const).flatMap((tier) =
   })),
 );
 
-/** Batches of training pictures, beyond those that are benched. */
+/** Batches of training images, beyond those that are benched. */
 const batchesOf = (one: OpCase): OpCase[] =>
   levelCases.some(({ name }) => name === one.name) ? [one, { ...one, images: 128 } as MapsCase] : [one];
 
@@ -87,7 +87,7 @@ it("every op has a size that models run, for benches, and one that is tested", (
   }
 });
 
-describe.each([true, false])("kernels that reduce feature maps and pictures, on a CPU: %s", (software) => {
+describe.each([true, false])("kernels that reduce feature maps and images, on a CPU: %s", (software) => {
   it("sum in trees: their lanes are powers of two", () => {
     const kernels = new Set<string>();
     for (const op of ALL_OPS.filter(({ name }) => /^(feature_statistics|.*_loss)$/.test(name))) {

@@ -51,7 +51,7 @@ export const FORWARD_OPS: readonly Op[] = [
 /** Every op, for tests of all plans and for benches. */
 export const ALL_OPS: readonly Op[] = [
   ...FORWARD_OPS,
-  // Products and rows of a backward pass.
+  // GEMMs and rows of a backward pass.
   linearSlicesOp,
   layerNormBackwardOp,
   attentionBackwardQueryOp,

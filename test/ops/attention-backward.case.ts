@@ -314,7 +314,7 @@ export const attentionBackwardQueryOp: Op<AttentionBackwardCase> = {
           },
         },
       ],
-      // Three of the eight products, and the scores and do · v that both dispatches compute.
+      // Three of the eight GEMMs, and the scores and do · v that both dispatches compute.
       flops: (3 / 8) * attentionBackwardFlops({ ...one, sequences }),
       shape: `${sequences} × ${tokens} × ${heads} × ${headSize}`,
     };

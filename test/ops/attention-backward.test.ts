@@ -34,9 +34,9 @@ describe.each(FAMILIES)("gradients of attention, tiles for %s", (_, of) => {
   it.each(cases)("%s", (_, one) => run(one, gpu(), of(gpu().profile)));
 
   // Heads of 32 have a case of every kind; those of other sizes would cost pipelines and show nothing new.
-  it.each(cases.filter(([, { headSize }]) => headSize === 32))("in halves: %s", async (_, one) => {
-    const half = inTier(gpu(), "f16");
-    await run(one, half, of(half.profile));
+  it.each(cases.filter(([, { headSize }]) => headSize === 32))("in float16: %s", async (_, one) => {
+    const float16 = inTier(gpu(), "f16");
+    await run(one, float16, of(float16.profile));
   });
 });
 
@@ -117,7 +117,7 @@ it("where all rows are alike, the oracle's gradients of queries and keys vanish 
   }
 });
 
-it("counts the operations of eight products", () => {
+it("counts the operations of eight GEMMs", () => {
   const shape = { sequences: 3, contexts: 2, tokens: 10, heads: 2, headSize: 8 };
   expect(attentionBackwardFlops(shape)).toBe(8 * 3 * 2 * (2 * 10 * 10 * 8));
 });

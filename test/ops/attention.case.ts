@@ -2,7 +2,7 @@ import { pick } from "../../src/gpu/call.js";
 import type { Profile } from "../../src/gpu/profile.js";
 import { view } from "../../src/gpu/view.js";
 import { type AttentionShape, attention, attentionFlops } from "../../src/ops/attention.js";
-import { HALF_UNIT, kept, packed } from "../support/elements.js";
+import { FLOAT16_UNIT, kept, packed } from "../support/elements.js";
 import { Contents, memo, type Op, type OpCase, type Region, randomOf, surrounded } from "../support/op.js";
 import { published } from "./published.js";
 
@@ -223,7 +223,7 @@ export const attentionOp: Op<AttentionCase> = {
             const [q, c] = [queryOf(one, s), contextOf(one, s)];
             return attend(tokens, headSize, headOf(one, query, q, h), headOf(one, key, c, h), headOf(one, value, c, h));
           }),
-          tolerance: () => (roundings > 0 ? { slack: () => roundings * HALF_UNIT * largest() } : {}),
+          tolerance: () => (roundings > 0 ? { slack: () => roundings * FLOAT16_UNIT * largest() } : {}),
           place: (at) => {
             const [row, column] = [Math.floor(at / width), at % width];
             const head = `head ${Math.floor(column / headSize)}, column ${column % headSize}`;

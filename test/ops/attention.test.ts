@@ -26,15 +26,15 @@ describe("attention in workgroup memory, for hardware", () => {
   });
 });
 
-describe("attention in halves", () => {
+describe("attention in float16", () => {
   it.each(tested(attentionCases))("%s", async (_, one) => {
-    const half = inTier(gpu(), "f16");
-    await run("quad, halves", one, half.profile, half);
+    const float16 = inTier(gpu(), "f16");
+    await run("quad, float16", one, float16.profile, float16);
   });
 
   it.each(tested(attentionCases).filter(([, { headSize }]) => headSize === 64))("in workgroup memory: %s", async (_, one) => {
-    const half = inTier(gpu(), "f16");
-    await run("workgroup, halves", one, hardwareProfile(half.profile), half);
+    const float16 = inTier(gpu(), "f16");
+    await run("workgroup, float16", one, hardwareProfile(float16.profile), float16);
   });
 });
 

@@ -2,7 +2,7 @@ import type { FoldPlacement } from "../../src/ops/weights.js";
 import { type OpCase, randomOf } from "../support/op.js";
 import { published } from "./published.js";
 
-/** Trained weights as they lie in a flat array, for the ops between them and the matrices of products. */
+/** Trained weights as they lie in a flat array, for the ops between them and the matrices of GEMMs. */
 
 export interface FoldCase extends OpCase {
   /** Outputs and inputs of the matrix. */

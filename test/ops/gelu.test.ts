@@ -17,9 +17,9 @@ describe.each([
 
   it.each(tested(geluCases))("%s", (_, one) => run(one, gpu(), gpu().profile));
 
-  it.each(tested(geluCases))("in halves: %s", async (_, one) => {
-    const half = inTier(gpu(), "f16");
-    await run(one, half, half.profile);
+  it.each(tested(geluCases))("in float16: %s", async (_, one) => {
+    const float16 = inTier(gpu(), "f16");
+    await run(one, float16, float16.profile);
   });
 
   it("spreads over a narrow grid", () => run({ name: "a narrow grid", rows: 7, cols: 260 }, gpu(), narrow(gpu().profile, 3)));

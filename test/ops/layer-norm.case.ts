@@ -1,6 +1,6 @@
 import type { Profile } from "../../src/gpu/profile.js";
 import { layerNorm } from "../../src/ops/layer-norm.js";
-import { isHalf, roundedSlack, UNIT } from "../support/elements.js";
+import { isFloat16, roundedSlack, UNIT } from "../support/elements.js";
 import { Contents, inUnits, memo, type Op, type OpCase, randomOf, rowAndColumn, surrounded } from "../support/op.js";
 import { published } from "./published.js";
 
@@ -136,7 +136,7 @@ export const layerNormOp: Op<LayerNormCase> = {
             return values;
           }),
           tolerance: (reference) =>
-            isHalf(profile, result)
+            isFloat16(profile, result)
               ? roundedSlack(profile, result)(reference)
               : { slack: slackOf(one, operands().input, gamma(), stride) },
           place: rowAndColumn(stride),

@@ -5,7 +5,7 @@ import { Contents, inUnits, memo, type Op, type OpCase, randomOf } from "../supp
 import { linearRow } from "./linear.case.js";
 import { published } from "./published.js";
 
-/** Products of one shape side by side: a split-K GEMM, as the gradient of a weight is. */
+/** GEMMs of one shape side by side: a split-K GEMM, as the gradient of a weight is. */
 export interface LinearSlicesCase extends OpCase {
   slices: number;
   rows: number;

@@ -21,10 +21,10 @@ export const windowsCases: readonly WindowsCase[] = [
   { name: "one pixel", images: 1, side: 1, inputs: 4, outputs: 4, epilogue: "none" },
   { name: "several maps of one pixel", images: 5, side: 1, inputs: 16, outputs: 32, epilogue: "relu" },
   { name: "an odd side", images: 2, side: 7, inputs: 8, outputs: 12, epilogue: "relu" },
-  { name: "pictures in", images: 2, side: 10, inputs: 4, outputs: 64, epilogue: "relu" },
+  { name: "images in", images: 2, side: 10, inputs: 4, outputs: 64, epilogue: "relu" },
   { name: "as many channels as matrix units want", images: 2, side: 6, inputs: 64, outputs: 64, epilogue: "relu" },
   { name: "backward, behind ReLU", images: 2, side: 6, inputs: 64, outputs: 32, epilogue: "relu_derivative" },
-  { name: "backward to pictures", images: 3, side: 5, inputs: 64, outputs: 4, epilogue: "none" },
+  { name: "backward to images", images: 3, side: 5, inputs: 64, outputs: 4, epilogue: "none" },
   {
     name: "a band of pixels",
     images: 3,
@@ -38,7 +38,7 @@ export const windowsCases: readonly WindowsCase[] = [
     batch > 8
       ? []
       : [
-          { name: `${title}: from pictures`, bench, images: batch, side: 224, inputs: 4, outputs: 64, epilogue: "relu" },
+          { name: `${title}: from images`, bench, images: batch, side: 224, inputs: 4, outputs: 64, epilogue: "relu" },
           { name: `${title}: third stage`, bench, images: batch, side: 56, inputs: 256, outputs: 256, epilogue: "relu" },
           {
             name: `${title}: third stage, backward`,

@@ -16,11 +16,11 @@ async function run(on: Gpu, profile: Profile, one: WindowsCase, choice?: string)
   return plan.variant.kernel;
 }
 
-describe.each(FAMILIES)("3 × 3 convolutions as products of windows, kernels for %s", (_family, of) => {
+describe.each(FAMILIES)("3 × 3 convolutions as implicit GEMMs, kernels for %s", (_family, of) => {
   it.each(tested(windowsCases))("%s", async (_, one) => {
     await run(gpu(), of(gpu().profile), one);
-    const half = inTier(gpu(), "f16");
-    await run(half, of(half.profile), one);
+    const float16 = inTier(gpu(), "f16");
+    await run(float16, of(float16.profile), one);
   });
 });
 

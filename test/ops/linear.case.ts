@@ -120,7 +120,7 @@ export const linearCases: readonly LinearCase[] = [
   }),
 ];
 
-/** Of the products that only a backward pass has. */
+/** Of the GEMMs that only a backward pass has. */
 export const linearBackwardCases: readonly LinearCase[] = [
   { name: "GELU's derivative", rows: 37, depth: 20, cols: 28, epilogue: "gelu_derivative", tableOffset: 8 },
   ...published(({ bench, title, batch, tokens, width, hidden }): LinearCase[] => [
@@ -138,7 +138,7 @@ export const linearBackwardCases: readonly LinearCase[] = [
 
 type Numbers = ArrayLike<number>;
 
-/** One row of a product: input [depth], weight [depth, cols], bias [cols] where there is one. */
+/** One row of a GEMM: input [depth], weight [depth, cols], bias [cols] where there is one. */
 export function linearRow(cols: number, input: Numbers, weight: Numbers, bias?: Numbers): Float64Array {
   const sums = Float64Array.from({ length: cols }, (_, n) => bias?.[n] ?? 0);
   for (let k = 0; k < input.length; k++) {

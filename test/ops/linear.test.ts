@@ -39,11 +39,11 @@ describe.each(FAMILIES)("linear, kernels for %s", (family, of) => {
   });
 });
 
-/** Sums of halves are exact to f32's own rounding, so the bound of f32 holds in 16-bit tiers; only results may be rounded. */
-describe.each(FAMILIES)("linear in halves, kernels for %s", (_family, of) => {
+/** Sums of float16 numbers are exact to f32's own rounding, so the bound of f32 holds in 16-bit tiers; only results may be rounded. */
+describe.each(FAMILIES)("linear in float16, kernels for %s", (_family, of) => {
   it.each(tested(linearCases))("%s", async (_, one) => {
-    const half = inTier(gpu(), "f16");
-    await run(half, { ...one, result: one.epilogue === "residual" ? "f32" : "elem" }, of(half.profile));
+    const float16 = inTier(gpu(), "f16");
+    await run(float16, { ...one, result: one.epilogue === "residual" ? "f32" : "elem" }, of(float16.profile));
   });
 });
 
@@ -78,7 +78,7 @@ it("takes 2, 4 and 8 rows a lane on GPUs, and all of them are among the cases", 
   expect([...new Set(rows)].sort()).toEqual([2, 4, 8]);
 });
 
-describe.each(FAMILIES)("a product times a derivative, kernels for %s", (_family, of) => {
+describe.each(FAMILIES)("a GEMM times a derivative, kernels for %s", (_family, of) => {
   it.each(
     tested(linearBackwardCases).flatMap(([name, one]) => (["f32", "f16"] as const).map((tier) => [name, tier, one] as const)),
   )("%s, in %s", async (_name, tier, one) => {
@@ -87,7 +87,7 @@ describe.each(FAMILIES)("a product times a derivative, kernels for %s", (_family
   });
 });
 
-describe.each(FAMILIES)("a product in bands of rows, kernels for %s", (_family, of) => {
+describe.each(FAMILIES)("a GEMM in bands of rows, kernels for %s", (_family, of) => {
   const cut: LinearCase[] = [
     ...linearCases.filter(({ name }) => /offsets and gaps|a sequence to|residual rows b/.test(name)),
     // What a table repeats stays whole: bands are multiples of its period.

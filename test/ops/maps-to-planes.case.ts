@@ -1,13 +1,13 @@
 import { mapsToPlanes } from "../../src/ops/features.js";
 import { kept } from "../support/elements.js";
 import { Contents, memo, type Op, randomOf } from "../support/op.js";
-import { countOf, inPlanes, type MapsCase, mapsInput, pictureCases, planesCases, shapeOf } from "./maps.js";
+import { countOf, imageCases, inPlanes, type MapsCase, mapsInput, planesCases, shapeOf } from "./maps.js";
 
 export interface MapsToPlanesCase extends MapsCase {
   accumulate?: boolean;
 }
 
-export const mapsToPlanesCases: readonly MapsToPlanesCase[] = [...planesCases, ...pictureCases];
+export const mapsToPlanesCases: readonly MapsToPlanesCase[] = [...planesCases, ...imageCases];
 
 export const mapsToPlanesOp: Op<MapsToPlanesCase> = {
   name: "maps_to_planes",
@@ -20,7 +20,7 @@ export const mapsToPlanesOp: Op<MapsToPlanesCase> = {
       return { planes: kept(profile, random.normals(count)), old: random.normals(count) };
     });
     const contents = new Contents();
-    const turned = () => {
+    const transposed = () => {
       const { planes } = operands();
       return planes.map((_, at) => planes[inPlanes(one, at)]!);
     };
@@ -29,7 +29,7 @@ export const mapsToPlanesOp: Op<MapsToPlanesCase> = {
     return {
       call: mapsToPlanes(profile, {
         ...{ images, side, channels, accumulate },
-        maps: mapsInput(contents, profile, one, turned, front),
+        maps: mapsInput(contents, profile, one, transposed, front),
         planes: planes.view,
       }),
       contents,

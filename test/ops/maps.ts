@@ -23,10 +23,10 @@ export const mapsCases: readonly MapsCase[] = [
   { name: "a strip and a part of one", images: 2, side: 10, channels: 70, front: 3 },
   { name: "more pixels than lanes", images: 1, side: 21, channels: 16 },
   { name: "sixty-four channels", images: 1, side: 32, channels: 64, front: 1 },
-  { name: "a published picture's side", images: 1, side: 224, channels: 4 },
+  { name: "a published image's side", images: 1, side: 224, channels: 4 },
 ];
 
-/** Levels of VGG-19 over published pictures. */
+/** Levels of VGG-19 over published images. */
 export const levelCases: readonly MapsCase[] = perBatch(({ bench, title, batch }) =>
   batch > 8
     ? []
@@ -39,12 +39,12 @@ export const levelCases: readonly MapsCase[] = perBatch(({ bench, title, batch }
       })),
 );
 
-/** Channels of a picture: bytes have statistics of at most four of them. */
+/** Channels of an image: bytes have statistics of at most four of them. */
 export const planesCases: readonly MapsCase[] = mapsCases.filter(({ channels }) => channels <= 5);
 
-/** Published pictures as planes. */
-export const pictureCases: readonly MapsCase[] = perBatch(({ bench, title, batch }) => [
-  { name: `${title}: pictures`, bench, images: batch, side: 224, channels: 3 },
+/** Published images as planes. */
+export const imageCases: readonly MapsCase[] = perBatch(({ bench, title, batch }) => [
+  { name: `${title}: images`, bench, images: batch, side: 224, channels: 3 },
 ]);
 
 export const countOf = ({ images, side, channels }: MapsShape): number => images * channels * side ** 2;

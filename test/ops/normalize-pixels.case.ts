@@ -1,14 +1,11 @@
 import { numbersOf } from "../../src/gpu/view.js";
 import { normalizePixels } from "../../src/ops/features.js";
 import { Contents, flat, memo, type Op, randomOf, sentinels } from "../support/op.js";
-import { countOf, type MapsCase, pictureCases, planesCases } from "./maps.js";
+import { countOf, imageCases, type MapsCase, planesCases } from "./maps.js";
 import { bytesAsWords } from "./patchify.case.js";
 import { STATISTICS } from "./published.js";
 
-export const normalizePixelsCases: readonly MapsCase[] = [
-  ...planesCases.filter(({ channels }) => channels <= 4),
-  ...pictureCases,
-];
+export const normalizePixelsCases: readonly MapsCase[] = [...planesCases.filter(({ channels }) => channels <= 4), ...imageCases];
 
 /** bytes [images, S, S, C] to planes [images, C, S, S]. */
 export const normalizePixelsOp: Op<MapsCase> = {

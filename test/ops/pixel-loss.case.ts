@@ -2,9 +2,9 @@ import { numbersOf } from "../../src/gpu/view.js";
 import { PIXEL_LOSS_SLICES, pixelLoss } from "../../src/ops/losses.js";
 import { behind, Contents, memo, type Op, randomOf } from "../support/op.js";
 import { BATCH, consistencyAt, consistencyGradientAt, countsOf } from "./losses.js";
-import { countOf, type MapsCase, pictureCases, planesCases } from "./maps.js";
+import { countOf, imageCases, type MapsCase, planesCases } from "./maps.js";
 
-export const pixelLossCases: readonly MapsCase[] = [...planesCases, ...pictureCases];
+export const pixelLossCases: readonly MapsCase[] = [...planesCases, ...imageCases];
 
 export const pixelLossOp: Op<MapsCase> = {
   name: "pixel_loss",

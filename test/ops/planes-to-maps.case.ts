@@ -1,9 +1,9 @@
 import { numbersOf } from "../../src/gpu/view.js";
 import { planesToMaps } from "../../src/ops/features.js";
 import { behind, Contents, memo, type Op, randomOf } from "../support/op.js";
-import { countOf, inPlanes, type MapsCase, mapsOutput, pictureCases, planesCases, shapeOf } from "./maps.js";
+import { countOf, imageCases, inPlanes, type MapsCase, mapsOutput, planesCases, shapeOf } from "./maps.js";
 
-export const planesToMapsCases: readonly MapsCase[] = [...planesCases, ...pictureCases];
+export const planesToMapsCases: readonly MapsCase[] = [...planesCases, ...imageCases];
 
 export const planesToMapsOp: Op<MapsCase> = {
   name: "planes_to_maps",

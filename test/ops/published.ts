@@ -1,7 +1,7 @@
 import { dimensions, type ModelConfig, presetConfig } from "../../src/models/stylizing-vit/config.js";
 import type { BenchSize } from "../support/op.js";
 
-/** What a model's products run at: sizes padded to multiples of 4. */
+/** What a model's GEMMs run at: sizes padded to multiples of 4. */
 export interface ModelSizes {
   tokens: number;
   width: number;
@@ -9,7 +9,7 @@ export interface ModelSizes {
   head: number;
   hidden: number;
   bottleneck: number;
-  /** Numbers of a patch, and inner size of the decoder's product. */
+  /** Numbers of a patch, and inner size of the decoder's patch product. */
   patch: number;
   rank: number;
 }

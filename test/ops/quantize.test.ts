@@ -48,7 +48,7 @@ describe("quantize", () => {
     expect(await bytesOf([0.5, 0.5 - 2 ** -24, 0.5 + 2 ** -23])).toEqual([128, 127, 128]);
   });
 
-  it("keeps all 256 levels of a picture", async () => {
+  it("keeps all 256 levels of an image", async () => {
     const levels = Array.from({ length: 256 }, (_, level) => level);
     expect(await bytesOf(levels.map((level) => level / 255))).toEqual(levels);
   });

@@ -13,9 +13,9 @@ const run = (one: SumRowsCase, on: Gpu, profile: Profile) => check(on, sumRowsOp
 describe.each(FAMILIES)("sums of rows, workgroups for %s", (_, of) => {
   it.each(tested(sumRowsCases))("%s", (_, one) => run(one, gpu(), of(gpu().profile)));
 
-  it.each(tested(sumRowsCases))("of halves: %s", async (_, one) => {
-    const half = inTier(gpu(), "f16");
-    await run({ ...one, source: "elem" }, half, of(half.profile));
+  it.each(tested(sumRowsCases))("of float16: %s", async (_, one) => {
+    const float16 = inTier(gpu(), "f16");
+    await run({ ...one, source: "elem" }, float16, of(float16.profile));
   });
 
   it("of elements that have 32 bits, over a narrow grid", () =>

@@ -47,7 +47,7 @@ export const transposeOp: Op<TransposeCase> = {
       results: [
         {
           size: cols * paddedRows,
-          // Nothing is computed: the result is the input, rounded once where it becomes halves.
+          // Nothing is computed: the result is the input, rounded once where it becomes float16.
           exact: true,
           expected: (at) => {
             const row = at % paddedRows;

@@ -15,9 +15,9 @@ describe.each(SOURCES)("transpose of %s", (source) => {
 
   it.each(tested(transposeCases))("%s", (_, one) => run(one, gpu(), gpu().profile));
 
-  it.each(tested(transposeCases))("to halves: %s", async (_, one) => {
-    const half = inTier(gpu(), "f16");
-    await run(one, half, half.profile);
+  it.each(tested(transposeCases))("to float16: %s", async (_, one) => {
+    const float16 = inTier(gpu(), "f16");
+    await run(one, float16, float16.profile);
   });
 
   it("spreads more blocks than one side of the grid holds", () =>

@@ -7,7 +7,7 @@ export const unfoldCases: readonly FoldCase[] = foldSizes;
 type Numbers = ArrayLike<number>;
 
 /**
- * L = Σ A[o, i]·V[o, i] + Σ a[o]·c[o]: a loss whose gradients to V and c, as the products used them, are A and a; `w` are the
+ * L = Σ A[o, i]·V[o, i] + Σ a[o]·c[o]: a loss whose gradients to V and c, as the GEMMs used them, are A and a; `w` are the
  * weights and `given` holds A and a in the places of the matrix and its bias.
  */
 export function foldedLoss(

@@ -6,7 +6,7 @@ import { publint } from "publint";
 import { formatMessage } from "publint/utils";
 import { afterAll, beforeAll, describe, expect, expectTypeOf, it } from "vitest";
 import type * as fallback from "../../src/webgpu-fallback.js";
-import { build, environment, pictures, pixels } from "../command/command.js";
+import { build, environment, imageFiles, pixels } from "../command/command.js";
 import { root } from "../support/fixtures.js";
 
 const npm = process.platform === "win32" ? "npm.cmd" : "npm";
@@ -126,9 +126,9 @@ describe("what is installed from it", () => {
     expect(code, stderr).toBe(0);
   }
 
-  it("paints one picture, by command and by library, alike", async (test) => {
+  it("paints one image, by command and by library, alike", async (test) => {
     await needInstalled(test);
-    const [[content], [style]] = [await pictures("content"), await pictures("style")];
+    const [[content], [style]] = [await imageFiles("content"), await imageFiles("style")];
     const args = ["stylize", "--content", content!, "--style", style!, "--out", "out"];
     const command = await exec(
       process.platform === "win32" ? "npx.cmd" : "npx",

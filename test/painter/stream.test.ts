@@ -22,7 +22,7 @@ const options = { adapter: "software", precision: "f32", config } as const;
 const folder = mkdtempSync(join(tmpdir(), "stylizing-vit-stream-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Pictures of other sizes, in files and read. */
+/** Images of other sizes, in files and read. */
 const files: string[] = [];
 const images: Image[] = [];
 let model: StylizingViT;
@@ -138,10 +138,10 @@ describe("what a stream paints", () => {
   });
 });
 
-describe("pictures that cannot be read", () => {
+describe("images that cannot be read", () => {
   const broken = () => {
     const text = join(folder, "text.png");
-    writeFileSync(text, "no picture");
+    writeFileSync(text, "no image");
     const all = pairs(8).map((pair) => ({ ...pair }));
     all[2]!.content = join(folder, "missing.png");
     all[3]!.style = text;
@@ -199,7 +199,7 @@ describe("where the time went", () => {
         expect(timing[stage], stage).toBeGreaterThan(0);
     }
     expect(total).toMatchObject({ batches: 6, images: 24, clock: "device" });
-    // Nothing was painted before the first pictures were read.
+    // Nothing was painted before the first images were read.
     expect(batches[0]!.timing.wait).toBeGreaterThan(0);
     expect(total!.compute).toBeLessThan(passed);
     expect(total!.milliseconds).toBeLessThanOrEqual(passed);

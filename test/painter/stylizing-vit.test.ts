@@ -29,7 +29,7 @@ async function refusal(work: Promise<unknown>): Promise<StylizingError> {
 
 const bytes = (image: Image) => Buffer.from(image.data.buffer, image.data.byteOffset, image.data.byteLength);
 
-describe("the reference's pictures", () => {
+describe("the reference's images", () => {
   const folder = join(shared, "golden/demo");
   it.skipIf(!existsSync(folder))("are met within one level", async () => {
     const load = (name: string) => loadSquare(join(folder, name), SIZE, 3);

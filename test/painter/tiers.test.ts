@@ -6,8 +6,8 @@ import { goldenFolder, loadGolden, relativeError } from "../support/fixtures.js"
 import { Oracle } from "../support/oracle.js";
 
 // The 16-bit tiers against PyTorch's f32 results. They may be off by twice what the naive 16-bit run is off by: float64
-// throughout, with every operand of a product rounded to halves. Matrix units are stood in for by plain WGSL, which
-// multiplies the same halves in the same places.
+// throughout, with every operand of a matrix multiplication rounded to float16. Matrix units are emulated in plain WGSL, which
+// multiplies the same float16 numbers in the same places.
 
 const LIMIT = 1e-2;
 
@@ -25,7 +25,7 @@ describe.each(["nano", "mini"])("%s", (name) => {
     const weights = new Map<string, Float32Array>();
     await using checkpoint = await Checkpoint.open(path);
     for (const key of checkpoint.shapes.keys()) weights.set(key, await checkpoint.read(key));
-    const oracle = new Oracle(config, weights, { halves: true });
+    const oracle = new Oracle(config, weights, { float16: true });
     const each = config.in_channels * config.image_size ** 2;
     const naive = Array.from({ length: content!.length / each }, (_, i) =>
       Array.from(oracle.stylize(content!.subarray(i * each, (i + 1) * each), style!.subarray(i * each, (i + 1) * each))),

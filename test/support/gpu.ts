@@ -39,7 +39,7 @@ export const FAMILIES: readonly (readonly [name: string, (profile: Profile) => P
   ["hardware", hardwareProfile],
 ];
 
-/** The same device with the kernels of another tier; on a software adapter plain WGSL stands in for matrix units. */
+/** The same device with the kernels of another tier; on a software adapter matrix units are emulated in plain WGSL. */
 export const inTier = (gpu: Gpu, tier: Tier): Gpu =>
   new Gpu(gpu.device, gpu.facts, makeProfile(gpu.facts, tier, { ok: true, reason: "tests" }, true), false);
 

@@ -3,7 +3,7 @@ import type { Profile } from "../../src/gpu/profile.js";
 import { type View, view } from "../../src/gpu/view.js";
 import { hashedUniform } from "../../src/hub/hashed.js";
 import type { Tolerance } from "./compare.js";
-import { isHalf, type Kind, packed } from "./elements.js";
+import { isFloat16, type Kind, packed } from "./elements.js";
 import { Random } from "./random.js";
 
 /**
@@ -92,7 +92,7 @@ export const flat = (count: number, offset = 0): Region => ({ offset, stride: co
 
 /** A region of elements in words: half as many where two lie in one. */
 export function inWords(profile: Profile, { offset, stride, rows, cols }: Region, kind: Kind = "elem"): Region {
-  const each = isHalf(profile, kind) ? 2 : 1;
+  const each = isFloat16(profile, kind) ? 2 : 1;
   return { offset: offset / each, stride: stride / each, rows, cols: cols / each };
 }
 

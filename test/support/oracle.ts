@@ -1,12 +1,12 @@
-import { float16BitsToFloat32, float32ToFloat16Bits } from "../../src/hub/half.js";
+import { float16BitsToFloat32, float32ToFloat16Bits } from "../../src/hub/float16.js";
 import { dimensions, type ModelConfig } from "../../src/models/stylizing-vit/config.js";
 import { geluOracle as gelu } from "../ops/gelu.case.js";
 
 /**
  * The whole model in float64, written to be read and to share nothing with the kernels: norms with scale and shift where
  * they stand, four separate projections, one pass after another, the layout trap as the paper's code has it.
- * `halves` makes it the naive 16-bit run that 16-bit tiers are measured by: every operand of every product is rounded to
- * half precision just before it is multiplied, and nothing else is.
+ * `float16` makes it the naive 16-bit run that 16-bit tiers are measured by: every operand of every GEMM is rounded to
+ * float16 just before it is multiplied, and nothing else is.
  */
 
 type Weights = ReadonlyMap<string, Float32Array>;
@@ -15,7 +15,7 @@ type Weights = ReadonlyMap<string, Float32Array>;
 type Rows = Float64Array[];
 
 /** Numbers as 16 bits hold them. */
-const toHalves = (row: ArrayLike<number>): Float64Array =>
+const toFloat16 = (row: ArrayLike<number>): Float64Array =>
   Float64Array.from(float16BitsToFloat32(float32ToFloat16Bits(Float32Array.from(row))));
 
 export class Oracle {
@@ -24,10 +24,10 @@ export class Oracle {
   readonly #operand: (row: ArrayLike<number>) => Float64Array;
   readonly #matrices = new Map<string, Float64Array>();
 
-  constructor(config: ModelConfig, weights: Weights, { halves = false } = {}) {
+  constructor(config: ModelConfig, weights: Weights, { float16 = false } = {}) {
     this.#c = config;
     this.#w = weights;
-    this.#operand = halves ? toHalves : (row) => Float64Array.from(row);
+    this.#operand = float16 ? toFloat16 : (row) => Float64Array.from(row);
   }
 
   #get(key: string): Float32Array {

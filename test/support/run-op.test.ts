@@ -9,8 +9,8 @@ import { check, runCalls, runOp } from "./run-op.js";
 // What holds every op has to be held itself.
 const gpu = gpuOfThisFile();
 
-const product = (): Setup =>
-  linearOp.setup({ name: "a product", rows: 5, depth: 8, cols: 12, epilogue: "none", outputOffset: 4 }, gpu().profile);
+const gemm = (): Setup =>
+  linearOp.setup({ name: "a GEMM", rows: 5, depth: 8, cols: 12, epilogue: "none", outputOffset: 4 }, gpu().profile);
 
 const withOutput = (setup: Setup, change: (output: Output) => Partial<Output>): Setup => {
   const [output] = setup.outputs as [Output];
@@ -19,33 +19,33 @@ const withOutput = (setup: Setup, change: (output: Output) => Partial<Output>): 
 
 describe("an op under test", () => {
   it("is refused where it writes before, behind or beside what it may", async () => {
-    await expect(check(gpu(), product(), "a product")).resolves.toBeUndefined();
+    await expect(check(gpu(), gemm(), "a GEMM")).resolves.toBeUndefined();
     const changes: [RegExp, (output: Output) => Partial<Output>][] = [
       [/before the first row/, ({ region }) => ({ region: { ...region, offset: region.offset + 12, rows: 4 } })],
       [/behind the last row/, ({ region }) => ({ region: { ...region, rows: 4 } })],
       [/behind column 8 of row 0/, ({ region }) => ({ region: { ...region, cols: 8 } })],
       [/wrote outside/, () => ({ stays: (at) => at === 17 })],
     ];
-    for (const [message, change] of changes) await expect(runOp(gpu(), withOutput(product(), change))).rejects.toThrow(message);
+    for (const [message, change] of changes) await expect(runOp(gpu(), withOutput(gemm(), change))).rejects.toThrow(message);
   });
 
   it("is refused where it leaves an output alone", async () => {
-    const setup = product();
+    const setup = gemm();
     const buffer = setup.contents.add(() => sentinels(flat(8)));
     const untouched: Output = { buffer, kind: "f32", region: flat(8) };
     await expect(runOp(gpu(), { ...setup, outputs: [...setup.outputs, untouched] })).rejects.toThrow(/wrote nothing/);
   });
 
   it("is refused where one number of many is off", async () => {
-    const setup = product();
+    const setup = gemm();
     const [result] = setup.results as [Setup["results"][number]];
     const expected = (at: number) => result.expected(at) + (at === 31 ? 1e-3 : 0);
-    await expect(check(gpu(), { ...setup, results: [{ ...result, expected }] }, "a product")).rejects.toThrow(
-      /a product: 1 of 60 values are off; worst at row 2, column 7/,
+    await expect(check(gpu(), { ...setup, results: [{ ...result, expected }] }, "a GEMM")).rejects.toThrow(
+      /a GEMM: 1 of 60 values are off; worst at row 2, column 7/,
     );
   });
 
-  it("is held to the bit where nothing is computed", async () => {
+  it("is bit-exact where nothing is computed", async () => {
     const setup = transposeOp.setup({ name: "zeros", rows: 4, cols: 4 }, gpu().profile);
     const [result] = setup.results as [Setup["results"][number]];
     const of = (expected: (at: number) => number) => check(gpu(), { ...setup, results: [{ ...result, expected }] }, "zeros");
@@ -56,7 +56,7 @@ describe("an op under test", () => {
   });
 
   it("whose operand nobody made is refused", async () => {
-    const { call } = product();
+    const { call } = gemm();
     const contents = new Contents();
     contents.add(() => new Float32Array(4));
     await expect(runCalls(gpu(), contents.tokens, (token) => contents.get(token), [[call]])).rejects.toThrow(/nobody made/);

@@ -14,8 +14,8 @@ import {
   Dataset,
   type DatasetOptions,
   fingerprint,
+  type ImageFile,
   listDataset,
-  type PictureFile,
   type TrainingBatch,
 } from "../../src/train/dataset.js";
 import { loadValidation } from "../../src/train/validation.js";
@@ -35,17 +35,17 @@ async function write(name: string, seed: number, width: number, height = width):
 }
 
 let pool: ImagePool;
-let files: PictureFile[];
+let files: ImageFile[];
 beforeAll(async () => {
   await build();
   for (let i = 0; i < 10; i++) await write(`data/${i % 2 ? "odd/deep" : "even"}/${i}.png`, i, 20 + i, 30 - i);
   await write("data/small.png", 77, 9, 30);
-  writeFileSync(join(root, "data/notes.txt"), "no picture");
-  writeFileSync(join(root, "data/bad.png"), "no picture either");
+  writeFileSync(join(root, "data/notes.txt"), "no image");
+  writeFileSync(join(root, "data/bad.png"), "no image either");
   writeFileSync(join(root, "data/odd/worse.jpg"), "");
   await write("data/out/result.png", 1, 20);
   pool = new ImagePool(2);
-  files = await listDataset([join(root, "data")], join(root, "data/out"), "training pictures");
+  files = await listDataset([join(root, "data")], join(root, "data/out"), "training images");
 });
 afterAll(() => pool.dispose());
 
@@ -74,7 +74,7 @@ async function collect(dataset: Dataset, batches: BatchOptions): Promise<Trainin
 const square = (batch: TrainingBatch, i: number) => batch.images.subarray(i * SIZE * SIZE * 3, (i + 1) * SIZE * SIZE * 3);
 
 describe("what a dataset is made of", () => {
-  it("pictures at any depth in order, without results and what is no picture", () => {
+  it("images at any depth in order, without results and what is no image", () => {
     expect(files.map(({ name }) => name.replaceAll("\\", "/"))).toEqual([
       "bad.png",
       ...[0, 2, 4, 6, 8].map((i) => `even/${i}.png`),
@@ -87,12 +87,12 @@ describe("what a dataset is made of", () => {
   });
 
   it("nothing: refused with what to do", async () => {
-    const missing = listDataset([join(root, "gone")], root, "training pictures");
+    const missing = listDataset([join(root, "gone")], root, "training images");
     await expect(missing).rejects.toMatchObject({ code: "ARGUMENT", message: expect.stringContaining("gone do not exist") });
     mkdirSync(join(root, "empty"), { recursive: true });
-    await expect(listDataset([join(root, "empty")], root, "validation pictures")).rejects.toMatchObject({
+    await expect(listDataset([join(root, "empty")], root, "validation images")).rejects.toMatchObject({
       code: "ARGUMENT",
-      message: expect.stringMatching(/no validation pictures in .*Give folders/),
+      message: expect.stringMatching(/no validation images in .*Give folders/),
     });
   });
 
@@ -118,7 +118,7 @@ describe("what a dataset is made of", () => {
 });
 
 describe("batches", () => {
-  it("every picture once an epoch, in an order of its own; the incomplete last batch is left out", async () => {
+  it("every image once an epoch, in an order of its own; the incomplete last batch is left out", async () => {
     const dataset = await open();
     const all = new Map<string, number>();
     for (const [i, { path }] of dataset.files.entries())
@@ -165,7 +165,7 @@ describe("batches", () => {
     expect(await collect(await open({ ...changes, seed: 6 }), { batch: 3, epochs: 2 })).not.toEqual(batches);
   });
 
-  it("random crops are windows of the picture, mirrored where asked, and other ones in another epoch", async () => {
+  it("random crops are windows of the image, mirrored where asked, and other ones in another epoch", async () => {
     const path = join(root, "one.png");
     const { data } = noise(40, 25, 3, 9);
     await sharp(data, { raw: { width: 40, height: 25, channels: 3 } }).toFile(path);
@@ -203,9 +203,9 @@ describe("batches", () => {
     }
   });
 
-  it("too few pictures for one are refused with the cure, and crops are one", async () => {
+  it("too few images for one are refused with the cure, and crops are one", async () => {
     const dataset = await open();
-    expect(() => dataset.steps(12)).toThrow(/11 pictures × 1 crops does not fill a batch of 12.*--crops/);
+    expect(() => dataset.steps(12)).toThrow(/11 images × 1 crops does not fill a batch of 12.*--crops/);
     await expect(collect(dataset, { batch: 12, epochs: 1 })).rejects.toMatchObject({ code: "ARGUMENT" });
     expect((await open({ cropsPerImage: 3 })).steps(12)).toBe(2);
   });
@@ -243,10 +243,10 @@ describe("batches", () => {
     await expect(Dataset.open(files, options(), { signal: controller.signal })).rejects.toThrow("enough");
   });
 
-  it("a picture that vanishes later gives way to the next, is reported once, and the others stay as they were", async () => {
+  it("an image that vanishes later gives way to the next, is reported once, and the others stay as they were", async () => {
     const names = ["a", "b", "c", "d"].map((name) => `vanishing/${name}.png`);
     for (const [i, name] of names.entries()) await write(name, 50 + i, 20);
-    const list = await listDataset([join(root, "vanishing")], root, "training pictures");
+    const list = await listDataset([join(root, "vanishing")], root, "training images");
     const before = await collect(Dataset.reopen(list, [], options({ cacheBytes: 0 })), { batch: 2, epochs: 2 });
     rmSync(join(root, "vanishing/b.png"));
     notes.length = 0;
@@ -270,13 +270,13 @@ describe("batches", () => {
   });
 });
 
-it("whatever the numbers: whole batches, each picture as often as asked and no more, the same from any start", async () => {
-  /** Pictures of one pixel, whose value is their number. */
+it("whatever the numbers: whole batches, each image as often as asked and no more, the same from any start", async () => {
+  /** Images of one pixel, whose value is their number. */
   const pixels = (unreadable: ReadonlySet<number>) =>
     ({
       load: async ({ file }: { file: string }) => {
         const number = Number(file);
-        if (unreadable.has(number)) throw new StylizingError("IMAGE", "no picture", "none");
+        if (unreadable.has(number)) throw new StylizingError("IMAGE", "no image", "none");
         const whole = { left: 0, top: 0, width: 1, height: 1 };
         return { data: Uint8Array.of(number), ...whole, channels: 1, placement: whole, originalWidth: 1, originalHeight: 1 };
       },
@@ -338,7 +338,7 @@ describe("permutation", () => {
 });
 
 describe("loadValidation", () => {
-  it("takes pictures spread evenly and leaves out what cannot be read", async () => {
+  it("takes images spread evenly and leaves out what cannot be read", async () => {
     notes.length = 0;
     const all = await loadValidation(files, 512, options());
     expect(all.files).toHaveLength(11);

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { beforeAll, expect, it, vi } from "vitest";
 import { Trainer } from "../../src/train/trainer.js";
 import { fakeHost } from "./fake-host.mjs";
-import { follow, newRun, options, outcome, readLog, readTensors, writePictures } from "./runs.js";
+import { follow, newRun, options, outcome, readLog, readTensors, writeImages } from "./runs.js";
 
 const disk = vi.hoisted(() => ({ left: Number.POSITIVE_INFINITY }));
 
@@ -38,8 +38,8 @@ vi.mock("node:fs/promises", async (importOriginal) => {
 });
 
 beforeAll(async () => {
-  await writePictures("training", 14);
-  await writePictures("judging", 7);
+  await writeImages("training", 14);
+  await writeImages("judging", 7);
 });
 
 it("a full disk ends the run with what it is, keeps the state before it, and the run can be resumed", async () => {

@@ -23,8 +23,8 @@ const config = {
   std: [0.2, 0.21, 0.18],
 };
 
-/** Smooth pictures, so that rounding to bytes is all that is lost of them. */
-function pictures(count: number, seed = "pictures"): Uint8Array {
+/** Smooth images, so that rounding to bytes is all that is lost of them. */
+function smoothImages(count: number, seed = "pictures"): Uint8Array {
   const random = new Random(seed);
   return Uint8Array.from({ length: count * 32 * 32 * 3 }, (_, at) => {
     const x = Math.floor(at / 3) % 32;
@@ -49,8 +49,8 @@ const numbers = ({ parameters, firstMoments, secondMoments }: TrainingState) =>
   [parameters, firstMoments, secondMoments].map((tensors) => Object.fromEntries(tensors));
 
 describe("the training engine", () => {
-  it("does the same in parts of a batch, with layers recomputed, and to the bit where nothing is different", async () => {
-    const images = pictures(3);
+  it("does the same in parts of a batch, with layers recomputed, and bit-exact where nothing is different", async () => {
+    const images = smoothImages(3);
     const states: TrainingState[] = [];
     for (const options of [{}, {}, { microBatch: 1 }, { microBatch: 2, recompute: true }]) {
       await using engine = await open(options);
@@ -75,8 +75,8 @@ describe("the training engine", () => {
     }
   });
 
-  it("goes on from a state that was read as if it had never stopped, to the bit", async () => {
-    const batches = [pictures(2, "a"), pictures(2, "b")];
+  it("goes on from a state that was read as if it had never stopped, bit-exact", async () => {
+    const batches = [smoothImages(2, "a"), smoothImages(2, "b")];
     await using engine = await open({ batch: 2 });
     await engine.step(batches[0]!, 1e-3);
     const saved = await engine.readState();
@@ -95,7 +95,7 @@ describe("the training engine", () => {
   });
 
   it("evaluates any number of images as its steps see them, and paints what the model paints", async () => {
-    const images = pictures(3);
+    const images = smoothImages(3);
     await using engine = await open({ microBatch: 2 });
     const before = await engine.readState();
     const { losses, outputs } = await engine.evaluate(images);
@@ -120,28 +120,28 @@ describe("the training engine", () => {
     const painted = await model.run(job);
     model.dispose();
     expect(Math.max(...painted.map((value, i) => Math.abs(value - stylized![i]!)))).toBeLessThanOrEqual(1);
-    // Not trained yet, but pictures nevertheless, and not those of the other kind.
+    // Not trained yet, but images nevertheless, and not those of the other kind.
     expect(reconstruction).not.toEqual(stylized);
     expect(new Set(reconstruction!).size).toBeGreaterThan(20);
   });
 
   it("leaves weights alone from the first broken step on, and says which it was", async () => {
     await using engine = await open({ batch: 1 });
-    await engine.step(pictures(1), 1e-3);
+    await engine.step(smoothImages(1), 1e-3);
     const sound = await engine.readState();
     sound.parameters.get("post_process_conv.weight")![0] = Number.NaN;
     await engine.writeState(sound);
-    await engine.step(pictures(1), 1e-3);
-    await engine.step(pictures(1), 1e-3);
+    await engine.step(smoothImages(1), 1e-3);
+    await engine.step(smoothImages(1), 1e-3);
     expect((await engine.report()).brokenAt).toBe(2);
     const after = await engine.readState();
     expect(after.firstMoments).toEqual(sound.firstMoments);
     expect(after.parameters.get("bottleneck.fc2.weight")).toEqual(sound.parameters.get("bottleneck.fc2.weight"));
   });
 
-  it("refuses bytes that are no batch, pictures too small for VGG-19, and states of another model", async () => {
+  it("refuses bytes that are no batch, images too small for VGG-19, and states of another model", async () => {
     await using engine = await open({ batch: 2 });
-    await expect(engine.step(pictures(3), 1e-3)).rejects.toMatchObject({ code: "ARGUMENT" });
+    await expect(engine.step(smoothImages(3), 1e-3)).rejects.toMatchObject({ code: "ARGUMENT" });
     await expect(engine.evaluate(new Uint8Array(100))).rejects.toMatchObject({ code: "ARGUMENT" });
     const state = await engine.readState();
     state.parameters.delete("encoder.cls_token");
@@ -191,12 +191,12 @@ describe("the training engine", () => {
     for (const when of ["a step", "a report", "a state"] as const) {
       const own = await openGpu({ adapter: "software", precision: "f32" });
       const engine = await open({ batch: 1 }, own);
-      await engine.step(pictures(1), 1e-3);
+      await engine.step(smoothImages(1), 1e-3);
       const pending =
-        when === "a report" ? engine.report() : when === "a state" ? engine.readState() : engine.step(pictures(1), 1e-3);
+        when === "a report" ? engine.report() : when === "a state" ? engine.readState() : engine.step(smoothImages(1), 1e-3);
       own.device.destroy();
       await Promise.allSettled([pending]);
-      await expect(engine.step(pictures(1), 1e-3), when).rejects.toMatchObject({ code: "DEVICE_LOST" });
+      await expect(engine.step(smoothImages(1), 1e-3), when).rejects.toMatchObject({ code: "DEVICE_LOST" });
       if (when !== "a step") await expect(pending, when).rejects.toMatchObject({ code: "DEVICE_LOST" });
       await engine[Symbol.asyncDispose]();
       own.dispose();
@@ -207,8 +207,8 @@ describe("the training engine", () => {
     const before = gpu().allocatedBytes;
     {
       await using engine = await open({ batch: 1 });
-      await engine.step(pictures(1), 1e-3);
-      await engine.evaluate(pictures(2));
+      await engine.step(smoothImages(1), 1e-3);
+      await engine.evaluate(smoothImages(2));
       expect(engine.bytes).toBeGreaterThan(before);
     }
     expect(gpu().allocatedBytes).toBe(before);

@@ -8,7 +8,7 @@ export interface Faults {
   loseAt?: number[];
   /** What such a call throws. */
   loss?: Error;
-  /** Losses of validation pictures are no numbers. */
+  /** Losses of validation images are no numbers. */
   poison?: boolean;
   /** Milliseconds a step. */
   delay?: number;

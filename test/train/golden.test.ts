@@ -14,7 +14,7 @@ import { openVgg, VGG_STAGES, vggShapes } from "../../src/models/vgg19/weights.j
 import { TrainingDevice } from "../../src/train/device.js";
 import { ADAMW, type LossSums } from "../../src/train/types.js";
 import { gpuOfThisFile, hardwareProfile, inTier } from "../support/gpu.js";
-import { hashedPictures } from "./pictures.js";
+import { hashedImages } from "./images.js";
 import { THIN, terms } from "./thin.js";
 
 /**
@@ -30,7 +30,7 @@ interface Case {
   weights: Map<string, Float32Array>;
   /** `gradient.KEY` of the first step, `after.KEY` of four. */
   tensors: Map<string, Float32Array>;
-  pictures: (step: number) => Float32Array;
+  images: (step: number) => Float32Array;
 }
 
 const FIXTURES = fileURLToPath(new URL("../fixtures/", import.meta.url));
@@ -60,7 +60,7 @@ async function loadCase(name: string): Promise<Case> {
     steps: info.steps,
     weights,
     tensors: await readAll(join(FIXTURES, name, "training.safetensors")),
-    pictures: (step) => hashedPictures(`train.${step}`, info.batch, config.in_channels, config.image_size, info.seed),
+    images: (step) => hashedImages(`train.${step}`, info.batch, config.in_channels, config.image_size, info.seed),
   };
 }
 
@@ -139,22 +139,22 @@ function checkGradients(one: Case, { losses, gradients }: Gradients, expected = 
 /** Losses and gradients of the first step with a thin VGG-19, as they are for PyTorch's: what others must give whatever their way. */
 async function thinGradients(one: Case): Promise<Gradients> {
   const device = await open(one, gpu(), { thin: true });
-  const result = await gradientsOf(device, [[rolled(one.batch, one.batch), one.pictures(0)]]);
+  const result = await gradientsOf(device, [[rolled(one.batch, one.batch), one.images(0)]]);
   device.dispose();
   return result;
 }
 
 describe.each(["nano", "grey"] as const)("%s", (name) => {
-  it("gives PyTorch's losses and gradients, every picture's stream computed once", async () => {
+  it("gives PyTorch's losses and gradients, every image's stream computed once", async () => {
     const one = cases[name];
     const device = await open(one);
-    checkGradients(one, await gradientsOf(device, [[rolled(one.batch, one.batch), one.pictures(0)]]));
+    checkGradients(one, await gradientsOf(device, [[rolled(one.batch, one.batch), one.images(0)]]));
     device.dispose();
   });
 });
 
 describe("grey", () => {
-  it("gives the same with the kernels of GPUs, products cut into bands and gradients summed in slices", async () => {
+  it("gives the same with the kernels of GPUs, GEMMs cut into bands and split-K", async () => {
     const one = cases.grey;
     const { device: underneath, facts, profile } = gpu();
     const on = new Gpu(underneath, facts, hardwareProfile(profile), false);
@@ -165,7 +165,7 @@ describe("grey", () => {
     expect(labels.some((label) => label.startsWith("sum_slices"))).toBe(true);
     expect(labels.filter((label) => label.includes("linear_windows")).length).toBeGreaterThan(100);
     expect(labels.some((label) => label.includes("quad"))).toBe(false);
-    checkGradients(one, await gradientsOf(device, [[rolled(2, 2), one.pictures(0)]]), await thinGradients(one));
+    checkGradients(one, await gradientsOf(device, [[rolled(2, 2), one.images(0)]]), await thinGradients(one));
     await device.limitDispatches(rolled(1, 1));
     expect(on.flopsPerDispatch).toBeGreaterThan(1e6);
     expect(on.flopsPerDispatch).toBeLessThan(1e12);
@@ -177,20 +177,20 @@ describe("grey", () => {
 describe("nano", () => {
   it("gives the same whatever is computed twice: separate styles, parts of a batch, recomputed layers", async () => {
     const one = cases.nano;
-    const planes = one.pictures(0);
+    const planes = one.images(0);
     const each = planes.length / 3;
-    const picture = (i: number) => planes.subarray((i % 3) * each, ((i % 3) + 1) * each);
+    const image = (i: number) => planes.subarray((i % 3) * each, ((i % 3) + 1) * each);
     const join = (...parts: Float32Array[]) => Float32Array.from(parts.flatMap((part) => [...part]));
     const expected = await thinGradients(one);
     const device = await open(one, gpu(), { recompute: true, thin: true });
-    const styles = join(picture(1), picture(2), picture(0));
+    const styles = join(image(1), image(2), image(0));
     checkGradients(one, await gradientsOf(device, [[separate(3), join(planes, styles)]]), expected);
     // Two pairs and the style of the second, then one pair.
     checkGradients(
       one,
       await gradientsOf(device, [
         [rolled(2, 3), planes],
-        [rolled(1, 3), join(picture(2), picture(0))],
+        [rolled(1, 3), join(image(2), image(0))],
       ]),
       expected,
     );
@@ -198,8 +198,8 @@ describe("nano", () => {
   });
 
   /**
-   * What rounding to halves costs here is mostly a matter of kinks: ReLUs and poolings of VGG-19 that choose otherwise. PyTorch with
-   * operands and results of its products rounded to halves, gradients scaled alike, is off by these in the same place.
+   * What rounding to float16 costs here is mostly a matter of kinks: ReLUs and poolings of VGG-19 that choose otherwise. PyTorch with
+   * operands and results of its GEMMs rounded to float16, gradients scaled alike, is off by these in the same place.
    */
   it.each([
     ["encoder.cls_token", 0.149],
@@ -208,31 +208,31 @@ describe("nano", () => {
     ["encoder.norm.weight", 0.01825],
     ["bottleneck.fc2.weight", 0.0654],
     ["post_process_conv.weight", 0.0518],
-  ])("in halves is off by no more than twice a naive run: %s", async (key, naive) => {
-    halves ??= (async () => {
+  ])("in float16 is off by no more than twice a naive run: %s", async (key, naive) => {
+    inFloat16 ??= (async () => {
       const one = cases.nano;
       const device = await open(one, inTier(gpu(), "f16"), { lossScale: 3 * 1024 });
-      const result = await gradientsOf(device, [[rolled(3, 3), one.pictures(0)]]);
+      const result = await gradientsOf(device, [[rolled(3, 3), one.images(0)]]);
       device.dispose();
       return result;
     })();
-    const { losses, gradients } = await halves;
+    const { losses, gradients } = await inFloat16;
     for (const term of LOSS_TERMS) expect(Math.abs(losses[term]! / cases.nano.steps[0]![term] - 1), term).toBeLessThan(2e-3);
     const error = normError(gradients.get(key)!, cases.nano.tensors.get(`gradient.${key}`)!);
     expect(error).toBeLessThan(2 * naive);
-    // Were it much less, these would not be halves.
+    // Were it much less, these would not be float16.
     expect(error).toBeGreaterThan(naive / 10);
   });
 });
 
-let halves: Promise<Gradients> | undefined;
+let inFloat16: Promise<Gradients> | undefined;
 
 async function fourSteps(one: Case) {
   const device = await open(one);
   const reports = [];
   for (let step = 0; step < 4; step++) {
     await device.clear();
-    await device.run(rolled(one.batch, one.batch), one.pictures(step), true);
+    await device.run(rolled(one.batch, one.batch), one.images(step), true);
     await device.unfold();
     await device.update(one.lr);
     reports.push(await device.report());

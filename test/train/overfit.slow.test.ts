@@ -14,7 +14,7 @@ import { createTrainingEngine } from "../../src/train/engine.js";
 import { gpuOfThisFile } from "../support/gpu.js";
 import { openTask, terms } from "./thin.js";
 
-/** Training as it is, on pictures and with VGG-19: minutes on a software adapter. */
+/** Training as it is, on images and with VGG-19: minutes on a software adapter. */
 const gpu = gpuOfThisFile();
 const folder = mkdtempSync(join(tmpdir(), "stylizing-vit-overfit-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -31,9 +31,9 @@ const config = {
   std: [0.2, 0.2, 0.2],
 };
 
-it("two pictures are learnt by heart: the identity loss falls a hundredfold", { timeout: 1_200_000 }, async () => {
+it("two images are learnt by heart: the identity loss falls a hundredfold", { timeout: 1_200_000 }, async () => {
   // Two stains of one anatomy, coarse enough for 32 pixels.
-  const pictures = Buffer.concat([0, 3].map((hospital) => paintTissue({ size: 32, hospital, seed: 2, micronsPerPixel: 2 }).data));
+  const images = Buffer.concat([0, 3].map((hospital) => paintTissue({ size: 32, hospital, seed: 2, micronsPerPixel: 2 }).data));
   await using engine = await createTrainingEngine(gpu(), config, openTask(3, VGG_STAGES), {
     batch: 2,
     initial: modelParameters(config).parameters.initial(1),
@@ -46,7 +46,7 @@ it("two pictures are learnt by heart: the identity loss falls a hundredfold", { 
   let first = 0;
   let lowest = Number.POSITIVE_INFINITY;
   for (let step = 0; step < steps && lowest > first / 100; step++) {
-    await engine.step(pictures, 0.5 * 4e-3 * (1 + Math.cos((Math.PI * step) / steps)));
+    await engine.step(images, 0.5 * 4e-3 * (1 + Math.cos((Math.PI * step) / steps)));
     if (step % 10 !== 0) continue;
     const { losses, brokenAt } = await engine.report();
     expect(brokenAt).toBeUndefined();
@@ -131,7 +131,7 @@ async function weights(path: string): Promise<Record<string, Float32Array>> {
   return all;
 }
 
-it("a run that is killed at ten random instants ends as an unbroken one, to the bit", { timeout: 1_800_000 }, async () => {
+it("a run that is killed at ten random instants ends as an unbroken one, bit-exact", { timeout: 1_800_000 }, async () => {
   for (const [kind, count] of [
     ["data", 6],
     ["val", 3],

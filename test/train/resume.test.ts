@@ -10,7 +10,7 @@ import { Trainer, type TrainerOptions } from "../../src/train/trainer.js";
 import { build } from "../command/command.js";
 import { Random } from "../support/random.js";
 import { fakeHost } from "./fake-host.mjs";
-import { follow, newRun, options, outcome, readLog, readTensors, writePictures } from "./runs.js";
+import { follow, newRun, options, outcome, readLog, readTensors, writeImages } from "./runs.js";
 
 /** What an unbroken run of `short` came to. */
 let unbroken: Awaited<ReturnType<typeof outcome>>;
@@ -23,8 +23,8 @@ const create = (given: TrainerOptions) => Trainer.create(given, fakeHost());
 beforeAll(async () => {
   // A child process runs what is compiled.
   await build();
-  await writePictures("training", 14);
-  await writePictures("judging", 7);
+  await writeImages("training", 14);
+  await writeImages("judging", 7);
   unbrokenRun = newRun();
   await using trainer = await create(short(unbrokenRun));
   await follow(trainer);

@@ -8,7 +8,7 @@ import type { EpochReport, TrainingProgress } from "../../src/train/progress.js"
 import type { Trainer, TrainerOptions } from "../../src/train/trainer.js";
 import { noise } from "../image/helpers.js";
 
-/** A folder for this test file's runs, with pictures of two kinds in it. */
+/** A folder for this test file's runs, with images of two kinds in it. */
 export const root = mkdtempSync(join(tmpdir(), "stylizing-vit-train-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
@@ -25,7 +25,7 @@ export const CONFIG = {
   post_process_conv_kernel_size: 3,
 };
 
-export async function writePictures(name: string, count: number, size = 20): Promise<string> {
+export async function writeImages(name: string, count: number, size = 20): Promise<string> {
   const folder = join(root, name);
   mkdirSync(folder, { recursive: true });
   for (let i = 0; i < count; i++) {

@@ -12,7 +12,7 @@ import { Trainer, type TrainerOptions } from "../../src/train/trainer.js";
 import { totalLoss } from "../../src/train/types.js";
 import { build } from "../command/command.js";
 import { type Faults, fakeHost } from "./fake-host.mjs";
-import { CONFIG, follow, newRun, options, outcome, readLog, readTensors, root, timeless, writePictures } from "./runs.js";
+import { CONFIG, follow, newRun, options, outcome, readLog, readTensors, root, timeless, writeImages } from "./runs.js";
 
 /** What an unbroken run of `options` came to. */
 let unbroken: Awaited<ReturnType<typeof outcome>>;
@@ -30,8 +30,8 @@ async function complete(given: TrainerOptions, faults: Faults = {}): Promise<Tra
 beforeAll(async () => {
   // Threads run what is compiled.
   await build();
-  await writePictures("training", 14);
-  await writePictures("judging", 7);
+  await writeImages("training", 14);
+  await writeImages("judging", 7);
   unbrokenRun = newRun();
   unbrokenEvents = await complete(options(unbrokenRun));
   unbroken = await outcome(unbrokenRun);
@@ -130,16 +130,16 @@ describe("a run", () => {
     const given = options(newRun(), { mean: [0.1, 0.2, 0.3], std: [0.4, 0.5, 0.6], imageSize: 32 });
     await using trainer = await create(given);
     expect(trainer.report.config).toMatchObject({ mean: [0.1, 0.2, 0.3], std: [0.4, 0.5, 0.6], image_size: 32 });
-    expect(trainer.report).toMatchObject({ pictures: 14, unreadable: 0, validation: 7, steps: 7, resumed: undefined });
+    expect(trainer.report).toMatchObject({ images: 14, unreadable: 0, validation: 7, steps: 7, resumed: undefined });
     const grey = newRun();
     await complete(options(grey, { config: { ...CONFIG, in_channels: 1 }, epochs: 1 }));
     expect((await findModel(grey)).config.mean).toHaveLength(1);
   });
 
   it("leaves out what cannot be read, and says so", async () => {
-    const [data, val] = [await writePictures("mixed", 9), await writePictures("mixed judges", 4)];
-    writeFileSync(join(data, "mixed-3.png"), "no picture");
-    writeFileSync(join(val, "mixed judges-0.png"), "no picture");
+    const [data, val] = [await writeImages("mixed", 9), await writeImages("mixed judges", 4)];
+    writeFileSync(join(data, "mixed-3.png"), "no image");
+    writeFileSync(join(val, "mixed judges-0.png"), "no image");
     const notes: string[] = [];
     const given = options(newRun(), {
       data: [data],
@@ -150,7 +150,7 @@ describe("a run", () => {
       onNote: (text) => notes.push(text),
     });
     const trainer = await create(given);
-    expect(trainer.report).toMatchObject({ pictures: 8, unreadable: 1, validation: 3, steps: 2 });
+    expect(trainer.report).toMatchObject({ images: 8, unreadable: 1, validation: 3, steps: 2 });
     expect(notes.filter((text) => text.startsWith("left out"))).toEqual([
       expect.stringContaining("mixed judges-0.png"),
       expect.stringContaining("mixed-3.png"),
@@ -219,13 +219,13 @@ describe("refusals", () => {
     await refused(options(unbrokenRun, { ...changes, resume: true }), message);
   });
 
-  it("other pictures are refused on resuming", async () => {
-    const data = await writePictures("others", 5);
+  it("other images are refused on resuming", async () => {
+    const data = await writeImages("others", 5);
     await refused(
       options(unbrokenRun, { data: [data], resume: true }),
-      /training pictures \(--data\) have other names.* 14, and there are 5/,
+      /training images \(--data\) have other names.* 14, and there are 5/,
     );
-    await refused(options(unbrokenRun, { val: [data], resume: true }), /validation pictures \(--val\) have other names/);
+    await refused(options(unbrokenRun, { val: [data], resume: true }), /validation images \(--val\) have other names/);
   });
 
   it.each<[string, Partial<TrainerOptions>, RegExp]>([
@@ -240,11 +240,11 @@ describe("refusals", () => {
     ["a negative weight", { lossWeights: { ...LOSS_WEIGHTS, style: -1 } }, /lossWeights are/],
     ["a part larger than the whole", { microBatch: 5 }, /microBatch is 5, more than the batch of 4/],
     ["an odd crop", { crop: "middle" as "whole" }, /crop is "middle"/],
-    ["a batch that pictures do not fill", { batch: 64 }, /14 pictures × 2 crops does not fill a batch of 64.*--crops/],
-    ["no pictures", { data: [join(root, "nowhere")] }, /nowhere do not exist/],
-    ["no folders", { val: [] }, /no validation pictures in no folder at all/],
+    ["a batch that images do not fill", { batch: 64 }, /14 images × 2 crops does not fill a batch of 64.*--crops/],
+    ["no images", { data: [join(root, "nowhere")] }, /nowhere do not exist/],
+    ["no folders", { val: [] }, /no validation images in no folder at all/],
     ["a preset and a configuration", { preset: "tiny" }, /Both a preset and a configuration/],
-    ["another size than a model's", { config: undefined, init: "demo", imageSize: 64 }, /demo takes pictures of 96 pixels/],
+    ["another size than a model's", { config: undefined, init: "demo", imageSize: 64 }, /demo takes images of 96 pixels/],
     ["a precision that is none", { precision: "fp16" as "f16" }, /Unknown precision "fp16".*f16/],
     ["an adapter that is none", { adapter: "cuda" as "auto" }, /Unknown adapter "cuda"/],
     ["tuning that is none", { tune: "on" as "auto" }, /Unknown tuning "on"/],
@@ -256,7 +256,7 @@ describe("refusals", () => {
     if (existsSync(out)) expect(readdirSync(out)).toEqual([]);
   });
 
-  it("names that are none are refused on resuming, beside a first model, and before pictures are looked for", async () => {
+  it("names that are none are refused on resuming, beside a first model, and before images are looked for", async () => {
     await refused(options(unbrokenRun, { resume: true, init: "demo", config: undefined, preset: "tny" }), /Unknown preset "tny"/);
     await refused(options(newRun(), { precision: "f64" as "f32", data: [join(root, "nowhere")] }), /Unknown precision "f64"/);
     const saved = process.env.STYLIZING_VIT_ADAPTER;
@@ -269,11 +269,11 @@ describe("refusals", () => {
     }
   });
 
-  it("pictures of which none can be read", async () => {
+  it("images of which none can be read", async () => {
     const data = join(root, "none");
     mkdirSync(data);
-    for (const name of ["a.png", "b.png"]) writeFileSync(join(data, name), "no picture");
-    await refused(options(newRun(), { data: [data], batch: 2 }), /None of 2 training pictures can be read/, "IMAGE");
+    for (const name of ["a.png", "b.png"]) writeFileSync(join(data, name), "no image");
+    await refused(options(newRun(), { data: [data], batch: 2 }), /None of 2 training images can be read/, "IMAGE");
   });
 
   it("a state of another program, or a damaged one", async () => {
@@ -370,14 +370,14 @@ describe("a trainer", () => {
     await expect(trainer.run().next()).rejects.toMatchObject({ code: "DISPOSED" });
   });
 
-  it("stops reading pictures when told", async () => {
+  it("stops reading images when told", async () => {
     const stop = new AbortController();
     const given = options(newRun(), { signal: stop.signal, onProgress: () => stop.abort(new Error("not now")) });
-    await expect(create({ ...given, data: [await writePictures("many", 130, 6)] })).rejects.toThrow("not now");
+    await expect(create({ ...given, data: [await writeImages("many", 130, 6)] })).rejects.toThrow("not now");
   });
 });
 
-it("evaluationBatches cover all pictures with two or more at a time", () => {
+it("evaluationBatches cover all images with two or more at a time", () => {
   for (let count = 2; count < 40; count++) {
     for (let batch = 2; batch < 12; batch++) {
       const batches = evaluationBatches(count, batch);

@@ -5,7 +5,7 @@
 //   output [sequences · tokens, heads · 64], f32
 //
 // Changed:   the start: the formula as it stands. Scores, then their maximum, exponentials and sum, then the weighted values.
-// Predicted: both products load 8 bytes for two operations, 4 bytes an operation. Of a query's 258 loads a key 66 are scores
+// Predicted: both GEMMs load 8 bytes for two operations, 4 bytes an operation. Of a query's 258 loads a key 66 are scores
 //            (once for the maximum, once for the sum, once a column), and neighbours' scores lie a row apart. They take
 //            4 · tokens² bytes a head: 119 MB at 768 heads and 197 tokens, where queries, keys and values take 116 MB.
 // Lesson:    scores that go through memory take as much of it as queries, keys and values together

@@ -1,12 +1,12 @@
 // Linear, step 9: matrix units fed from workgroup memory. Four subgroups compute 128 × 128 outputs, each 64 × 64.
 //
-// Changed:   a subgroup keeps 4 × 4 fragments of sums, so the 8 fragments it loads for 16 steps of depth serve 16 products.
+// Changed:   a subgroup keeps 4 × 4 fragments of sums, so the 8 fragments it loads for 16 steps of depth serve 16 multiplications.
 //            The panel of 16 steps is staged by the whole workgroup, 16 bytes a load. Sums have names (a Row is four of
 //            them): an array with an index would be memory.
 // Predicted: from storage 8 KB a panel for 524 288 operations, 0.016 bytes an operation, an eighth of before; from workgroup
 //            memory 4 KB for 131 072, 0.031. But an input row is 32 bytes and a weight row 256 here, so of the eight 16-byte
 //            rows that are read at once two share a bank in the one and all eight in the other.
-// Lesson:    sixteen products for eight fragments: blocks in registers pay for matrix units as they did for numbers
+// Lesson:    sixteen multiplications for eight fragments: blocks in registers pay for matrix units as they did for numbers
 // Workgroup memory: 8 KB. Accepts depth that is a multiple of 16 and cols that are of 8.
 // In front: kernels/parts/matrix_units.wgsl or matrix_emulation.wgsl.
 

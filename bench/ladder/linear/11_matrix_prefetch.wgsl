@@ -1,8 +1,8 @@
 // Linear, step 11: the next panel is fetched while this one is multiplied.
 //
 // Changed:   a panel goes into four named registers first, and from there into workgroup memory once the panel before is
-//            done with. Its loads set out before 16 products and are waited for after them.
-// Predicted: step 10 waits for storage in full, once a panel: some 500 ns, 48 times at a depth of 768, while 16 products and
+//            done with. Its loads set out before 16 multiplications and are waited for after them.
+// Predicted: step 10 waits for storage in full, once a panel: some 500 ns, 48 times at a depth of 768, while 16 multiplications and
 //            their loads take about as long. Hiding the shorter of the two is worth up to twice the speed where only one or
 //            two workgroups fit a core. 16 registers a lane more.
 // Lesson:    loads that set out before the multiplications arrive during them, if registers with names hold them

@@ -122,7 +122,7 @@ export function dimensions(config: ModelConfig) {
     headDim: d / config.num_heads,
     hidden: hiddenUnits(d, config.mlp_ratio),
     bottleneck: hiddenUnits(d, config.bottleneck_mlp_ratio),
-    /** Inner size of the decoder's per-patch product. */
+    /** Inner size of the decoder's patch product. */
     rank: d / 2 / (config.in_channels * config.patch_size),
     patchInputs: config.in_channels * config.patch_size ** 2,
   };

@@ -25,7 +25,7 @@ export interface DecoderWhere {
   dDecoded: View;
 }
 
-/** The encoder's last norm, the bottleneck, the per-patch product and the convolution. */
+/** The encoder's last norm, the bottleneck, the patch product and the convolution. */
 export class Decoder implements Layer<DecoderWhere> {
   readonly #model: TrainedModel;
   readonly #gradients: GPUBuffer;
@@ -73,9 +73,9 @@ export class Decoder implements Layer<DecoderWhere> {
     const { bottleneck1: first, bottleneck2: second, filter: weight } = this.#model;
     const { hidden, tokens, product, filter } = this.#kept(r, where);
     const normal = this.#normalize(r, where.x);
-    r.section("products", () => r.emit(linear, { x: normal, w: first.forward, bias: first.bias, y: hidden }));
+    r.section("GEMM", () => r.emit(linear, { x: normal, w: first.forward, bias: first.bias, y: hidden }));
     const activated = this.#activate(r, hidden);
-    r.section("products", () => r.emit(linear, { x: activated, w: second.forward, bias: second.bias, y: tokens }));
+    r.section("GEMM", () => r.emit(linear, { x: activated, w: second.forward, bias: second.bias, y: tokens }));
     r.emit(patchProduct, { ...this.#patches(where.images), tokens, image: product.buffer });
     r.emit(convolution, { ...filter, input: product.buffer, weight: weight.buffer, output: where.decoded.buffer });
   }

@@ -34,9 +34,9 @@ async function paint(precision: "matrix" | "f32"): Promise<Float32Array> {
 }
 
 try {
-  const [half, full] = [await paint("matrix"), await paint("f32")];
+  const [matrix, full] = [await paint("matrix"), await paint("f32")];
   const largest = Math.max(...full.map(Math.abs));
-  const error = Math.max(...half.map((value, index) => Math.abs(value - full[index]!))) / largest;
+  const error = Math.max(...matrix.map((value, index) => Math.abs(value - full[index]!))) / largest;
   if (!(error <= MODEL_TOLERANCE.matrix))
     throw new Error(`results on matrix units are off by ${error.toExponential(1)} of the largest value`);
 } catch (error) {

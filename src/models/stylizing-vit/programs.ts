@@ -143,7 +143,7 @@ export class Programs {
     this.#r.emit(linear, { x: patches, w: embed.forward, bias: embed.bias, y: this.residual(slot), table });
   }
 
-  /** Bottleneck, per-patch product, convolution and pixels of one slot's stream. */
+  /** Bottleneck, patch product, convolution and pixels of one slot's stream. */
   decode(slot: number): void {
     const { config, layout, bottleneck1, bottleneck2, convolution: weight } = this.#model;
     const { images, output: format } = this.#request;

@@ -48,7 +48,7 @@ async function firstModel({ init, imageSize, preset, config, signal }: Stylizing
   }
   const found = await findModel(init, { config, preset, signal });
   if (imageSize !== undefined && imageSize !== found.config.image_size) {
-    const problem = `${init} takes pictures of ${found.config.image_size} pixels, and --image-size is ${imageSize}.`;
+    const problem = `${init} takes images of ${found.config.image_size} pixels, and --image-size is ${imageSize}.`;
     refuse(problem, "Leave it away: a model's positions belong to its size.");
   }
   return { config: found.config, weights: (settled: ModelConfig) => readWeights(found, settled) };

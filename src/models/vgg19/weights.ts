@@ -49,7 +49,7 @@ export function vggShapes(channels: number, stages = VGG_STAGES): Map<string, nu
   return shapes;
 }
 
-/** A file's VGG-19, whatever it calls its tensors; pictures of fewer or more channels than its own get its filters adapted. */
+/** A file's VGG-19, whatever it calls its tensors; images of fewer or more channels than its own get its filters adapted. */
 class VggFile implements WeightSource {
   readonly label: string;
   readonly shapes: ReadonlyMap<string, readonly number[]>;
@@ -119,7 +119,7 @@ class VggFile implements WeightSource {
  * Weights of the frozen VGG-19 whose features the losses compare.
  * @param source a safetensors file; `hub` for ImageNet's from the Hugging Face Hub; `random:SEED` (or `hashed:SEED`) for seeded
  *   random convolutions of He's variance (MODEL: hashed numbers), which need no network and see less.
- * @param channels of the pictures; filters for RGB are adapted as timm does.
+ * @param channels of the images; filters for RGB are adapted as timm does.
  * @throws StylizingError `ARGUMENT` for a malformed seed, `DOWNLOAD` where the Hub cannot be reached, `CHECKPOINT` where the file holds no
  *   VGG-19.
  */

@@ -10,7 +10,7 @@ import type { Recorder } from "../recorder.js";
 
 /** Rows that a GEMM's depth is rounded up to, so that every kernel's panels are whole. */
 const DEPTH_UNIT = 32;
-/** Slices that the gradient of a matrix is summed in, at most; and how many workgroups are worth having. */
+/** Slices of split-K at most, in gradients of matrices; and how many workgroups are worth having. */
 const MOST_SLICES = 32;
 const ENOUGH_TILES = 256;
 /** Rows of a slice at least: shorter ones cost more in sums than they win. */
@@ -39,11 +39,11 @@ export function weightGradient(r: Recorder, gradients: GPUBuffer, place: Gradien
   const { rows, cols, weight, bias } = place;
   const { slices, each } = splitDepth(r.profile, x.rows, rows, cols);
   const transposed = r.scratch("transposed gradient", rows, slices * each, "elem");
-  const partial = slices === 1 ? undefined : r.scratch("slices", slices, rows * cols, "f32");
+  const partial = slices === 1 ? undefined : r.scratch("split-K partials", slices, rows * cols, "f32");
   r.emit(transpose, { x: { ...dy, rows: x.rows }, y: transposed });
   if (bias !== undefined) r.emit(sumRows, { x: transposed, y: numbersOf(gradients, rows, bias), accumulate: true });
   const whole = view(gradients, "f32", rows, cols, { first: weight });
-  r.section("products", () =>
+  r.section("GEMM", () =>
     r.emit(linear, {
       x: columnsOf(transposed, 0, each),
       w: x,
@@ -64,7 +64,7 @@ export function inputGradient(
   { firstOutput = 0, at }: { firstOutput?: number; at?: View } = {},
 ): void {
   const derivative = at && ({ of: "gelu", at } as const);
-  r.section("products", () => r.emit(linear, { x: dy, w: rowsOf(backward, firstOutput, dy.cols), y: dx, derivative }));
+  r.section("GEMM", () => r.emit(linear, { x: dy, w: rowsOf(backward, firstOutput, dy.cols), y: dx, derivative }));
 }
 
 /** Rows of a gradient that is kept in f32 as an operand of GEMMs. */

@@ -59,7 +59,7 @@ export class AttentionOut implements Layer<AttentionWhere> {
     r.section("attention", () => r.emit(attention, this.#operands(where)));
     const { attended, x, y } = where;
     const { forward: w, bias } = this.#weights;
-    r.section("products", () => r.emit(linear, { x: attended, w, bias, y, table: x }));
+    r.section("GEMM", () => r.emit(linear, { x: attended, w, bias, y, table: x }));
   }
 
   backward(r: Recorder, where: AttentionWhere): void {

@@ -48,10 +48,10 @@ export class Mlp implements Layer<MlpWhere> {
 
   #run(r: Recorder, { x, hidden }: MlpWhere, outputs: MlpWhere["outputs"]): void {
     const normal = this.#normalize(r, x);
-    r.section("products", () => r.emit(linear, { x: normal, w: this.#fc1.forward, bias: this.#fc1.bias, y: hidden }));
+    r.section("GEMM", () => r.emit(linear, { x: normal, w: this.#fc1.forward, bias: this.#fc1.bias, y: hidden }));
     if (outputs.length === 0) return;
     const activated = this.#activate(r, hidden);
-    r.section("products", () => {
+    r.section("GEMM", () => {
       for (const { row, y } of outputs) {
         const rows = (matrix: View) => rowsOf(matrix, row, y.rows);
         r.emit(linear, { x: rows(activated), w: this.#fc2.forward, bias: this.#fc2.bias, y, table: rows(x) });

@@ -51,7 +51,7 @@ export class NormLinear implements Layer<readonly Side[]> {
     const starts = sides.map((_, index) => sides.slice(0, index).reduce((sum, { x }) => sum + x.rows, 0));
     for (const [index, { x }] of sides.entries())
       r.emit(layerNorm, { x, y: rowsOf(normal, starts[index]!, x.rows), width: this.#width });
-    r.section("products", () => {
+    r.section("GEMM", () => {
       for (const [index, { projections }] of sides.entries())
         for (const { row, output, y } of projections)
           r.emit(linear, { x: rowsOf(normal, starts[index]! + row, y.rows), w: columnsOf(forward, output, y.cols), bias, y });

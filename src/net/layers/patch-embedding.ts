@@ -51,7 +51,7 @@ export class PatchEmbedding implements Layer<PatchEmbeddingWhere> {
     const patches = this.#patches(r, where);
     const image = { images, channels, height: imageSize, width: imageSize, patchSize: this.#patchSize };
     r.emit(patchify, { ...image, pixels, format, normalization, patches });
-    r.section("products", () => {
+    r.section("GEMM", () => {
       for (const one of [y, ...copies.map((copy) => copy.y)])
         r.emit(linear, { x: rowsOf(patches, 0, one.rows), w: this.#weights.forward, y: one, table: this.#table });
     });

@@ -20,8 +20,8 @@ struct Parameters {
 var<workgroup> keys: array<vec2u, 512>;  // [key 32][column 16 × 4]
 var<workgroup> values: array<vec2u, 512>;
 
-fn widen(halves: vec2u) -> vec4f {
-  return vec4f(unpack2x16float(halves.x), unpack2x16float(halves.y));
+fn widen(packed: vec2u) -> vec4f {
+  return vec4f(unpack2x16float(packed.x), unpack2x16float(packed.y));
 }
 
 fn narrow(value: vec4f) -> vec2u {

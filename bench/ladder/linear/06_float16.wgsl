@@ -22,8 +22,8 @@ struct Parameters {
 var<workgroup> input_tile: array<vec4f, 256>;  // [row 128][depth 2 × 4]
 var<workgroup> weight_tile: array<vec4f, 256>;  // [depth 8][column 32 × 4]
 
-fn widen(halves: vec2u) -> vec4f {
-  return vec4f(unpack2x16float(halves.x), unpack2x16float(halves.y));
+fn widen(packed: vec2u) -> vec4f {
+  return vec4f(unpack2x16float(packed.x), unpack2x16float(packed.y));
 }
 
 fn narrow(value: vec4f) -> vec2u {

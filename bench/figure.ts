@@ -8,7 +8,7 @@ import { number } from "./report.js";
 import { scaling } from "./scaling.js";
 import { COLOURS, quoted, text, WIDTH } from "./svg.js";
 
-/** Images a second by batch, share of time by kernel, a bar a model and batch, one roofline a tier, and the ladders, as SVG. */
+/** Images per second by batch, share of time by kernel, a bar a model and batch, one roofline a tier, and the ladders, as SVG. */
 
 /** A colour for each kernel or op, the same in both halves: `linear_quad` is `linear`. */
 function palette() {
@@ -115,7 +115,7 @@ function roofline(
   return { svg: parts.join("\n"), height: 460 };
 }
 
-export function drawPicture(document: Record<string, unknown>): string {
+export function drawFigure(document: Record<string, unknown>): string {
   const {
     models = [],
     ops = [],

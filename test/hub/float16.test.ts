@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { bfloat16BitsToFloat32, float16BitsToFloat32, float32ToFloat16Bits } from "../../src/hub/half.js";
+import { bfloat16BitsToFloat32, float16BitsToFloat32, float32ToFloat16Bits } from "../../src/hub/float16.js";
 
 const PATTERNS = Uint16Array.from({ length: 65536 }, (_, i) => i);
 
 /** The definition, in double precision. */
-function half(bits: number): number {
+function decoded(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;
   const mantissa = bits & 1023;
@@ -19,7 +19,7 @@ function encode(value: number): number {
 describe("binary16", () => {
   it("decodes all 65 536 patterns by the definition", () => {
     const values = float16BitsToFloat32(PATTERNS);
-    const wrong = [...PATTERNS].filter((p) => !Object.is(values[p], half(p)));
+    const wrong = [...PATTERNS].filter((p) => !Object.is(values[p], decoded(p)));
     expect(wrong).toEqual([]);
   });
 
@@ -32,7 +32,7 @@ describe("binary16", () => {
   it("rounds to nearest even around every midpoint of finite neighbours", () => {
     const wrong: number[] = [];
     for (let p = 0; p < 0x7bff; p++) {
-      const middle = (half(p) + half(p + 1)) / 2; // exact in float32: 12 significant bits, at least 2^-25
+      const middle = (decoded(p) + decoded(p + 1)) / 2; // exact in float32: 12 significant bits, at least 2^-25
       const step = 2 ** -23 * middle;
       if (encode(middle) !== p + (p & 1) || encode(middle - step) !== p || encode(middle + step) !== p + 1) wrong.push(p);
       if (encode(-middle) !== (0x8000 | (p + (p & 1)))) wrong.push(-p);

@@ -1,10 +1,10 @@
 import { hashedUniform } from "../../src/hub/hashed.js";
 
 /**
- * Seeded pictures as the reference's training case has them, [images, channels, size, size], normalised: coarse noise on a grid of
+ * Seeded images as the reference's training case has them, [images, channels, size, size], normalised: coarse noise on a grid of
  * size / 4, enlarged bilinearly, and fine noise. Step k of that case takes those called `train.k`.
  */
-export function hashedPictures(name: string, images: number, channels: number, size: number, seed = 1): Float32Array {
+export function hashedImages(name: string, images: number, channels: number, size: number, seed = 1): Float32Array {
   const grid = size / 4;
   const fine = hashedUniform(name, images * channels * size ** 2, seed);
   const coarse = hashedUniform(`${name}.coarse`, images * channels * grid ** 2, seed);
