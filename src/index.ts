@@ -2,6 +2,14 @@
 /** The public surface. Everything else may change without notice. */
 import "./globals.js";
 
+export { Classifier } from "./classifier/classifier.js";
+export type {
+  AttentionMaps,
+  Classification,
+  ClassifierOptions,
+  ClassifierReport,
+  ClassifyOptions,
+} from "./classifier/types.js";
 export { type ErrorCode, StylizingError } from "./errors.js";
 export type { AdapterChoice, AdapterReport } from "./gpu/gpu.js";
 export type { Precision } from "./gpu/profile.js";
@@ -11,14 +19,16 @@ export { matchColour } from "./image/colour-match.js";
 export { psnr, ssim } from "./image/metrics.js";
 export { type GpuImages, type Image, type Images, type ImageTensor, measureStatistics } from "./models/batch.js";
 export type { GpuOptions } from "./models/device.js";
+export type { LoadProgress } from "./models/load.js";
 export type { ModelConfig, Preset } from "./models/stylizing-vit/config.js";
 export type { Losses } from "./models/stylizing-vit/losses.js";
+export type { VitConfig } from "./models/vit/config.js";
 export { type ExportOptions, type ExportProgress, type ExportReport, exportOnnx } from "./onnx/export.js";
 export type { BatchTiming, StreamBatch, StreamPair, StreamTiming } from "./painter/stream.js";
 export type { StyleBank } from "./painter/style-bank.js";
 export { StylizingViT } from "./painter/stylizing-vit.js";
 export type { Trace } from "./painter/trace.js";
-export type { LoadOptions, LoadProgress, ModelReport, StreamOptions, StylizeOptions, TuneReport } from "./painter/types.js";
+export type { LoadOptions, ModelReport, StreamOptions, StylizeOptions, TuneReport } from "./painter/types.js";
 export { HOSPITALS, type Hospital, paintTissue, randomHospital, type TissueOptions, type TissueTile } from "./tissue/painter.js";
 export type { EpochReport, TrainingProgress } from "./train/progress.js";
 export { type PrepareProgress, Trainer, type TrainerOptions, type TrainerReport } from "./train/trainer.js";

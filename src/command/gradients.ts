@@ -12,8 +12,9 @@ import { StylizingTask } from "../models/stylizing-vit/task.js";
 import { openVgg } from "../models/vgg19/weights.js";
 import { computeGradients, type Gradients } from "../train/gradients.js";
 import { totalLoss } from "../train/types.js";
-import { readPairs } from "./pairs.js";
+
 import { addModelFlags, checkOutput, loadOptions, type ModelFlags, note, positiveInteger, printJson } from "./shared.js";
+import { readPairs } from "./tensors.js";
 
 interface GradientFlags extends ModelFlags {
   vgg: string;

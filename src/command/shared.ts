@@ -5,8 +5,9 @@ import { describeError, type ErrorCode, StylizingError } from "../errors.js";
 import type { Precision } from "../gpu/profile.js";
 import type { TuneMode } from "../gpu/tuner.js";
 import { ensureOutputFolder } from "../image/atomic-write.js";
+import type { LoadProgress } from "../models/load.js";
 import type { ExportProgress } from "../onnx/export.js";
-import type { LoadOptions, LoadProgress } from "../painter/types.js";
+import type { LoadOptions } from "../painter/types.js";
 import { Progress } from "./progress.js";
 
 /** 0 done, 1 something failed, 2 wrong usage, 3 no usable adapter, 130 stopped by Ctrl-C (as shells have it). */

@@ -113,10 +113,7 @@ export class SafetensorsFile implements AsyncDisposable {
    * `DISPOSED` after `close()`
    */
   async read(name: string, options: { finite?: boolean } = {}): Promise<Float32Array> {
-    const handle = this.#handle;
-    if (handle === undefined) throw new StylizingError("DISPOSED", `${this.path} was closed.`, "Read before closing it.");
-    const info = this.tensors.get(name);
-    if (info === undefined) throw bad(this.path, `has no tensor ${name}`, "Check that the file belongs to this model.");
+    const { handle, info } = this.#found(name);
     const { dtype } = info;
     if (dtype !== "F32" && dtype !== "F16" && dtype !== "BF16") {
       throw bad(this.path, `holds ${name} as ${dtype}`, "Only F32, F16 and BF16 can be read: convert the file to one of them.");
@@ -130,6 +127,33 @@ export class SafetensorsFile implements AsyncDisposable {
         throw bad(this.path, `has ${values[at]} in ${name}, element ${at}`, "The file is broken: fetch or write it again.");
     }
     return values;
+  }
+
+  /**
+   * The values of an I64, I32 or U8 tensor, such as labels.
+   * @throws StylizingError as `read` does
+   */
+  async readIntegers(name: string): Promise<number[]> {
+    const { handle, info } = this.#found(name);
+    const { dtype } = info;
+    const bytes = new Uint8Array(allocate(this.path, info));
+    await readInto(this.path, handle, bytes, this.#header.dataStart + info.begin);
+    if (dtype === "I64") return Array.from(new BigInt64Array(bytes.buffer), Number);
+    if (dtype === "I32") return Array.from(new Int32Array(bytes.buffer));
+    if (dtype === "U8") return Array.from(bytes);
+    throw bad(
+      this.path,
+      `holds ${name} as ${dtype}`,
+      "Whole numbers are read as I64, I32 or U8: convert the file to one of them.",
+    );
+  }
+
+  #found(name: string): { handle: FileHandle; info: TensorInfo } {
+    const handle = this.#handle;
+    if (handle === undefined) throw new StylizingError("DISPOSED", `${this.path} was closed.`, "Read before closing it.");
+    const info = this.tensors.get(name);
+    if (info === undefined) throw bad(this.path, `has no tensor ${name}`, "Check that the file belongs to this model.");
+    return { handle, info };
   }
 
   /** Closes the file; safe to call twice. */

@@ -40,3 +40,12 @@ function writeEach(queue: GPUQueue, target: GPUBuffer, images: readonly Uint8Arr
 export function asFloats(bytes: Uint8Array): Float32Array {
   return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 }
+
+/** Rows of `stride` numbers without what lies behind the first `cols`. */
+export function unpadded(padded: Float32Array, stride: number, cols: number): Float32Array {
+  if (stride === cols) return padded;
+  const rows = padded.length / stride;
+  const result = new Float32Array(rows * cols);
+  for (let row = 0; row < rows; row++) result.set(padded.subarray(row * stride, row * stride + cols), row * cols);
+  return result;
+}

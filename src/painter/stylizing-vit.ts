@@ -15,6 +15,7 @@ import {
   toList,
 } from "../models/batch.js";
 import type { ModelHost } from "../models/host.js";
+import { checkBatchSize } from "../models/load.js";
 import { DEFAULT_MODEL, type FoundModel, findModel } from "../models/open.js";
 import type { ModelConfig } from "../models/stylizing-vit/config.js";
 import { MODEL_TOLERANCE } from "../models/stylizing-vit/tolerance.js";
@@ -36,7 +37,6 @@ import {
 import { StyleBank } from "./style-bank.js";
 import type { Trace } from "./trace.js";
 import {
-  checkBatchSize,
   checkOptions,
   type LoadOptions,
   type ModelReport,

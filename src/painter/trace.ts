@@ -1,7 +1,7 @@
 import { type ProgramRequest, STREAMS } from "../models/stylizing-vit/modes.js";
 import { Programs, recordMode } from "../models/stylizing-vit/programs.js";
 import type { ModelWeights } from "../models/stylizing-vit/weights.js";
-import { asFloats, type Pixels, writePixels } from "../net/pixels.js";
+import { asFloats, type Pixels, unpadded, writePixels } from "../net/pixels.js";
 import type { Recorder } from "../net/recorder.js";
 import type { Runner } from "../net/runner.js";
 import { imageBytes } from "../ops/images.js";
@@ -33,7 +33,7 @@ export async function traceModel(
   const bytes = imageBytes({ images, channels: config.in_channels, imageSize: config.image_size }, "planes");
   const slot = (stream: string) => STREAMS.plain.indexOf(stream);
   const describe = (program: (programs: Programs) => void) => (r: Recorder) => program(new Programs(r, model, request));
-  const floats = (data: Uint8Array) => unpad(data, layout.width, config.embed_dim);
+  const floats = (data: Uint8Array) => unpadded(asFloats(data), layout.width, config.embed_dim);
   // Room for the programs behind the passes, whose streams they read, is made before.
   await runner.exclusively(async () => {
     await runner.reserve("a trace", (r) => recordMode(r, model, request));
@@ -90,13 +90,4 @@ export async function traceModel(
   } finally {
     gpu.release(...taps.values());
   }
-}
-
-/** Rows of `width` numbers without what lies behind the first `d`. */
-function unpad(data: Uint8Array, width: number, d: number): Float32Array {
-  const padded = asFloats(data);
-  const rows = padded.length / width;
-  const result = new Float32Array(rows * d);
-  for (let row = 0; row < rows; row++) result.set(padded.subarray(row * width, row * width + d), row * d);
-  return result;
 }

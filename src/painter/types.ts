@@ -1,21 +1,12 @@
-import { StylizingError } from "../errors.js";
 import type { AdapterReport } from "../gpu/gpu.js";
 import type { Tier } from "../gpu/profile.js";
 import type { Choice } from "../gpu/tuner.js";
 import { checkWorkers } from "../image/pool.js";
 import { checkGpuOptions, type GpuOptions } from "../models/device.js";
+import { checkBatchSize, type LoadProgress } from "../models/load.js";
 import type { OpenOptions } from "../models/open.js";
 import type { StreamTiming } from "./stream.js";
 import type { StyleBank } from "./style-bank.js";
-
-export interface LoadProgress {
-  phase: "download" | "verify" | "upload" | "compile" | "ready";
-  /** Bytes while downloading, layers while uploading. */
-  loaded: number;
-  total: number;
-  /** While downloading. */
-  file?: string;
-}
 
 export interface LoadOptions extends Omit<OpenOptions, "onProgress">, GpuOptions {
   /** Images a submission; by default 64 on a GPU and 4 on a software adapter, and never more than the device holds. */
@@ -71,10 +62,4 @@ export function checkOptions(options: LoadOptions): void {
   checkWorkers(workers);
   checkGpuOptions(options);
   signal?.throwIfAborted();
-}
-
-/** @throws StylizingError `ARGUMENT` */
-export function checkBatchSize(size: number): void {
-  if (!(Number.isSafeInteger(size) && size > 0))
-    throw new StylizingError("ARGUMENT", `batchSize is ${size}.`, "Give a positive integer.");
 }

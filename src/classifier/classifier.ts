@@ -1,0 +1,281 @@
+import { StylizingError } from "../errors.js";
+import { adapterReport, type Gpu } from "../gpu/gpu.js";
+import { type Batch, type Image, type Images, toBatch } from "../models/batch.js";
+import { refuseConfig } from "../models/config-checks.js";
+import { ModelHost } from "../models/host.js";
+import { type FoundModel, findModelOf } from "../models/open.js";
+import type { VitConfig } from "../models/vit/config.js";
+import { vit } from "../models/vit/kind.js";
+import { versions } from "../version.js";
+import { VitEngine, type VitResult } from "./engine.js";
+import {
+  type AttentionMaps,
+  type Classification,
+  type ClassifierOptions,
+  type ClassifierReport,
+  type ClassifyOptions,
+  checkClassifierOptions,
+} from "./types.js";
+
+async function createEngine(
+  gpu: Gpu,
+  found: FoundModel<VitConfig>,
+  size: number,
+  { onProgress, onNote, signal, tune = "auto" }: ClassifierOptions,
+): Promise<VitEngine> {
+  await using source = await found.open();
+  const engine = await VitEngine.create(gpu, found.config, source, {
+    signal,
+    tune,
+    onFirstMeasure: () => onNote?.("measuring kernels on this adapter; what is found is remembered, and tune off does without"),
+    onProgress: (loaded, total) => onProgress?.({ phase: "upload", loaded, total }),
+  });
+  try {
+    signal?.throwIfAborted();
+    onProgress?.({ phase: "compile", loaded: 0, total: 1 });
+    await engine.warm({ images: 1, height: size, width: size, input: found.config.mean ? "bytes" : "planes" });
+    onProgress?.({ phase: "compile", loaded: 1, total: 1 });
+    return engine;
+  } catch (error) {
+    engine.dispose();
+    throw error;
+  }
+}
+
+/** Logits to probabilities. */
+export function softmax(logits: Float32Array): Float32Array {
+  const most = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const powers = Float64Array.from(logits, (value) => Math.exp(value - most));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return Float32Array.from(powers, (value) => value / sum);
+}
+
+/** Submissions of a call that may be on their way at a time. */
+const UNDER_WAY = 2;
+
+/**
+ * A ViT classifier (Dosovitskiy et al., arXiv 2010.11929; DeiT, arXiv 2012.12877) on a GPU: which class an image is of, and what
+ * its CLS token looks at. Calls may overlap; they are queued. `dispose()` it, or use `await using`: a living device keeps the
+ * process from exiting.
+ */
+export class Classifier implements Disposable, AsyncDisposable {
+  readonly config: VitConfig;
+  readonly #found: FoundModel<VitConfig>;
+  readonly #options: ClassifierOptions;
+  readonly #host: ModelHost<VitEngine>;
+  /** What images are brought to. */
+  readonly #input: Pick<VitConfig, "image_size" | "in_channels" | "patch_size" | "embed_dim">;
+  #disposed = false;
+  readonly #running = new Set<Promise<unknown>>();
+
+  private constructor(found: FoundModel<VitConfig>, size: number, options: ClassifierOptions, host: ModelHost<VitEngine>) {
+    this.#found = found;
+    this.#options = options;
+    this.config = found.config;
+    this.#host = host;
+    this.#input = { ...found.config, image_size: size };
+  }
+
+  /**
+   * Loads a classifier onto a device and compiles its kernels.
+   * @param model a folder, a `.safetensors` file, a repository of the Hugging Face Hub (`timm/deit_small_patch16_224.fb_in1k`), or
+   *   `hashed:SEED` with a preset or a configuration. Names of timm, DeiT, DINO, MAE and Hugging Face's ViT are understood.
+   * @throws StylizingError `ARGUMENT`, `CONFIG`, `CHECKPOINT`, `DOWNLOAD`, `NO_ADAPTER`, `GPU`, or `OUTPUT` where the software
+   *   driver finds no folder to be unpacked into; the signal's reason when aborted. Nothing stays allocated then.
+   */
+  static async load(model: string, options: ClassifierOptions = {}): Promise<Classifier> {
+    checkClassifierOptions(options);
+    return Classifier.loadFound(await findModelOf(vit, model, options), options);
+  }
+
+  /** @internal `load` for whoever has found the model already. */
+  static async loadFound(found: FoundModel<VitConfig>, options: ClassifierOptions): Promise<Classifier> {
+    checkClassifierOptions(options);
+    const { patch_size: patch, image_size } = found.config;
+    const size = options.imageSize ?? image_size;
+    if (!(Number.isSafeInteger(size) && size >= patch && size % patch === 0))
+      throw new StylizingError(
+        "ARGUMENT",
+        `imageSize is ${size}.`,
+        `Give a multiple of this model's patches of ${patch} pixels.`,
+      );
+    const quiet = { ...options, onProgress: () => {} };
+    const create = (gpu: Gpu, again: boolean) => createEngine(gpu, found, size, again ? quiet : options);
+    const host = await ModelHost.open(create, options);
+    options.onProgress?.({ phase: "ready", loaded: 1, total: 1 });
+    return new Classifier(found, size, options, host);
+  }
+
+  /** Side of the square that images are scaled to, in pixels. */
+  get imageSize(): number {
+    return this.#input.image_size;
+  }
+
+  /** Images that one submission holds: what was asked for, or what suits the device, and no more than fits it. */
+  get batchSize(): number {
+    return this.#host.engine.largestBatch(this.#request("bytes"), this.#options.batchSize);
+  }
+
+  /** The device that the model runs on, for buffers of your own. It changes when a lost device is replaced. */
+  get device(): GPUDevice {
+    return this.#host.gpu.device;
+  }
+
+  get report(): ClassifierReport {
+    const { tier, notes } = this.#host.gpu.profile;
+    return { model: this.#found.label, adapter: adapterReport(this.#host.gpu), tier, notes, versions: versions() };
+  }
+
+  /** Names of the classes, in the order of the logits: their numbers where names are not known. */
+  get classes(): readonly string[] {
+    const { classes, num_classes } = this.config;
+    return classes ?? Array.from({ length: num_classes }, (_, index) => String(index));
+  }
+
+  /** Bytes that the model holds on the device: weights and activations. */
+  memory(): { deviceBytes: number } {
+    return { deviceBytes: this.#host.gpu.allocatedBytes };
+  }
+
+  /**
+   * Classifies images. Those of another size are scaled and padded to the model's (8-bit only).
+   * @returns one result for one image, a list otherwise.
+   * @throws StylizingError `ARGUMENT` (also where the model has no head), `GPU`, `DEVICE_LOST` or `DISPOSED`; the signal's reason
+   *   when aborted.
+   */
+  classify(images: Image, options?: ClassifyOptions): Promise<Classification>;
+  classify(images: Exclude<Images, Image>, options?: ClassifyOptions): Promise<Classification[]>;
+  classify(images: Images, options: ClassifyOptions = {}): Promise<Classification | Classification[]> {
+    return this.#track(async () => {
+      const { num_classes: count } = this.config;
+      if (count === 0)
+        throw new StylizingError(
+          "ARGUMENT",
+          "This model has no head, so it knows no classes.",
+          "Train one on it: train --task classify --init.",
+        );
+      const batch = await this.#batch(images);
+      const logits = new Float32Array(batch.count * count);
+      await this.#inBatches(batch, options, {}, (from, result) => logits.set(result.logits, from * count));
+      const results = Array.from({ length: batch.count }, (_, image) =>
+        this.#classification(logits.slice(image * count, (image + 1) * count)),
+      );
+      return batch.guise === "one" ? results[0]! : results;
+    });
+  }
+
+  /**
+   * What the CLS token looks at in the last block, by head (Caron et al., arXiv 2104.14294, figure 1).
+   * @throws StylizingError as `classify` does, but takes a model without a head.
+   */
+  attention(images: Images, options: ClassifyOptions = {}): Promise<AttentionMaps> {
+    return this.#track(async () => {
+      const batch = await this.#batch(images);
+      const side = this.imageSize / this.config.patch_size;
+      const { num_heads: heads } = this.config;
+      const each = heads * side * side;
+      const data = new Float32Array(batch.count * each);
+      await this.#inBatches(batch, options, { attention: true }, (from, result) => data.set(result.attention, from * each));
+      return { data, shape: [batch.count, heads, side, side] as const };
+    });
+  }
+
+  /**
+   * The bare model on normalised planes, for parity.
+   * @param pixels [images, C, height, width], height and width multiples of the patch size
+   * @returns logits [images, classes], tokens [images, 1 + patches, D] behind the final norm, attention [images, heads, patches]
+   * @throws StylizingError `ARGUMENT`, `GPU`, `DEVICE_LOST` or `DISPOSED`
+   */
+  forward(pixels: Float32Array, height: number, width: number): Promise<VitResult> {
+    return this.#track(async () => {
+      const { in_channels, patch_size: patch } = this.config;
+      const whole = (side: number) => Number.isSafeInteger(side) && side >= patch && side % patch === 0;
+      const images = pixels.length / (in_channels * height * width);
+      if (!whole(height) || !whole(width) || !Number.isSafeInteger(images) || images < 1)
+        throw new StylizingError(
+          "ARGUMENT",
+          `${pixels.length} numbers are no images of ${in_channels} × ${height} × ${width} in patches of ${patch}.`,
+          "Give [images, C, H, W], H and W multiples of the patch size.",
+        );
+      const job = { images, height, width, input: "planes", tokens: true, attention: true, pixels } as const;
+      return this.#host.recovering((engine) => engine.run(job));
+    });
+  }
+
+  #classification(logits: Float32Array): Classification {
+    const probabilities = softmax(logits);
+    let index = 0;
+    for (let i = 1; i < probabilities.length; i++) if (logits[i]! > logits[index]!) index = i;
+    return { index, label: this.classes[index]!, probability: probabilities[index]!, logits, probabilities };
+  }
+
+  #request(input: "bytes" | "floats") {
+    return { height: this.imageSize, width: this.imageSize, input };
+  }
+
+  async #batch(images: Images): Promise<Batch> {
+    if (!this.config.mean || !this.config.std)
+      refuseConfig(
+        "The statistics of this model's training images are not known.",
+        "Give mean and std, per channel in [0, 1]: ImageNet's are .485,.456,.406 and .229,.224,.225.",
+      );
+    return toBatch(images, this.#input, "image");
+  }
+
+  async #inBatches(
+    batch: Batch,
+    { signal, onProgress }: ClassifyOptions,
+    wanted: { attention?: boolean },
+    take: (from: number, result: VitResult) => void,
+  ): Promise<void> {
+    const format = batch.format;
+    const pending: Promise<void>[] = [];
+    let done = 0;
+    await this.#host.recovering(async (engine) => {
+      done = 0;
+      const size = engine.largestBatch({ ...this.#request(format), ...wanted }, this.#options.batchSize);
+      for (let from = 0; from < batch.count; from += size) {
+        signal?.throwIfAborted();
+        const images = Math.min(size, batch.count - from);
+        const job = { ...this.#request(format), ...wanted, images, pixels: batch.pixels(from, images) };
+        const run = engine.run(job).then((result) => {
+          take(from, result);
+          done += images;
+          onProgress?.(done, batch.count);
+        });
+        // Awaited below, or not at all when an earlier one fails first.
+        run.catch(() => {});
+        pending.push(run);
+        if (pending.length >= UNDER_WAY) await pending.shift();
+      }
+      await Promise.all(pending.splice(0));
+    });
+  }
+
+  async #track<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#disposed) throw new StylizingError("DISPOSED", "This classifier was disposed of.", "Load it again.");
+    const running = work();
+    this.#running.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#running.delete(running);
+    }
+  }
+
+  /** Frees everything and destroys the device if it is ours. Calls under way fail. Idempotent. */
+  dispose(): void {
+    this.#disposed = true;
+    this.#host.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** Waits for calls under way, then frees everything. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.allSettled(this.#running);
+    this.dispose();
+  }
+}

@@ -1,0 +1,62 @@
+import type { AdapterReport } from "../gpu/gpu.js";
+import type { Tier } from "../gpu/profile.js";
+import { checkWorkers } from "../image/pool.js";
+import { checkGpuOptions, type GpuOptions } from "../models/device.js";
+import { checkBatchSize, type LoadProgress } from "../models/load.js";
+import type { OpenOptions } from "../models/open.js";
+import type { VitConfig } from "../models/vit/config.js";
+
+export interface ClassifierOptions extends Omit<OpenOptions<VitConfig>, "onProgress">, GpuOptions {
+  /** Side of the square that images are scaled to, in pixels, a multiple of the patch size; positions are resized. Default: the model's. */
+  imageSize?: number | undefined;
+  /** Images per submission; by default 64 on a GPU and 4 on a software adapter, and never more than the device holds. */
+  batchSize?: number | undefined;
+  onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /** Threads that read image files: by default as many as there are cores, at most 8; 0 for none. */
+  workers?: number | undefined;
+  /** Receives notices that are no error. */
+  onNote?: ((note: string) => void) | undefined;
+}
+
+export interface ClassifyOptions {
+  signal?: AbortSignal | undefined;
+  /** Called after every submission. */
+  onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/** What a classifier says of an image. */
+export interface Classification {
+  /** The most probable class: its number, its name (its number where names are not known), and its probability. */
+  index: number;
+  label: string;
+  probability: number;
+  /** By class. */
+  logits: Float32Array;
+  probabilities: Float32Array;
+}
+
+/** What the CLS token looks at in the last block: its row of the softmax without its own column, by head. */
+export interface AttentionMaps {
+  /** [images, heads, rows, columns] of patches; those of a head sum to less than 1, by CLS's own share. */
+  data: Float32Array;
+  shape: readonly [images: number, heads: number, rows: number, columns: number];
+}
+
+/** What the model runs on, for reports. */
+export interface ClassifierReport {
+  model: string;
+  adapter: AdapterReport;
+  tier: Tier;
+  /** Why the tier is not a higher one. */
+  notes: readonly string[];
+  versions: { "stylizing-vit": string; webgpu: string; node: string };
+}
+
+/** @throws StylizingError `ARGUMENT`; the signal's reason when aborted */
+export function checkClassifierOptions(options: ClassifierOptions): void {
+  const { batchSize, workers, signal } = options;
+  if (batchSize !== undefined) checkBatchSize(batchSize);
+  checkWorkers(workers);
+  checkGpuOptions(options);
+  signal?.throwIfAborted();
+}
