@@ -32,6 +32,11 @@ export function columnsOf(matrix: View, first: number, count: number): View {
   return { ...matrix, cols: count, first: matrix.first + first };
 }
 
+/** The first of every `each` rows. */
+export function everyRow(matrix: View, each: number): View {
+  return { ...matrix, rows: matrix.rows / each, stride: matrix.stride * each };
+}
+
 /** Whether matrices begin and go on at multiples of 8 numbers, as matrix units need. */
 export function isAligned8(...matrices: readonly View[]): boolean {
   return matrices.every(({ first, stride }) => first % 8 === 0 && stride % 8 === 0);

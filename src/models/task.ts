@@ -30,9 +30,22 @@ export interface Part<Shape> {
   shape: Shape;
   /** [images, S, S, C] bytes; some may be there for the sake of others. */
   images: Uint8Array;
+  /** What else its program reads, by the names of the arena's buffers. */
+  beside?: Inputs;
 }
 
-/** Results of a batch without a backward pass: [images, S, S, C] bytes by name, one for each image of the batch. */
+/** Numbers that are uploaded before a program runs, by the names of the arena's buffers. */
+export type Inputs = Readonly<Record<string, Uint8Array | Uint32Array | Float32Array>>;
+
+/** What is known of a batch beside its images. */
+export interface BatchFacts {
+  /** A label an image, where images have some. */
+  labels?: Uint32Array | undefined;
+  /** The step that it is for, from 0: what is random in a step follows from it. None where it is judged. */
+  step?: number | undefined;
+}
+
+/** Results of a batch without a backward pass, by name: as many bytes an image as the task says. */
 export type Outputs = Readonly<Record<string, Uint8Array>>;
 
 /** A model on a device as its trainer knows it: parameters, loss terms, and programs. */
@@ -46,7 +59,7 @@ export interface Task<Shape = unknown> {
   /** A shape that is at least as large as any part of `images` at a time, of a batch of `batch`. */
   largest(images: number, batch: number): Shape;
   /** Cuts a batch into parts of at most `images` at a time. */
-  split(batch: Uint8Array, images: number): Iterable<Part<Shape>>;
+  split(batch: Uint8Array, images: number, facts: BatchFacts): Iterable<Part<Shape>>;
   /** Folds weights to what GEMMs take: once a step, before its parts. */
   fold(r: Recorder, flat: FlatArrays): void;
   /** Emits forward pass and losses of a part; with `backward` its gradients, which are added to those that are there, else its outputs. */
@@ -55,8 +68,8 @@ export interface Task<Shape = unknown> {
   unfold(r: Recorder, flat: FlatArrays): void;
   /** Ranges of the flat arrays whose gradients unfolding needs and the optimiser must not see. */
   readonly absent: readonly { offset: number; count: number }[];
-  /** Where a part's outputs lie behind its program: rows of an arena's buffer, in images, and to which image of the part they belong. */
-  outputs(shape: Shape): readonly { name: string; buffer: string; first: number; images: number }[];
+  /** Where a part's outputs lie behind its program: `images` pieces of an arena's buffer from `first` on, `bytes` each. */
+  outputs(shape: Shape): readonly { name: string; buffer: string; first: number; images: number; bytes: number }[];
   /** Images that a part's program reads: what `images` of a `Part` holds. */
   images(shape: Shape): number;
   dispose(): void;
@@ -74,6 +87,8 @@ export interface Judged {
   /** In the order of the validation set: names, bytes and where each image lies in its square. */
   names: readonly string[];
   images: Uint8Array;
+  /** A label an image, where images have some. */
+  labels?: Uint32Array | undefined;
   placements: readonly Placement[];
   /** The outputs are those of `count` images from `from` on. */
   from: number;

@@ -15,7 +15,7 @@ export function writePixels(queue: GPUQueue, encoder: GPUCommandEncoder, target:
 }
 
 /** WebGPU writes whole words; the rest of the last one is padding that no kernel reads as a pixel. */
-export function writeArray(queue: GPUQueue, target: GPUBuffer, data: Uint8Array | Float32Array): void {
+export function writeArray(queue: GPUQueue, target: GPUBuffer, data: Uint8Array | Uint32Array | Float32Array): void {
   const whole = data.byteLength - (data.byteLength % 4);
   queue.writeBuffer(target, 0, data.buffer as ArrayBuffer, data.byteOffset, whole);
   if (whole === data.byteLength) return;

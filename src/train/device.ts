@@ -1,7 +1,7 @@
 import type { Gpu } from "../gpu/gpu.js";
 import type { Program } from "../gpu/program.js";
 import type { TuneMode } from "../gpu/tuner.js";
-import type { FlatArrays, Task } from "../models/task.js";
+import type { FlatArrays, Inputs, Task } from "../models/task.js";
 import { rowsBehind } from "../net/layers/adjoints.js";
 import { writeArray } from "../net/pixels.js";
 import type { Recorder } from "../net/recorder.js";
@@ -134,15 +134,22 @@ export class TrainingDevice<Shape = unknown> {
   /**
    * Forward passes and losses of a part of a batch, which are added to those since `clear`; with `backward` its gradients as well.
    * @param images bytes [images, S, S, C], or planes [images, C, S, S], normalised
+   * @param beside what else the part's program reads
    */
-  run(shape: Shape, images: Uint8Array | Float32Array, backward: boolean): Promise<void> {
+  run(shape: Shape, images: Uint8Array | Float32Array, backward: boolean, beside: Inputs = {}): Promise<void> {
     const input = images instanceof Uint8Array ? "bytes" : "planes";
     return this.#runner.start(async () => {
       const part = await this.#part(shape, input, backward);
       const programs = this.#folded ? [part] : [await this.#bound("fold", (r) => this.task.fold(r, this.#flat)), part];
-      const target = this.#runner.arena.buffer(input === "bytes" ? "pixels" : "planes");
+      const inputs = Object.entries({ [input === "bytes" ? "pixels" : "planes"]: images, ...beside });
       this.#folded = true;
-      return { label: "training", programs, upload: () => writeArray(this.gpu.device.queue, target, images) };
+      return {
+        label: "training",
+        programs,
+        upload: () => {
+          for (const [name, data] of inputs) writeArray(this.gpu.device.queue, this.#runner.arena.buffer(name), data);
+        },
+      };
     });
   }
 
@@ -194,9 +201,9 @@ export class TrainingDevice<Shape = unknown> {
   }
 
   /** The outputs of the part that was run last, without a backward pass. */
-  async outputs(shape: Shape, imageBytes: number): Promise<{ name: string; bytes: Uint8Array }[]> {
+  async outputs(shape: Shape): Promise<{ name: string; each: number; bytes: Uint8Array }[]> {
     const places = this.task.outputs(shape);
-    const reads = places.map(({ buffer, first, images }) => ({ buffer, from: first * imageBytes, bytes: images * imageBytes }));
+    const reads = places.map(({ buffer, first, images, bytes }) => ({ buffer, from: first * bytes, bytes: images * bytes }));
     const read = await this.#runner.read(
       // Copies are of whole words.
       reads.map(({ buffer, from, bytes }) => ({
@@ -205,7 +212,7 @@ export class TrainingDevice<Shape = unknown> {
         bytes: bytes + (from % 4),
       })),
     );
-    return places.map(({ name }, index) => ({ name, bytes: read[index]!.subarray(reads[index]!.from % 4) }));
+    return places.map(({ name, bytes }, index) => ({ name, each: bytes, bytes: read[index]!.subarray(reads[index]!.from % 4) }));
   }
 
   /** Losses since `clear`. */

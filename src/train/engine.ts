@@ -107,11 +107,15 @@ class Engine implements TrainingEngine {
     }
   }
 
-  step(images: Uint8Array, learningRate: number): Promise<void> {
+  step(images: Uint8Array, learningRate: number, labels?: Uint32Array): Promise<void> {
     return this.#queued(async () => {
       this.#check(images, this.batch);
       await this.#device.clear();
-      for (const part of this.#device.task.split(images, this.microBatch)) await this.#device.run(part.shape, part.images, true);
+      for (const { shape, images: own, beside } of this.#device.task.split(images, this.microBatch, {
+        labels,
+        step: this.#device.step,
+      }))
+        await this.#device.run(shape, own, true, beside);
       await this.#device.unfold();
       await this.#device.update(learningRate);
     });
@@ -121,16 +125,16 @@ class Engine implements TrainingEngine {
     return this.#queued(() => this.#device.report());
   }
 
-  evaluate(images: Uint8Array): Promise<Evaluation> {
+  evaluate(images: Uint8Array, labels?: Uint32Array): Promise<Evaluation> {
     return this.#queued(async () => {
       this.#check(images);
-      const each = this.#imageBytes;
+      const count = images.length / this.#imageBytes;
       const outputs: Record<string, Uint8Array> = {};
       await this.#device.clear();
-      for (const part of this.#device.task.split(images, this.microBatch)) {
-        await this.#device.run(part.shape, part.images, false);
-        for (const { name, bytes } of await this.#device.outputs(part.shape, each)) {
-          outputs[name] ??= new Uint8Array(images.length);
+      for (const part of this.#device.task.split(images, this.microBatch, { labels })) {
+        await this.#device.run(part.shape, part.images, false, part.beside);
+        for (const { name, each, bytes } of await this.#device.outputs(part.shape)) {
+          outputs[name] ??= new Uint8Array(count * each);
           outputs[name].set(bytes, part.first * each);
         }
       }

@@ -1,5 +1,5 @@
 import type { Gpu } from "../gpu/gpu.js";
-import type { Task } from "../models/task.js";
+import type { Inputs, Task } from "../models/task.js";
 import { TrainingDevice } from "./device.js";
 import { ADAMW, type LossSums } from "./types.js";
 
@@ -23,14 +23,14 @@ export async function computeGradients<Shape>(
   task: Task<Shape>,
   weights: ReadonlyMap<string, Float32Array>,
   largest: Shape,
-  parts: Iterable<{ shape: Shape; planes: Float32Array }>,
+  parts: Iterable<{ shape: Shape; planes: Float32Array; beside?: Inputs }>,
 ): Promise<Gradients> {
   const options = { largest, constants: { ...ADAMW, weightDecay: 0 }, clip: Number.POSITIVE_INFINITY };
   const device = await TrainingDevice.create(gpu, task, options);
   try {
     device.writeWeights(weights);
     await device.clear();
-    for (const { shape, planes } of parts) await device.run(shape, planes, true);
+    for (const { shape, planes, beside } of parts) await device.run(shape, planes, true, beside);
     const losses = await device.losses();
     await device.unfold();
     return { losses, gradients: await device.gradients() };

@@ -77,17 +77,17 @@ export interface TrainingEngine extends AsyncDisposable {
   readonly bytes: number;
 
   /**
-   * One step over `images`, [batch, S, S, C] bytes. Resolves when the work is handed to the device, which keeps a few steps in
+   * One step over `images`, [batch, S, S, C] bytes, with a label each where the task takes labels. Resolves when the work is handed to the device, which keeps a few steps in
    * flight; nothing is read back.
    * @throws StylizingError `DEVICE_LOST`, `GPU`
    */
-  step(images: Uint8Array, learningRate: number): Promise<void>;
+  step(images: Uint8Array, learningRate: number, labels?: Uint32Array): Promise<void>;
 
   /** Waits for the steps handed over and reads their losses. */
   report(): Promise<StepReport>;
 
   /** Forward passes and losses of any number of images that the task takes; weights stay as they are. */
-  evaluate(images: Uint8Array): Promise<Evaluation>;
+  evaluate(images: Uint8Array, labels?: Uint32Array): Promise<Evaluation>;
 
   /** Reads weights and moments back; a state written again gives bit-exact steps. */
   readState(): Promise<TrainingState>;

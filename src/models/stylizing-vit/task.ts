@@ -2,6 +2,7 @@ import { StylizingError } from "../../errors.js";
 import type { Gpu } from "../../gpu/gpu.js";
 import type { DownloadOptions } from "../../hub/download.js";
 import type { WeightSource } from "../../hub/weight-source.js";
+import { lossScaleOf } from "../../losses/scale.js";
 import type { LossTerm } from "../../losses/terms.js";
 import type { Parameters } from "../../net/parameters.js";
 import type { Recorder } from "../../net/recorder.js";
@@ -84,12 +85,6 @@ export const stylizing: TaskKind<ModelConfig, StylizingOptions> = {
   },
   judge: (count) => new PairJudge(count),
 };
-
-/** What losses are multiplied by in 16-bit tiers, an image of the batch: a power of two, far from what overflows. */
-const LOSS_SCALE = 1024;
-
-/** The scale of a batch's losses. Gradients of single numbers are of the order of 1 / (batch · numbers): in float16 they would vanish. */
-export const lossScaleOf = ({ profile }: Gpu, batch: number): number => (profile.elementBytes === 2 ? LOSS_SCALE * batch : 1);
 
 export interface TaskSettings {
   terms: readonly LossTerm[];
@@ -197,9 +192,11 @@ export class StylizingTask implements Task<BatchShape> {
 
   /** Stream A decoded, and stream Z: image i in the style of image i + 1, the last in that of the first. */
   outputs({ uniques, pairs }: BatchShape) {
+    const { in_channels, image_size } = this.#model.config;
+    const place = { buffer: "decoded bytes", images: pairs, bytes: in_channels * image_size ** 2 };
     return [
-      { name: "reconstruction", buffer: "decoded bytes", first: 0, images: pairs },
-      { name: "stylized", buffer: "decoded bytes", first: uniques, images: pairs },
+      { name: "reconstruction", first: 0, ...place },
+      { name: "stylized", first: uniques, ...place },
     ];
   }
 

@@ -1,4 +1,4 @@
-import { columnsOf, rowsOf, type View, view } from "../../gpu/view.js";
+import { columnsOf, everyRow, rowsOf, type View, view } from "../../gpu/view.js";
 import { Block } from "../../net/layers/block.js";
 import type { Recorder } from "../../net/recorder.js";
 import { clsAttention } from "../../ops/classification.js";
@@ -22,13 +22,6 @@ export interface VitRequest {
 
 /** Names of the arena's buffers that results are read from. */
 export const VIT_OUTPUTS = { logits: "logits", tokens: "tokens", attention: "CLS attention" } as const;
-
-/** The first of every `each` rows of a matrix. */
-export const everyRow = (matrix: View, each: number): View => ({
-  ...matrix,
-  rows: matrix.rows / each,
-  stride: matrix.stride * each,
-});
 
 /** Emits a forward pass (Dosovitskiy et al., arXiv 2010.11929; DeiT's sizes), pre-norm. */
 export function recordVit(r: Recorder, model: VitModel, request: VitRequest): void {

@@ -7,6 +7,7 @@ import type { TrainedLinear } from "../folding.js";
 import type { Recorder } from "../recorder.js";
 import type { Layer } from "../tape.js";
 import { asOperand, inputGradient, weightGradient } from "./adjoints.js";
+import { addBranch, branchGradient, type DropPath } from "./drop-path.js";
 
 /** Which sequences attend to which contexts: see ops/attention.ts and ops/attention-backward.ts. */
 export interface AttentionIndex {
@@ -32,6 +33,7 @@ export interface AttentionWhere {
   dy: View;
   /** Where the residual's gradient goes: dy's own rows, or others that it is added to. */
   dx: View;
+  drop?: DropPath | undefined;
 }
 
 /** Attention by heads, its output projection, and the residual: y = x + W · attention(q, k, v) + b. */
@@ -59,14 +61,17 @@ export class AttentionOut implements Layer<AttentionWhere> {
     r.section("attention", () => r.emit(attention, this.#operands(where)));
     const { attended, x, y } = where;
     const { forward: w, bias } = this.#weights;
-    r.section("GEMM", () => r.emit(linear, { x: attended, w, bias, y, table: x }));
+    addBranch(r, where.drop, x, y, (to) =>
+      r.section("GEMM", () => r.emit(linear, { x: attended, w, bias, y: to, ...(to === y ? { table: x } : {}) })),
+    );
   }
 
   backward(r: Recorder, where: AttentionWhere): void {
     const { attended, dy, dx, dq, dk, dv, sequences } = where;
-    weightGradient(r, this.#gradients, this.#weights.linear.parts[0]!, dy, attended);
+    const dBranch = branchGradient(r, where.drop, dy);
+    weightGradient(r, this.#gradients, this.#weights.linear.parts[0]!, dBranch, attended);
     const dAttended = r.scratch("narrow gradient", attended.rows, attended.cols, "elem");
-    inputGradient(r, this.#weights, asOperand(r, dy), dAttended);
+    inputGradient(r, this.#weights, asOperand(r, dBranch), dAttended);
     const statistics = r.scratch("attention statistics", attended.rows, 2 * this.#heads, "f32").buffer;
     const { contexts, readers } = sequences;
     const operands = { ...this.#operands(where), contexts, readers, dy: dAttended, dq, dk, dv, statistics, scale: this.#scale };

@@ -7,6 +7,7 @@ import type { TrainedLinear } from "../folding.js";
 import type { Recorder } from "../recorder.js";
 import type { Layer } from "../tape.js";
 import { asOperand, inputGradient, weightGradient } from "./adjoints.js";
+import { addBranch, branchGradient, type DropPath } from "./drop-path.js";
 
 export interface MlpWhere {
   /** Residual rows, f32. */
@@ -17,6 +18,8 @@ export interface MlpWhere {
   outputs: readonly { row: number; y: View; again?: boolean }[];
   /** The gradient of all results, which becomes that of x in place. */
   dx: View;
+  /** With one output of all rows. */
+  drop?: DropPath | undefined;
 }
 
 /** y = x + fc2(GELU(fc1(LayerNorm(x)))). */
@@ -46,17 +49,18 @@ export class Mlp implements Layer<MlpWhere> {
     return activated;
   }
 
-  #run(r: Recorder, { x, hidden }: MlpWhere, outputs: MlpWhere["outputs"]): void {
+  #run(r: Recorder, { x, hidden, drop }: MlpWhere, outputs: MlpWhere["outputs"]): void {
     const normal = this.#normalize(r, x);
     r.section("GEMM", () => r.emit(linear, { x: normal, w: this.#fc1.forward, bias: this.#fc1.bias, y: hidden }));
     if (outputs.length === 0) return;
     const activated = this.#activate(r, hidden);
-    r.section("GEMM", () => {
-      for (const { row, y } of outputs) {
-        const rows = (matrix: View) => rowsOf(matrix, row, y.rows);
-        r.emit(linear, { x: rows(activated), w: this.#fc2.forward, bias: this.#fc2.bias, y, table: rows(x) });
-      }
-    });
+    const { forward: w, bias } = this.#fc2;
+    for (const { row, y } of outputs) {
+      const rows = (matrix: View) => rowsOf(matrix, row, y.rows);
+      addBranch(r, drop, rows(x), y, (to) =>
+        r.section("GEMM", () => r.emit(linear, { x: rows(activated), w, bias, y: to, ...(to === y ? { table: rows(x) } : {}) })),
+      );
+    }
   }
 
   forward(r: Recorder, where: MlpWhere): void {
@@ -71,12 +75,13 @@ export class Mlp implements Layer<MlpWhere> {
     );
   }
 
-  backward(r: Recorder, { x, hidden, dx }: MlpWhere): void {
+  backward(r: Recorder, { x, hidden, dx, drop }: MlpWhere): void {
     const [fc1, fc2] = [this.#fc1.linear.parts[0]!, this.#fc2.linear.parts[0]!];
     const activated = this.#activate(r, hidden);
-    weightGradient(r, this.#gradients, fc2, dx, activated);
+    const dBranch = branchGradient(r, drop, dx);
+    weightGradient(r, this.#gradients, fc2, dBranch, activated);
     const dHidden = r.scratch("wide gradient", hidden.rows, hidden.cols, "elem");
-    inputGradient(r, this.#fc2, asOperand(r, dx), dHidden, { at: hidden });
+    inputGradient(r, this.#fc2, asOperand(r, dBranch), dHidden, { at: hidden });
     const normal = this.#normalize(r, x);
     weightGradient(r, this.#gradients, fc1, dHidden, normal);
     const dNormal = r.scratch("narrow gradient", x.rows, fc1.cols, "elem");
