@@ -21,7 +21,7 @@ const imports = (file: string): string[] =>
 const FLOORS = [
   ["command"],
   ["index.ts"],
-  ["augment"],
+  ["augment", "classify"],
   ["train", "painter", "onnx"],
   ["models"],
   ["losses"],
