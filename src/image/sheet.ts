@@ -18,6 +18,12 @@ export interface SheetRow {
   readonly reconstruction?: SheetImage | undefined;
 }
 
+/** An image with what is said of it, a line of text each. */
+export interface CaptionedTile {
+  readonly source: SheetImage;
+  readonly lines: readonly string[];
+}
+
 export interface SheetOptions {
   /**
    * "pairs": content, style, result and, where there is one, reconstruction beside each other. "grid": contents down the left, styles along the top, results
@@ -56,7 +62,32 @@ interface Drawing {
  * machine. Throws `ARGUMENT` for no rows, options out of range, or rows that do not make the grid that was asked for.
  */
 export async function contactSheet(rows: readonly SheetRow[], options: SheetOptions = {}): Promise<Uint8Array> {
-  const { layout = "auto", title = "", footer = "" } = options;
+  const { layout = "auto" } = options;
+  checkSheet(rows, options);
+  const grid = asGrid(rows);
+  if (layout === "grid" && !grid) {
+    const fix = 'Give every content with every style once, or use layout "pairs".';
+    throw new StylizingError("ARGUMENT", `The ${rows.length} results do not make a full grid of contents and styles.`, fix);
+  }
+  const useGrid = grid && (layout === "grid" || (layout === "auto" && grid.styles.length > 1));
+  const top = topOf(options);
+  return render(useGrid ? drawGrid(grid, top, options) : drawPairs(rows, top, options), tileSide(rows.length, options), options);
+}
+
+/**
+ * A sheet of single images with lines of text below each, row after row, as the bytes of a PNG. `maxRows` counts rows of the sheet
+ * (default 10). Throws `ARGUMENT` for no images or options out of range.
+ */
+export async function captionedSheet(
+  tiles: readonly CaptionedTile[],
+  options: Omit<SheetOptions, "layout" | "maxColumns"> = {},
+): Promise<Uint8Array> {
+  checkSheet(tiles, options);
+  const side = options.tile ?? CAPTIONED_TILE;
+  return render(drawCaptioned(tiles, side, topOf(options), options.maxRows ?? 10), side, options);
+}
+
+function checkSheet(rows: readonly unknown[], options: SheetOptions): void {
   if (rows.length === 0)
     throw new StylizingError("ARGUMENT", "A sheet needs at least one result.", "Give one row for each result.");
   for (const [name, least, most] of [
@@ -69,15 +100,14 @@ export async function contactSheet(rows: readonly SheetRow[], options: SheetOpti
       throw new StylizingError("ARGUMENT", `The sheet's ${name} is ${value}.`, `Give a whole number from ${least} to ${most}.`);
     }
   }
-  const grid = asGrid(rows);
-  if (layout === "grid" && !grid) {
-    const fix = 'Give every content with every style once, or use layout "pairs".';
-    throw new StylizingError("ARGUMENT", `The ${rows.length} results do not make a full grid of contents and styles.`, fix);
-  }
-  const useGrid = grid && (layout === "grid" || (layout === "auto" && grid.styles.length > 1));
-  const top = MARGIN + (title ? 34 : 0);
-  const { width, height, tiles, svg } = useGrid ? drawGrid(grid, top, options) : drawPairs(rows, top, options);
+}
 
+/** Where the drawing begins below the title. */
+const topOf = ({ title }: SheetOptions): number => MARGIN + (title ? 34 : 0);
+
+/** The PNG of a drawing, with title and footer around it and tiles of `side` pixels. */
+async function render(drawing: Drawing, side: number, { title = "", footer = "" }: SheetOptions): Promise<Uint8Array> {
+  const { width, height, tiles, svg } = drawing;
   if (title) {
     svg.push(textSvg(ellipsise(title, width - 2 * MARGIN, 12), MARGIN, MARGIN + 14, { size: 12, colour: INK, bold: true }));
   }
@@ -92,7 +122,6 @@ export async function contactSheet(rows: readonly SheetRow[], options: SheetOpti
     canvas[i + 1] = BACKGROUND.g;
     canvas[i + 2] = BACKGROUND.b;
   }
-  const side = tileSide(rows.length, options);
   for (const { source, left, top } of tiles) {
     const { image, x, y } = await fitted(source, side);
     blit(canvas, width, image, left + x, top + y);
@@ -215,6 +244,35 @@ function drawPairs(rows: readonly SheetRow[], top: number, options: SheetOptions
   }
   if (shown.length < rows.length) {
     const text = `... and ${counted(rows.length - shown.length, "pair")}`;
+    svg.push(textSvg(text, MARGIN, height + 12, { size: LETTERS, colour: FAINT }));
+    height += 18;
+  }
+  return { width, height, tiles, svg };
+}
+
+/** Wider than a tile of a grid: it has more to say. */
+const CAPTIONED_TILE = 176;
+const LINE = 15;
+
+function drawCaptioned(all: readonly CaptionedTile[], side: number, top: number, maxRows: number): Drawing {
+  // About as wide as high, and never so narrow that the title has no room.
+  const columns = Math.min(8, Math.max(3, Math.ceil(Math.sqrt(all.length))));
+  const shown = all.slice(0, columns * maxRows);
+  const down = side + CAPTION + LINE * Math.max(...shown.map(({ lines }) => lines.length)) + 6;
+  const width = 2 * MARGIN + columns * (side + 2 * GAP) - 2 * GAP;
+  let height = top + Math.ceil(shown.length / columns) * down - 6;
+  const tiles: Drawing["tiles"] = [];
+  const svg: string[] = [];
+  for (const [i, { source, lines }] of shown.entries()) {
+    const left = MARGIN + (i % columns) * (side + 2 * GAP);
+    const y = top + Math.floor(i / columns) * down;
+    tiles.push({ source, left, top: y });
+    svg.push(caption(source, left, y, side));
+    for (const [j, line] of lines.entries())
+      svg.push(textSvg(ellipsise(line, side, LETTERS), left, y + side + 13 + (j + 1) * LINE, { size: LETTERS, colour: INK }));
+  }
+  if (shown.length < all.length) {
+    const text = `... and ${counted(all.length - shown.length, "image")}`;
     svg.push(textSvg(text, MARGIN, height + 12, { size: LETTERS, colour: FAINT }));
     height += 18;
   }

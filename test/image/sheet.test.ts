@@ -4,7 +4,14 @@ import sharp from "sharp";
 import { describe, expect, it } from "vitest";
 import { decodeImage } from "../../src/image/decode.js";
 import { ellipsise, textSvg, textWidth, wrap } from "../../src/image/lettering.js";
-import { contactSheet, type SheetImage, type SheetOptions, type SheetRow } from "../../src/image/sheet.js";
+import {
+  type CaptionedTile,
+  captionedSheet,
+  contactSheet,
+  type SheetImage,
+  type SheetOptions,
+  type SheetRow,
+} from "../../src/image/sheet.js";
 import { failure, gradient, noise } from "./helpers.js";
 
 const sheetImage = (name: string, seed = 1): SheetImage => ({ name, image: noise(40, 40, 3, seed) });
@@ -24,8 +31,11 @@ interface Sheet {
   ink: (left: number, top: number, width: number, height: number) => number;
 }
 
-async function draw(rows: readonly SheetRow[], options?: SheetOptions): Promise<Sheet> {
-  const png = await contactSheet(rows, options);
+const draw = async (rows: readonly SheetRow[], options?: SheetOptions) => read(await contactSheet(rows, options));
+const drawCaptioned = async (tiles: readonly CaptionedTile[], options?: SheetOptions) =>
+  read(await captionedSheet(tiles, options));
+
+async function read(png: Uint8Array): Promise<Sheet> {
   expect((await sharp(png).metadata()).format).toBe("png");
   const { data, info } = await sharp(png).raw().toBuffer({ resolveWithObject: true });
   expect(info.channels).toBe(3);
@@ -103,6 +113,43 @@ describe("contactSheet", () => {
     await failure(contactSheet(everything.slice(1), { layout: "grid" }), "ARGUMENT");
     await failure(contactSheet(everything, { tile: 8 }), "ARGUMENT");
     await failure(contactSheet(everything, { maxRows: 0 }), "ARGUMENT");
+  });
+});
+
+describe("captionedSheet", () => {
+  const tiles = contents.map((source, i) => ({ source, lines: ["first line", ...(i % 2 ? ["second line"] : [])] }));
+
+  it("draws images row after row, about as many down as across, with their lines below", async () => {
+    const sheet = await drawCaptioned(tiles, { title: "A title", footer: "and a footer" });
+    const side = 176;
+    expect(sheet.width).toBe(48 + 4 * side + 3 * 16);
+    const [top, down] = [24 + 34, side + 22 + 2 * 15 + 6];
+    expect(sheet.height).toBe(top + 4 * down - 6 + 14 + 17 + 24);
+    for (const i of contents.keys()) {
+      const [x, y] = [24 + (i % 4) * (side + 16), top + Math.floor(i / 4) * down];
+      expect(sheet.ink(x, y, side, side)).toBeGreaterThan(1000);
+      for (const line of [0, 1, 2]) {
+        const ink = sheet.ink(x, y + side + 3 + line * 15, side, 14);
+        if (line < 2 || i % 2) expect(ink).toBeGreaterThan(30);
+        else expect(ink).toBe(0);
+      }
+    }
+    expect(sheet.ink(24 + 3 * (side + 16), top + 3 * down, side, side)).toBe(0);
+    // One image leaves room for a title.
+    expect((await drawCaptioned(tiles.slice(0, 1))).width).toBe(48 + 3 * side + 2 * 16);
+  });
+
+  it("stays bounded, says what is missing, and shortens long lines", async () => {
+    const many = Array.from({ length: 100 }, (_, i) => ({ ...tiles[i % 15]!, lines: ["a line that is long ".repeat(20)] }));
+    const sheet = await drawCaptioned(many, { tile: 32, maxRows: 2 });
+    expect([sheet.width, sheet.height]).toEqual([48 + 8 * 32 + 7 * 16, 24 + 2 * (32 + 22 + 15 + 6) - 6 + 18 + 24]);
+    expect(sheet.ink(24, sheet.height - 24 - 18, sheet.width - 48, 16)).toBeGreaterThan(50);
+    expect(sheet.ink(sheet.width - 23, 0, 23, sheet.height)).toBe(0);
+  });
+
+  it("refuses no images and options out of range", async () => {
+    await failure(captionedSheet([]), "ARGUMENT");
+    await failure(captionedSheet(tiles, { tile: 8 }), "ARGUMENT");
   });
 });
 
