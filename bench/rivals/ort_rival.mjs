@@ -3,7 +3,8 @@
 //   node ort_rival.mjs cpu|webgpu [software]
 import { createInterface } from "node:readline";
 import { openSoftwareDriver } from "../../dist/gpu/swiftshader.js";
-import { SafetensorsFile, writeSafetensors } from "../../dist/hub/safetensors.js";
+import { SafetensorsFile } from "../../dist/hub/safetensors.js";
+import { writeSafetensors } from "../../dist/hub/safetensors-writer.js";
 
 const answer = (document) => process.stdout.write(`${JSON.stringify(document)}\n`);
 const [provider, software] = process.argv.slice(2);

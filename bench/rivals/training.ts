@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { messageOf } from "../../src/errors.js";
 import type { Tier } from "../../src/gpu/profile.js";
-import { writeSafetensors } from "../../src/hub/safetensors.js";
+import { writeSafetensors } from "../../src/hub/safetensors-writer.js";
 import type { ModelConfig } from "../../src/models/stylizing-vit/config.js";
 import type { Losses } from "../../src/models/stylizing-vit/losses.js";
 import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";

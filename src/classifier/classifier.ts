@@ -1,6 +1,7 @@
 import { StylizingError } from "../errors.js";
 import { adapterReport, type Gpu } from "../gpu/gpu.js";
 import { type Batch, type Image, type Images, toBatch } from "../models/batch.js";
+import { Calls } from "../models/calls.js";
 import { refuseConfig } from "../models/config-checks.js";
 import { ModelHost } from "../models/host.js";
 import { type FoundModel, findModelOf } from "../models/open.js";
@@ -65,8 +66,7 @@ export class Classifier implements Disposable, AsyncDisposable {
   readonly #host: ModelHost<VitEngine>;
   /** What images are brought to. */
   readonly #input: Pick<VitConfig, "image_size" | "in_channels" | "patch_size" | "embed_dim">;
-  #disposed = false;
-  readonly #running = new Set<Promise<unknown>>();
+  readonly #calls = new Calls("classifier");
 
   private constructor(found: FoundModel<VitConfig>, size: number, options: ClassifierOptions, host: ModelHost<VitEngine>) {
     this.#found = found;
@@ -146,7 +146,7 @@ export class Classifier implements Disposable, AsyncDisposable {
   classify(images: Image, options?: ClassifyOptions): Promise<Classification>;
   classify(images: Exclude<Images, Image>, options?: ClassifyOptions): Promise<Classification[]>;
   classify(images: Images, options: ClassifyOptions = {}): Promise<Classification | Classification[]> {
-    return this.#track(async () => {
+    return this.#calls.track(async () => {
       const { num_classes: count } = this.config;
       if (count === 0)
         throw new StylizingError(
@@ -169,7 +169,7 @@ export class Classifier implements Disposable, AsyncDisposable {
    * @throws StylizingError as `classify` does, but takes a model without a head.
    */
   attention(images: Images, options: ClassifyOptions = {}): Promise<AttentionMaps> {
-    return this.#track(async () => {
+    return this.#calls.track(async () => {
       const batch = await this.#batch(images);
       const side = this.imageSize / this.config.patch_size;
       const { num_heads: heads } = this.config;
@@ -187,7 +187,7 @@ export class Classifier implements Disposable, AsyncDisposable {
    * @throws StylizingError `ARGUMENT`, `GPU`, `DEVICE_LOST` or `DISPOSED`
    */
   forward(pixels: Float32Array, height: number, width: number): Promise<VitResult> {
-    return this.#track(async () => {
+    return this.#calls.track(async () => {
       const { in_channels, patch_size: patch } = this.config;
       const whole = (side: number) => Number.isSafeInteger(side) && side >= patch && side % patch === 0;
       const images = pixels.length / (in_channels * height * width);
@@ -252,21 +252,9 @@ export class Classifier implements Disposable, AsyncDisposable {
     });
   }
 
-  async #track<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#disposed) throw new StylizingError("DISPOSED", "This classifier was disposed of.", "Load it again.");
-    const running = work();
-    this.#running.add(running);
-    try {
-      return await running;
-    } finally {
-      this.#running.delete(running);
-    }
-  }
-
   /** Frees everything and destroys the device if it is ours. Calls under way fail. Idempotent. */
   dispose(): void {
-    this.#disposed = true;
-    this.#host.dispose();
+    if (this.#calls.close()) this.#host.dispose();
   }
 
   [Symbol.dispose](): void {
@@ -275,7 +263,7 @@ export class Classifier implements Disposable, AsyncDisposable {
 
   /** Waits for calls under way, then frees everything. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.allSettled(this.#running);
+    await this.#calls.settled();
     this.dispose();
   }
 }

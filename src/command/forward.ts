@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { Classifier } from "../classifier/classifier.js";
-import type { TensorToWrite } from "../hub/safetensors.js";
+import type { TensorToWrite } from "../hub/safetensors-writer.js";
 import { kindOf } from "../models/open.js";
 import { StylizingViT } from "../painter/stylizing-vit.js";
 import { addModelFlags, checkOutput, loadOptions, type ModelFlags, note, printJson } from "./shared.js";

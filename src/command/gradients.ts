@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { adapterReport, type Gpu } from "../gpu/gpu.js";
-import { type TensorToWrite, writeSafetensors } from "../hub/safetensors.js";
+import { type TensorToWrite, writeSafetensors } from "../hub/safetensors-writer.js";
 import type { WeightSource } from "../hub/weight-source.js";
 import { openDevice } from "../models/device.js";
 import { findModel } from "../models/open.js";

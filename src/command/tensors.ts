@@ -1,5 +1,6 @@
 import { StylizingError } from "../errors.js";
-import { SafetensorsFile, type TensorToWrite, writeSafetensors } from "../hub/safetensors.js";
+import { SafetensorsFile } from "../hub/safetensors.js";
+import { type TensorToWrite, writeSafetensors } from "../hub/safetensors-writer.js";
 
 /** Images of a safetensors file, normalised, [batch, C, H, W]. */
 export interface PixelTensor {

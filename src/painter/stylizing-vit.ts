@@ -14,6 +14,7 @@ import {
   toBatch,
   toList,
 } from "../models/batch.js";
+import { Calls } from "../models/calls.js";
 import type { ModelHost } from "../models/host.js";
 import { checkBatchSize } from "../models/load.js";
 import { DEFAULT_MODEL, type FoundModel, findModel } from "../models/open.js";
@@ -55,8 +56,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   readonly #options: LoadOptions;
   readonly #host: ModelHost<Engine>;
   readonly #batches: Batches;
-  #disposed = false;
-  readonly #running = new Set<Promise<unknown>>();
+  readonly #calls = new Calls("model");
   #pool: ImagePool | undefined;
 
   private constructor(found: FoundModel, options: LoadOptions, host: ModelHost<Engine>) {
@@ -109,7 +109,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
    * @throws StylizingError `ARGUMENT` for an impossible batch size, `GPU` where tuned kernels compute something else than the defaults; what was chosen is then forgotten.
    */
   tune(batchSizes: readonly number[] = [this.batchSize]): Promise<TuneReport> {
-    return this.#track(() =>
+    return this.#calls.track(() =>
       this.#host.recovering(async (engine) => {
         for (const size of batchSizes) checkBatchSize(size);
         let error = 0;
@@ -150,7 +150,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     style: Images | StyleBank,
     options: StylizeOptions = {},
   ): Promise<Image | Image[] | ImageTensor | GpuImages> {
-    return this.#track(() => this.#stylize(content, style, options));
+    return this.#calls.track(() => this.#stylize(content, style, options));
   }
 
   async #stylize(
@@ -182,7 +182,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
    * @throws as `stylize` does.
    */
   styleBank(styles: Images, options: Pick<StylizeOptions, "signal"> = {}): Promise<StyleBank> {
-    return this.#track(() => this.#styleBank(styles, options.signal));
+    return this.#calls.track(() => this.#styleBank(styles, options.signal));
   }
 
   async #styleBank(styles: Images, signal: AbortSignal | undefined): Promise<StyleBank> {
@@ -242,7 +242,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
         return this.#pool;
       },
       paint: (contents: Image[], styles: (Image | number)[], timing: RunTiming) =>
-        this.#track(() => this.#paintBatch(contents, bank ?? (styles as Image[]), styles, timing, shared)),
+        this.#calls.track(() => this.#paintBatch(contents, bank ?? (styles as Image[]), styles, timing, shared)),
     } as const;
     return paintStream(painter, groups, { ...rest, banked: bank !== undefined });
   }
@@ -279,7 +279,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     });
     const [contents, styles] = [planes(content), planes(style)];
     const result = new Float32Array(content.length);
-    await this.#track(() =>
+    await this.#calls.track(() =>
       this.#host.recovering((engine) =>
         this.#batches.inBatches(engine, "pair", count, options, async (from, images) => {
           const pixels = await engine.run({
@@ -304,7 +304,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     onLayer?: (layer: number, streams: Record<string, Float32Array>) => void,
   ): Promise<Trace> {
     const images = countPlanes(content, style, this.config);
-    return this.#track(() => this.#host.recovering((engine) => engine.trace({ images, content, style }, onLayer)));
+    return this.#calls.track(() => this.#host.recovering((engine) => engine.trace({ images, content, style }, onLayer)));
   }
 
   #requireStatistics(): void {
@@ -352,7 +352,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
       }));
     } catch (error) {
       buffer.destroy();
-      if (!this.#host.gpu.isLost || this.#disposed) throw error;
+      if (!this.#host.gpu.isLost || this.#calls.closed) throw error;
       // Not to be repeated on another device: the caller's buffers went with this one.
       throw new StylizingError(
         "DEVICE_LOST",
@@ -364,26 +364,9 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     return { buffer, shape: [pairs.length, size, size, channels], format: contents.format };
   }
 
-  /** Refuses work on a disposed model and lets `[Symbol.asyncDispose]` wait for what is under way. */
-  #track<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#disposed) return Promise.reject(new StylizingError("DISPOSED", "This model was disposed of.", "Load it again."));
-    const promise = work().catch((error: unknown) => {
-      if (this.#disposed)
-        throw new StylizingError("DISPOSED", "The model was disposed of while it worked.", "Await its calls first.", {
-          cause: error,
-        });
-      throw error;
-    });
-    this.#running.add(promise);
-    const forget = () => this.#running.delete(promise);
-    promise.then(forget, forget);
-    return promise;
-  }
-
   /** Frees everything and destroys the device if it is ours. Idempotent. Work under way is rejected. */
   dispose(): void {
-    if (this.#disposed) return;
-    this.#disposed = true;
+    if (!this.#calls.close()) return;
     this.#host.dispose();
     this.#pool?.dispose();
   }
@@ -394,7 +377,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
 
   /** Waits for work under way, then disposes. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.allSettled(this.#running);
+    await this.#calls.settled();
     this.dispose();
     await this.#pool?.dispose();
   }

@@ -1,7 +1,8 @@
 import { readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf, StylizingError } from "../errors.js";
-import { SafetensorsFile, type TensorToWrite, writeSafetensors } from "../hub/safetensors.js";
+import { SafetensorsFile } from "../hub/safetensors.js";
+import { type TensorToWrite, writeSafetensors } from "../hub/safetensors-writer.js";
 import { writeFileAtomic } from "../image/atomic-write.js";
 import type { TaskConfig } from "../models/tasks.js";
 import type { EpochReport } from "./progress.js";

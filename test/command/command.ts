@@ -5,7 +5,8 @@ import { dirname, extname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import sharp from "sharp";
 import { afterAll, expect } from "vitest";
-import { SafetensorsFile, type TensorToWrite, writeSafetensors } from "../../src/hub/safetensors.js";
+import { SafetensorsFile } from "../../src/hub/safetensors.js";
+import { type TensorToWrite, writeSafetensors } from "../../src/hub/safetensors-writer.js";
 import { root, shared } from "../support/fixtures.js";
 
 /** The command as it is published: compiled. */

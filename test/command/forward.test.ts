@@ -3,7 +3,8 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { hashedUniform } from "../../src/hub/hashed.js";
-import { SafetensorsFile, writeSafetensors } from "../../src/hub/safetensors.js";
+import { SafetensorsFile } from "../../src/hub/safetensors.js";
+import { writeSafetensors } from "../../src/hub/safetensors-writer.js";
 import { goldenFolder, loadGolden, relativeError } from "../support/fixtures.js";
 import { build, type Failure, fresh, json, listFiles, run, runJson } from "./command.js";
 

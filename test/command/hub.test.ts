@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, it } from "vitest";
 import { HashedWeights, hashedUniform } from "../../src/hub/hashed.js";
-import { writeSafetensors } from "../../src/hub/safetensors.js";
+import { writeSafetensors } from "../../src/hub/safetensors-writer.js";
 import { presetConfig } from "../../src/models/stylizing-vit/config.js";
 import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
 import { COMMIT, HubServer } from "../hub/hub-server.js";

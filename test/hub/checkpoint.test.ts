@@ -2,7 +2,8 @@ import { mkdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { Checkpoint } from "../../src/hub/checkpoint.js";
-import { SafetensorsFile, writeSafetensors } from "../../src/hub/safetensors.js";
+import { SafetensorsFile } from "../../src/hub/safetensors.js";
+import { writeSafetensors } from "../../src/hub/safetensors-writer.js";
 import { temporaryFolder } from "./files.js";
 
 /** Writes tensors of one value each. */

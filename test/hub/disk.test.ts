@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { lstat, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, expect, it, vi } from "vitest";
-import { writeSafetensors } from "../../src/hub/safetensors.js";
+import { writeSafetensors } from "../../src/hub/safetensors-writer.js";
 import { temporaryFolder } from "./files.js";
 import { HubServer } from "./hub-server.js";
 import { downloadCheckpoint } from "./published.js";

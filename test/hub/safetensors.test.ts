@@ -3,7 +3,8 @@ import { mkdir, readdir, readFile, truncate, writeFile } from "node:fs/promises"
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { StylizingError } from "../../src/errors.js";
-import { SafetensorsFile, writeSafetensors } from "../../src/hub/safetensors.js";
+import { SafetensorsFile } from "../../src/hub/safetensors.js";
+import { writeSafetensors } from "../../src/hub/safetensors-writer.js";
 import { floats, safetensorsBytes, temporaryFolder } from "./files.js";
 
 async function fileWith(bytes: Uint8Array | string, name = "weights.safetensors"): Promise<string> {

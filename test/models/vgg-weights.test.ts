@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
 import { hashedTensor } from "../../src/hub/hashed.js";
-import { writeSafetensors } from "../../src/hub/safetensors.js";
+import { writeSafetensors } from "../../src/hub/safetensors-writer.js";
 import { openVgg, vggKeys, vggShapes } from "../../src/models/vgg19/weights.js";
 
 const folder = mkdtempSync(join(tmpdir(), "stylizing-vit-vgg-"));

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { describe, expect, it } from "vitest";
 import { HashedWeights } from "../../src/hub/hashed.js";
-import { writeSafetensors } from "../../src/hub/safetensors.js";
+import { writeSafetensors } from "../../src/hub/safetensors-writer.js";
 import { StylizingViT } from "../../src/index.js";
 import { presetConfig } from "../../src/models/stylizing-vit/config.js";
 import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
