@@ -190,14 +190,3 @@ export function narrow(profile: Profile, { x, y }: { x: View; y: View }): Call {
   const count = x.rows * x.cols;
   return call(planNarrow(count, profile), { input: x, output: y }, { count });
 }
-
-export interface ScaleRowsOperands {
-  x: View;
-  factors: View;
-  each: number;
-  residual?: View | undefined;
-  y: View;
-}
-export function scaleRows(_: Profile, operands: ScaleRowsOperands): Call {
-  throw new Error(String(operands));
-}
