@@ -25,7 +25,7 @@ import { planLayerNormBackward } from "../dist/ops/layer-norm-backward.js";
 import { planLinear } from "../dist/ops/linear.js";
 import { planConsistencyLoss, planFeatureBackward, planPixelLoss, planStylizedLoss } from "../dist/ops/losses.js";
 import { planAdamW, planFinishStep, planSumSquares } from "../dist/ops/optimizer.js";
-import { planAddRows, planGelu, planNarrow, planSumRows, planSumSlices, planTranspose } from "../dist/ops/rows.js";
+import { planAddRows, planGelu, planNarrow, planScaleRows, planSumRows, planSumSlices, planTranspose } from "../dist/ops/rows.js";
 import { planFoldBias, planFoldMatrix, planPositionTable, planUnfold } from "../dist/ops/weights.js";
 
 const images = 8;
@@ -72,6 +72,7 @@ const OTHERS = [
   (profile) => planSumSlices({ slices: images, count: width * hidden }, profile),
   (profile) => planAddRows(rows * width, profile),
   (profile) => planNarrow(rows * width, profile),
+  (profile) => planScaleRows({ rows, cols: width, residual: true }, profile),
   (profile) => planPatchify({ ...patches, depth: patch, format: "bytes" }, profile),
   (profile) => planPatchProduct({ ...patches, rank, stride: width }, profile),
   (profile) => planPatchProductBackward({ ...patches, rank, stride: width }, profile),

@@ -30,6 +30,7 @@ import { pixelLossOp } from "./pixel-loss.case.js";
 import { planesToMapsOp } from "./planes-to-maps.case.js";
 import { positionTableOp } from "./position-table.case.js";
 import { quantizeOp } from "./quantize.case.js";
+import { scaleRowsOp } from "./scale-rows.case.js";
 import { stylizedLossOp } from "./stylized-loss.case.js";
 import { sumRowsOp } from "./sum-rows.case.js";
 import { sumSlicesOp } from "./sum-slices.case.js";
@@ -62,6 +63,7 @@ export const ALL_OPS: readonly Op[] = [
   addRowsOp,
   geluOp,
   narrowOp,
+  scaleRowsOp,
   convolutionGradientOp,
   patchProductBackwardOp,
   // Feature maps and losses.
