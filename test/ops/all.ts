@@ -5,6 +5,7 @@ import { adamWOp } from "./adamw.case.js";
 import { addRowsOp } from "./add-rows.case.js";
 import { attentionOp } from "./attention.case.js";
 import { attentionBackwardContextOp, attentionBackwardQueryOp } from "./attention-backward.case.js";
+import { clsAttentionOp } from "./cls-attention.case.js";
 import { consistencyLossOp } from "./consistency-loss.case.js";
 import { convolutionOp } from "./convolution.case.js";
 import { convolutionGradientOp } from "./convolution-gradient.case.js";
@@ -77,6 +78,8 @@ export const ALL_OPS: readonly Op[] = [
   pixelLossOp,
   featureBackwardOp,
   mapsToPlanesOp,
+  // Classifiers.
+  clsAttentionOp,
   // Weights and their steps.
   foldMatrixOp,
   foldBiasOp,
