@@ -11,7 +11,7 @@ import { dimensions, presetConfig } from "../dist/models/stylizing-vit/config.js
 import { layoutOf } from "../dist/models/stylizing-vit/parameters.js";
 import { planAttention } from "../dist/ops/attention.js";
 import { planAttentionBackwardContext, planAttentionBackwardQuery } from "../dist/ops/attention-backward.js";
-import { planClsAttention } from "../dist/ops/classification.js";
+import { planClsAttention, planCrossEntropy } from "../dist/ops/classification.js";
 import { planConvolutionGradient, planPatchProductBackward } from "../dist/ops/decoder-backward.js";
 import {
   planFeatureStatistics,
@@ -90,6 +90,7 @@ const OTHERS = [
   (profile) => planStylizedLoss(maps, profile),
   (profile) => planPixelLoss(image, profile),
   (profile) => planClsAttention({ sequences: images, heads }, profile),
+  (profile) => planCrossEntropy({ rows: images, result: "elem" }, profile),
   (profile) => planFoldMatrix({ rows: hidden, cols: width }, profile),
   (profile) => planFoldBias({ rows: hidden, cols: width }, profile),
   (profile) => planUnfold({ rows: hidden, cols: width }, profile),

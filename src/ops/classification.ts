@@ -4,6 +4,72 @@ import type { View } from "../gpu/view.js";
 
 /** What a classifier needs beside the ops of any transformer: its loss, and what its CLS token looks at. */
 
+export interface CrossEntropyShape {
+  rows: number;
+  /** Width of the gradient. */
+  result: View["type"];
+}
+
+/** Plans kernels/cross_entropy.wgsl. */
+export function planCrossEntropy({ rows, result }: CrossEntropyShape, profile: Profile): Plan {
+  // As in layer norm.
+  const lanes = profile.software ? 4 : 32;
+  const rowsEach = profile.software ? 16 : 4;
+  return {
+    variant: {
+      kernel: "cross_entropy",
+      entryPoint: "cross_entropy",
+      constants: {},
+      result,
+      overrides: { LANES: lanes, ROWS: rowsEach },
+      parts: ["lane_sum", "lane_max"],
+    },
+    workgroups: spread(Math.ceil(rows / rowsEach), profile.limits.maxComputeWorkgroupsPerDimension),
+    workgroupBytes: 4 * lanes * rowsEach,
+  };
+}
+
+export interface CrossEntropyOperands {
+  /** [rows, classes padded to 4] f32; what the padding holds does not count. */
+  logits: View;
+  /** Those that count. */
+  classes: number;
+  /**
+   * [rows] pairs of u32: the label, and the bits of the f32 that the row's loss is multiplied by: 1 / sum over the batch of the
+   * labels' class weights.
+   */
+  targets: GPUBuffer;
+  /** f32 [classes padded to 4]. */
+  classWeights: GPUBuffer;
+  /** Losses of the rows, f32 [1, rows] at any place. */
+  partials: View;
+  /** [rows, classes padded to 4]: dL/dlogits times `lossScale`; zero in the padding. */
+  gradient: View;
+  /** Share of the target that all classes have alike. */
+  smoothing: number;
+  lossScale: number;
+}
+
+/**
+ * Cross-entropy of softmax(logits) with labels, row by row, and its gradient.
+ * @throws RangeError where logits or gradient have no room for the classes.
+ */
+export function crossEntropy(profile: Profile, operands: CrossEntropyOperands): Call {
+  const { logits, classes, targets, classWeights, partials, gradient, smoothing, lossScale } = operands;
+  if (!(classes >= 1 && classes <= logits.cols && classes <= gradient.cols))
+    throw new RangeError(`cross-entropy: ${classes} classes in ${logits.cols} logits and ${gradient.cols} gradients a row`);
+  return call(
+    planCrossEntropy({ rows: logits.rows, result: gradient.type }, profile),
+    { logits, targets, class_weights: classWeights, partials, gradient },
+    {
+      ...{ rows: logits.rows, classes, cols: gradient.cols },
+      label_share: 1 - smoothing + smoothing / classes,
+      other_share: smoothing / classes,
+      loss_scale: lossScale,
+    },
+  );
+}
+
 export interface ClsAttentionShape {
   sequences: number;
   heads: number;

@@ -9,6 +9,7 @@ import { clsAttentionOp } from "./cls-attention.case.js";
 import { consistencyLossOp } from "./consistency-loss.case.js";
 import { convolutionOp } from "./convolution.case.js";
 import { convolutionGradientOp } from "./convolution-gradient.case.js";
+import { crossEntropyOp } from "./cross-entropy.case.js";
 import { featureBackwardOp } from "./feature-backward.case.js";
 import { featureStatisticsOp } from "./feature-statistics.case.js";
 import { finishStepOp } from "./finish-step.case.js";
@@ -80,6 +81,7 @@ export const ALL_OPS: readonly Op[] = [
   mapsToPlanesOp,
   // Classifiers.
   clsAttentionOp,
+  crossEntropyOp,
   // Weights and their steps.
   foldMatrixOp,
   foldBiasOp,

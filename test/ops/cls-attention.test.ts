@@ -17,8 +17,8 @@ describe.each(FAMILIES)("attention of CLS, workgroups for %s", (_, of) => {
   it.each(tested(clsAttentionCases))("%s", (_, one) => run(one, gpu(), of(gpu().profile)));
 
   it.each(tested(clsAttentionCases))("of float16: %s", async (_, one) => {
-    const half = inTier(gpu(), "f16");
-    await run(one, half, of(half.profile));
+    const float16 = inTier(gpu(), "f16");
+    await run(one, float16, of(float16.profile));
   });
 
   it("spreads more heads than one side of the grid holds", () =>
