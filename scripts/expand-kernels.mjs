@@ -11,6 +11,7 @@ import { dimensions, presetConfig } from "../dist/models/stylizing-vit/config.js
 import { layoutOf } from "../dist/models/stylizing-vit/parameters.js";
 import { planAttention } from "../dist/ops/attention.js";
 import { planAttentionBackwardContext, planAttentionBackwardQuery } from "../dist/ops/attention-backward.js";
+import { planClsAttention, planCrossEntropy } from "../dist/ops/classification.js";
 import { planConvolutionGradient, planPatchProductBackward } from "../dist/ops/decoder-backward.js";
 import {
   planFeatureStatistics,
@@ -25,7 +26,7 @@ import { planLayerNormBackward } from "../dist/ops/layer-norm-backward.js";
 import { planLinear } from "../dist/ops/linear.js";
 import { planConsistencyLoss, planFeatureBackward, planPixelLoss, planStylizedLoss } from "../dist/ops/losses.js";
 import { planAdamW, planFinishStep, planSumSquares } from "../dist/ops/optimizer.js";
-import { planAddRows, planGelu, planNarrow, planSumRows, planSumSlices, planTranspose } from "../dist/ops/rows.js";
+import { planAddRows, planGelu, planNarrow, planScaleRows, planSumRows, planSumSlices, planTranspose } from "../dist/ops/rows.js";
 import { planFoldBias, planFoldMatrix, planPositionTable, planUnfold } from "../dist/ops/weights.js";
 
 const images = 8;
@@ -72,6 +73,7 @@ const OTHERS = [
   (profile) => planSumSlices({ slices: images, count: width * hidden }, profile),
   (profile) => planAddRows(rows * width, profile),
   (profile) => planNarrow(rows * width, profile),
+  (profile) => planScaleRows({ rows, cols: width, residual: true }, profile),
   (profile) => planPatchify({ ...patches, depth: patch, format: "bytes" }, profile),
   (profile) => planPatchProduct({ ...patches, rank, stride: width }, profile),
   (profile) => planPatchProductBackward({ ...patches, rank, stride: width }, profile),
@@ -87,13 +89,15 @@ const OTHERS = [
   (profile) => planConsistencyLoss(maps, profile),
   (profile) => planStylizedLoss(maps, profile),
   (profile) => planPixelLoss(image, profile),
+  (profile) => planClsAttention({ sequences: images, heads }, profile),
+  (profile) => planCrossEntropy({ rows: images, result: "elem" }, profile),
   (profile) => planFoldMatrix({ rows: hidden, cols: width }, profile),
   (profile) => planFoldBias({ rows: hidden, cols: width }, profile),
   (profile) => planUnfold({ rows: hidden, cols: width }, profile),
   (profile) => planPositionTable({ tokens, width }, profile),
   () => planSumSquares(),
   () => planFinishStep(),
-  (profile) => planAdamW(width * hidden, profile),
+  (profile) => planAdamW(width * hidden, true, profile),
 ];
 const PLANS = [...Object.entries(GEMMS), ...OTHERS.map((planOf) => ["", planOf])];
 

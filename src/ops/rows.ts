@@ -190,3 +190,42 @@ export function narrow(profile: Profile, { x, y }: { x: View; y: View }): Call {
   const count = x.rows * x.cols;
   return call(planNarrow(count, profile), { input: x, output: y }, { count });
 }
+
+export interface ScaleRowsShape {
+  rows: number;
+  /** A multiple of 4. */
+  cols: number;
+  residual: boolean;
+}
+
+/** Plans kernels/scale_rows.wgsl. */
+export function planScaleRows({ rows, cols, residual }: ScaleRowsShape, profile: Profile): Plan {
+  return perVector(profile, rows * cols, {
+    kernel: "scale_rows",
+    entryPoint: "scale_rows",
+    result: "f32",
+    overrides: { RESIDUAL: residual ? 1 : 0 },
+  });
+}
+
+export interface ScaleRowsOperands {
+  /** f32, as are all. */
+  x: View;
+  /** f32 [⌈rows / each⌉]. */
+  factors: GPUBuffer;
+  /** Rows one after another that have one factor: those of a sequence. */
+  each: number;
+  /** May lie in x's buffer, but not in y's. */
+  residual?: View | undefined;
+  y: View;
+}
+
+/** y = factor · x (+ residual), row by row: stochastic depth, where the factors are 0 or 1 / (1 - rate). */
+export function scaleRows(profile: Profile, { x, factors, each, residual, y }: ScaleRowsOperands): Call {
+  const shape = { rows: x.rows, cols: x.cols, residual: residual !== undefined };
+  return call(
+    planScaleRows(shape, profile),
+    { input: x, factors, residual: residual ?? x, output: y },
+    { rows: x.rows, cols: x.cols, each },
+  );
+}

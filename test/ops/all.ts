@@ -5,9 +5,11 @@ import { adamWOp } from "./adamw.case.js";
 import { addRowsOp } from "./add-rows.case.js";
 import { attentionOp } from "./attention.case.js";
 import { attentionBackwardContextOp, attentionBackwardQueryOp } from "./attention-backward.case.js";
+import { clsAttentionOp } from "./cls-attention.case.js";
 import { consistencyLossOp } from "./consistency-loss.case.js";
 import { convolutionOp } from "./convolution.case.js";
 import { convolutionGradientOp } from "./convolution-gradient.case.js";
+import { crossEntropyOp } from "./cross-entropy.case.js";
 import { featureBackwardOp } from "./feature-backward.case.js";
 import { featureStatisticsOp } from "./feature-statistics.case.js";
 import { finishStepOp } from "./finish-step.case.js";
@@ -30,6 +32,7 @@ import { pixelLossOp } from "./pixel-loss.case.js";
 import { planesToMapsOp } from "./planes-to-maps.case.js";
 import { positionTableOp } from "./position-table.case.js";
 import { quantizeOp } from "./quantize.case.js";
+import { scaleRowsOp } from "./scale-rows.case.js";
 import { stylizedLossOp } from "./stylized-loss.case.js";
 import { sumRowsOp } from "./sum-rows.case.js";
 import { sumSlicesOp } from "./sum-slices.case.js";
@@ -62,6 +65,7 @@ export const ALL_OPS: readonly Op[] = [
   addRowsOp,
   geluOp,
   narrowOp,
+  scaleRowsOp,
   convolutionGradientOp,
   patchProductBackwardOp,
   // Feature maps and losses.
@@ -75,6 +79,9 @@ export const ALL_OPS: readonly Op[] = [
   pixelLossOp,
   featureBackwardOp,
   mapsToPlanesOp,
+  // Classifiers.
+  clsAttentionOp,
+  crossEntropyOp,
   // Weights and their steps.
   foldMatrixOp,
   foldBiasOp,
