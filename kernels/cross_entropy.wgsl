@@ -9,7 +9,7 @@
 // L and d are not negative, and exp has no argument above 0: no logit is too large, and no summand of the loss cancels another.
 // logits (z) [rows, 4·cols4] f32, whose columns from `classes` on may hold anything     class_weights (w) f32, padded likewise
 // targets [rows] pairs of u32: the label, and the bits of the f32 that is scale[m]
-// partials [rows] f32 at any offset     gradient [rows, 4·cols4] result, dL/dz times loss_scale, zero from column `classes` on
+// partials [rows] vec4s, the loss and zeros, since sums are over whole vec4s     gradient [rows, 4·cols4] result, dL/dz times loss_scale, zero from column `classes` on
 // Logits and gradient are their strides apart. `loss_scale` keeps gradients of 16 bits from underflowing.
 //
 // One workgroup: LANES × ROWS invocations, LANES of them to a row. Three sweeps over a row, the last two from cache: maximum
@@ -23,7 +23,7 @@ struct Parameters {
   cols4: u32,
   logits_offset4: u32,
   logits_stride4: u32,
-  partials_offset: u32,
+  partials_offset4: u32,
   gradient_offset4: u32,
   gradient_stride4: u32,
   label_share: f32,
@@ -34,7 +34,7 @@ struct Parameters {
 @group(0) @binding(0) var<storage, read> logits: array<vec4f>;
 @group(0) @binding(1) var<storage, read> targets: array<vec2u>;
 @group(0) @binding(2) var<storage, read> class_weights: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> partials: array<f32>;
+@group(0) @binding(3) var<storage, read_write> partials: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> gradient: array<result4>;
 @group(1) @binding(0) var<uniform> p: Parameters;
 
@@ -107,6 +107,6 @@ fn cross_entropy(
   }
   let whole = lane_sum(sum_of(loss), local.x, index);
   if local.x == 0 && row < p.rows {
-    partials[p.partials_offset + row] = scale * whole;
+    partials[p.partials_offset4 + row] = vec4f(scale * whole, 0.0, 0.0, 0.0);
   }
 }

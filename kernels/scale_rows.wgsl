@@ -3,7 +3,7 @@
 //   output[m, i] = factors[m / each] · input[m, i]  [+ residual[m, i] where RESIDUAL]
 //
 // input, residual, output [rows, 4·cols4] f32, rows their strides apart; padding columns are computed like any other
-// factors [⌈rows / each⌉] f32: 0 where a sequence's branch is dropped, 1 / (1 - rate) where it is kept. A factor of 0 is a
+// factors [⌈rows / each⌉] f32 at any offset: 0 where a sequence's branch is dropped, 1 / (1 - rate) where it is kept. A factor of 0 is a
 // factor like any other: 0 · ∞ and 0 · NaN are NaN, so that what went wrong in a dropped branch still shows.
 // Input and residual may lie in one buffer; the output lies in another.
 //
@@ -16,6 +16,7 @@ struct Parameters {
   cols4: u32,
   /// Rows that share a factor: those of a sequence.
   each: u32,
+  factors_offset: u32,
   input_offset4: u32,
   input_stride4: u32,
   residual_offset4: u32,
@@ -38,7 +39,7 @@ fn scale_rows(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups)
   if row >= p.rows {
     return;
   }
-  var value = factors[row / p.each] * input[p.input_offset4 + row * p.input_stride4 + i];
+  var value = factors[p.factors_offset + row / p.each] * input[p.input_offset4 + row * p.input_stride4 + i];
   if RESIDUAL {
     value += residual[p.residual_offset4 + row * p.residual_stride4 + i];
   }

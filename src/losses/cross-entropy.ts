@@ -1,4 +1,4 @@
-import { numbersOf, type View } from "../gpu/view.js";
+import type { View } from "../gpu/view.js";
 import type { Recorder } from "../net/recorder.js";
 import type { Layer } from "../net/tape.js";
 import { crossEntropy } from "../ops/classification.js";
@@ -47,12 +47,12 @@ export class CrossEntropy implements Layer<CrossEntropyWhere> {
   forward(r: Recorder, { logits, dLogits, targets }: CrossEntropyWhere): void {
     const { classes, smoothing, weights, scale } = this.#options;
     const partials = new PartialSums(r);
-    const [rows] = partials.term([logits.rows]);
+    const [rows] = partials.term([4 * logits.rows]);
     const padded = new Float32Array(logits.cols);
     padded.set(weights);
     r.emit(crossEntropy, {
       ...{ logits, classes, targets, classWeights: r.constant("class weights", padded) },
-      ...{ partials: numbersOf(rows!.buffer, logits.rows, rows!.first), gradient: dLogits, smoothing, lossScale: scale },
+      ...{ partials: rows!, gradient: dLogits, smoothing, lossScale: scale },
     });
     partials.total(this.#losses);
   }

@@ -41,7 +41,7 @@ export interface CrossEntropyOperands {
   targets: GPUBuffer;
   /** f32 [classes padded to 4]. */
   classWeights: GPUBuffer;
-  /** Losses of the rows, f32 [1, rows] at any place. */
+  /** Losses of the rows, f32 [1, 4 · rows]: three zeros behind each. */
   partials: View;
   /** [rows, classes padded to 4]: dL/dlogits times `lossScale`; zero in the padding. */
   gradient: View;

@@ -211,8 +211,8 @@ export function planScaleRows({ rows, cols, residual }: ScaleRowsShape, profile:
 export interface ScaleRowsOperands {
   /** f32, as are all. */
   x: View;
-  /** f32 [⌈rows / each⌉]. */
-  factors: GPUBuffer;
+  /** [⌈rows / each⌉], in a row. */
+  factors: View;
   /** Rows one after another that have one factor: those of a sequence. */
   each: number;
   /** May lie in x's buffer, but not in y's. */

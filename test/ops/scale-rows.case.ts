@@ -1,7 +1,7 @@
-import { columnsOf } from "../../src/gpu/view.js";
+import { columnsOf, numbersOf } from "../../src/gpu/view.js";
 import { scaleRows } from "../../src/ops/rows.js";
 import { UNIT } from "../support/elements.js";
-import { Contents, memo, type Op, type OpCase, randomOf, rowAndColumn } from "../support/op.js";
+import { behind, Contents, memo, type Op, type OpCase, randomOf, rowAndColumn } from "../support/op.js";
 import { beside } from "./attention.case.js";
 import { published } from "./published.js";
 
@@ -15,6 +15,8 @@ export interface ScaleRowsCase extends OpCase {
   inputGap?: number;
   residualOffset?: number;
   residualGap?: number;
+  /** Factors in front of the first. */
+  factorsOffset?: number;
   outputOffset?: number;
   outputGap?: number;
 }
@@ -26,7 +28,17 @@ export const scaleRowsCases: readonly ScaleRowsCase[] = [
   { name: "sequences of 17", rows: 5 * 17, cols: 32, each: 17, residual: "own" },
   { name: "a last sequence that is cut short", rows: 2 * 17 + 3, cols: 32, each: 17 },
   { name: "a residual in the input's buffer", rows: 4 * 5, cols: 12, each: 5, residual: "beside", inputOffset: 8, inputGap: 4 },
-  { name: "offsets and gaps", rows: 31, cols: 28, each: 3, inputOffset: 12, inputGap: 8, outputOffset: 20, outputGap: 4 },
+  {
+    name: "offsets and gaps",
+    rows: 31,
+    cols: 28,
+    each: 3,
+    inputOffset: 12,
+    inputGap: 8,
+    outputOffset: 20,
+    outputGap: 4,
+    factorsOffset: 7,
+  },
   {
     name: "offsets and gaps, with a residual",
     rows: 31,
@@ -49,7 +61,7 @@ export const scaleRowsOp: Op<ScaleRowsCase> = {
   name: "scale_rows",
   cases: scaleRowsCases,
   setup(one, profile) {
-    const { rows, cols, each, residual, inputOffset = 0, inputGap = 0, outputOffset = 0, outputGap = 0 } = one;
+    const { rows, cols, each, residual, inputOffset = 0, inputGap = 0, outputOffset = 0, outputGap = 0, factorsOffset = 0 } = one;
     const operands = memo(() => {
       const random = randomOf(one);
       // Dropped ones among them, as stochastic depth has them.
@@ -76,7 +88,11 @@ export const scaleRowsOp: Op<ScaleRowsCase> = {
     return {
       call: scaleRows(profile, {
         x,
-        factors: contents.add(() => operands().factors),
+        factors: numbersOf(
+          contents.add(() => behind(factorsOffset, operands().factors)),
+          Math.ceil(rows / each),
+          factorsOffset,
+        ),
         each,
         residual: residual === "beside" ? columnsOf(input, cols, cols) : residual && own(),
         y: y.view,
