@@ -7,6 +7,7 @@ import { ModelHost } from "../models/host.js";
 import { type FoundModel, findModelOf } from "../models/open.js";
 import type { VitConfig } from "../models/vit/config.js";
 import { vit } from "../models/vit/kind.js";
+import { softmax } from "../models/vit/softmax.js";
 import { versions } from "../version.js";
 import { VitEngine, type VitResult } from "./engine.js";
 import {
@@ -41,14 +42,6 @@ async function createEngine(
     engine.dispose();
     throw error;
   }
-}
-
-/** Logits to probabilities. */
-export function softmax(logits: Float32Array): Float32Array {
-  const most = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-  const powers = Float64Array.from(logits, (value) => Math.exp(value - most));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  return Float32Array.from(powers, (value) => value / sum);
 }
 
 /** Submissions of a call that may be on their way at a time. */

@@ -1,5 +1,6 @@
-import { readdir } from "node:fs/promises";
-import { extname, join, resolve } from "node:path";
+import { readdir, stat } from "node:fs/promises";
+import { basename, extname, join, relative, resolve } from "node:path";
+import { StylizingError } from "../errors.js";
 
 const IMAGES = new Set([".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".avif"]);
 
@@ -18,4 +19,26 @@ export async function listImages(folder: string, except?: string): Promise<strin
     else if (IMAGES.has(extname(entry.name).toLowerCase())) found.push(path);
   }
   return found;
+}
+
+/**
+ * The images below folders, each with its path below the one that was given, at any depth, by folder and then by name; a file stands for itself.
+ * @param out passed over where it lies below one of them: what is in it are results.
+ * @throws StylizingError `ARGUMENT` where a path does not exist or there is no image; `what` names them.
+ */
+export async function listDataset(
+  paths: readonly string[],
+  out: string,
+  what: string,
+): Promise<{ path: string; name: string }[]> {
+  const files: { path: string; name: string }[] = [];
+  for (const path of paths) {
+    const about = await stat(path).catch(() => undefined);
+    if (!about) throw new StylizingError("ARGUMENT", `The ${what} ${path} do not exist.`, "Check the path.");
+    if (!about.isDirectory()) files.push({ path, name: basename(path) });
+    else for (const found of await listImages(path, out)) files.push({ path: found, name: relative(path, found) });
+  }
+  if (files.length > 0) return files;
+  const problem = `There are no ${what} in ${paths.length > 0 ? paths.join(", ") : "no folder at all"}.`;
+  throw new StylizingError("ARGUMENT", problem, "Give folders that hold PNG, JPEG, WebP, TIFF, GIF or AVIF files, at any depth.");
 }

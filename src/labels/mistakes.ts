@@ -58,5 +58,5 @@ export function mistakesSheet(
     lines: [`${percent(probability)} ${predicted}`, `truth: ${truth}`],
   }));
   const legend = "Below each image: its name, the predicted class with its probability, the true class.";
-  return captionedSheet(tiles, { ...options, footer: [options.footer, legend].filter(Boolean).join(" ") });
+  return captionedSheet(tiles, { ...options, footer: [options.footer, legend].filter(Boolean).join(". ") });
 }

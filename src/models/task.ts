@@ -1,6 +1,5 @@
 import type { Gpu } from "../gpu/gpu.js";
 import type { DownloadOptions } from "../hub/download.js";
-import type { SheetRow } from "../image/sheet.js";
 import type { Placement } from "../image/types.js";
 import type { LossTerm } from "../losses/terms.js";
 import type { Parameters, Tensor } from "../net/parameters.js";
@@ -75,10 +74,20 @@ export interface Task<Shape = unknown> {
   dispose(): void;
 }
 
+export interface TaskSettings {
+  terms: readonly LossTerm[];
+  /** Images of a whole batch, which losses are scaled by. */
+  batch: number;
+  /** Activation checkpointing. */
+  recompute: boolean;
+  /** Of the run: the task reads its own part. */
+  recipe?: Readonly<Record<string, unknown>>;
+}
+
 /** A task's weights of its own, such as those of a network that losses look through. */
 export interface OpenTask<Config> extends AsyncDisposable {
   /** @throws StylizingError `CONFIG` where the model cannot be trained, `GPU` where there is no room */
-  create(gpu: Gpu, config: Config, options: { terms: readonly LossTerm[]; batch: number; recompute: boolean }): Promise<Task>;
+  create(gpu: Gpu, config: Config, options: TaskSettings): Promise<Task>;
 }
 
 /** Validation images and what a model made of them. */
@@ -99,33 +108,70 @@ export interface Judged {
 /** Measures what comes out of a model, batch after batch. */
 export interface Judge {
   add(judged: Judged): void;
-  /** Metrics by the names that they have in the log, and rows to look at. */
-  result(): { metrics: Record<string, number>; rows: SheetRow[] };
+  /** By the names that they have in the log; NaN where one is undefined. */
+  metrics(): Record<string, number>;
+  /** What to look at: a PNG, where there is something to show, and other files by name. */
+  figures(text: { title: string; footer: string }): Promise<{ sheet?: Uint8Array; files: Readonly<Record<string, string>> }>;
+}
+
+/** An image that a task is trained or judged on. */
+export interface DataFile {
+  path: string;
+  /** Path below the folder that was given: what a run knows the image by, so that folders may be moved. */
+  name: string;
+  /** Its class, where images have classes. */
+  label?: number;
+}
+
+/** The images of a run. */
+export interface TaskData<Config> {
+  training: DataFile[];
+  validation: DataFile[];
+  /** What they decide of the model: its classes. */
+  config: Partial<Config>;
+}
+
+/** Where images come from; the rest of what a task is told is its own. */
+export interface DataOptions {
+  data: readonly string[];
+  val: readonly string[];
+  /** Passed over where it lies below one of them: what is in it are results. */
+  out: string;
 }
 
 /** What can be asked of a model before there is a device. */
 export interface TaskKind<Config extends TrainedConfig = TrainedConfig, Options = object> {
   /** Loss terms with the weights of the published recipe. */
+  readonly name: "stylize" | "classify";
   readonly terms: readonly LossTerm[];
   /** Fewest images of a batch. */
   readonly fewest: number;
-  /** Options that decide a run's numbers beside those that every run has, and their defaults. */
+  /** Options that decide a run's numbers beside those that every run has, and their defaults; also other defaults of those. */
   readonly recipe: Readonly<Record<string, unknown>>;
+  /** What may choose the best epoch, and which way: `loss`, the total on validation images, or a metric. */
+  readonly bests: Readonly<Record<string, "lowest" | "highest">>;
   /** Looks at what no later step may come to look at. @throws StylizingError `ARGUMENT` */
   checkOptions(options: Options): void;
   checkConfig(config: Config): Config;
   shapes(config: Config): ReadonlyMap<string, readonly number[]>;
-  /** The configuration that is asked for, if any is. */
-  givenConfig(options: Options): Promise<Partial<Config> | undefined>;
+  /** Lists images, and reads labels. @throws StylizingError `ARGUMENT` where there are none, or files contradict each other */
+  data(options: Options & DataOptions, seed: number): Promise<TaskData<Config>>;
+  /** What options and data ask of the configuration, if anything. */
+  givenConfig(options: Options, data: TaskData<Config>): Promise<Partial<Config> | undefined>;
   /** The model that a run begins with. @throws StylizingError `ARGUMENT`, `CONFIG`, `CHECKPOINT` or `DOWNLOAD` */
   firstModel(
     options: Options,
     seed: number,
+    data: TaskData<Config>,
   ): Promise<{ config: Config; weights: (config: Config) => Promise<Map<string, Float32Array>> }>;
   /** Opens what the task needs beside the model, which may have to be fetched. */
   open(recipe: Readonly<Record<string, unknown>>, channels: number, options: DownloadOptions): Promise<OpenTask<Config>>;
   /** @param count validation images in all */
-  judge(count: number): Judge;
+  judge(count: number, config: Config): Judge;
+  /** For people: what a run uses beside the model, what its metrics come to, and what its result is for. */
+  describe(recipe: Readonly<Record<string, unknown>>): string;
+  quality(metrics: Readonly<Record<string, unknown>>): string;
+  readonly use: string;
 }
 
 /** How weights are put on a device. */

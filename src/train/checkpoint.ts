@@ -4,7 +4,7 @@ import { messageOf, StylizingError } from "../errors.js";
 import { SafetensorsFile } from "../hub/safetensors.js";
 import { type TensorToWrite, writeSafetensors } from "../hub/safetensors-writer.js";
 import { writeFileAtomic } from "../image/atomic-write.js";
-import type { TaskConfig } from "../models/tasks.js";
+import type { TaskConfig, TaskName } from "../models/tasks.js";
 import type { EpochReport } from "./progress.js";
 import type { LossSums, Recipe, TrainingState } from "./types.js";
 
@@ -19,6 +19,7 @@ export const RUN_FILES = {
   curve: "curve.svg",
   sheet: "sheet.png",
   sheets: "sheets",
+  confusion: "confusion.svg",
 } as const;
 
 /** Images by a hash of their names, and how many there are. */
@@ -29,6 +30,8 @@ export interface ImageList {
 
 /** Where a run stands, beside weights and moments. */
 export interface RunState {
+  /** Runs of earlier versions, which all painted, do not say it. */
+  task?: TaskName;
   config: TaskConfig;
   recipe: Recipe;
   data: ImageList;
@@ -42,7 +45,8 @@ export interface RunState {
   sums: LossSums;
   gradientNorm: number;
   seconds: number;
-  best?: { epoch: number; loss: number };
+  /** `value` is that of the metric that chooses, where it is not the loss. */
+  best?: { epoch: number; loss: number; value?: number };
   log: EpochReport[];
 }
 

@@ -1,41 +1,18 @@
 import { createHash } from "node:crypto";
-import { stat } from "node:fs/promises";
-import { basename, relative } from "node:path";
 import { StylizingError } from "../errors.js";
-import { listImages } from "../image/folder.js";
 import { MomentAccumulator } from "../image/moments.js";
 import type { ImagePool } from "../image/pool.js";
 import { cropPlacement } from "../image/tasks.js";
 import type { PixelImage, Placement } from "../image/types.js";
+import type { DataFile } from "../models/task.js";
 import { fraction, permutation } from "../random.js";
 
-export interface ImageFile {
-  path: string;
-  /** Path below the folder that was given: what a run knows the image by, so that folders may be moved. */
-  name: string;
-}
-
-/**
- * The images below folders, at any depth, by folder and then by name; a file stands for itself.
- * @param out passed over where it lies below one of them: what is in it are results.
- * @throws StylizingError `ARGUMENT` where a path does not exist or there is no image; `what` names them.
- */
-export async function listDataset(paths: readonly string[], out: string, what: string): Promise<ImageFile[]> {
-  const files: ImageFile[] = [];
-  for (const path of paths) {
-    const about = await stat(path).catch(() => undefined);
-    if (!about) throw new StylizingError("ARGUMENT", `The ${what} ${path} do not exist.`, "Check the path.");
-    if (!about.isDirectory()) files.push({ path, name: basename(path) });
-    else for (const found of await listImages(path, out)) files.push({ path: found, name: relative(path, found) });
-  }
-  if (files.length > 0) return files;
-  const problem = `There are no ${what} in ${paths.length > 0 ? paths.join(", ") : "no folder at all"}.`;
-  throw new StylizingError("ARGUMENT", problem, "Give folders that hold PNG, JPEG, WebP, TIFF, GIF or AVIF files, at any depth.");
-}
-
-/** A hash of the names and of how many they are. */
-export function fingerprint(files: readonly ImageFile[]): string {
-  const names = files.map(({ name }) => name.replaceAll("\\", "/"));
+/** A hash of the names and labels, and of how many they are. */
+export function fingerprint(files: readonly DataFile[]): string {
+  const names = files.map(({ name, label }) => {
+    const portable = name.replaceAll("\\", "/");
+    return label === undefined ? portable : [portable, label];
+  });
   return createHash("sha256").update(JSON.stringify(names)).digest("hex").slice(0, 16);
 }
 
@@ -57,7 +34,7 @@ export interface DatasetOptions {
   /** Decoded images are kept in memory up to so many bytes; those that came first. */
   cacheBytes: number;
   /** Receives an image that could not be read, once. */
-  onUnreadable: (file: ImageFile, error: StylizingError) => void;
+  onUnreadable: (file: DataFile, error: StylizingError) => void;
 }
 
 export interface BatchOptions {
@@ -78,6 +55,8 @@ export interface TrainingBatch {
   step: number;
   /** [batch, size, size, channels]. */
   images: Uint8Array;
+  /** [batch], where images have labels. */
+  labels: Uint32Array | undefined;
 }
 
 /**
@@ -103,20 +82,20 @@ export const AT_ONCE = 64;
  * more later on gives way to the next one that can.
  */
 export class Dataset {
-  readonly files: readonly ImageFile[];
+  readonly files: readonly DataFile[];
   readonly #options: DatasetOptions;
   readonly #kept = new Map<number, PixelImage>();
   #keptBytes = 0;
   /** Files that could be read once and cannot any more. */
   readonly #gone = new Set<number>();
 
-  private constructor(files: readonly ImageFile[], options: DatasetOptions) {
+  private constructor(files: readonly DataFile[], options: DatasetOptions) {
     this.files = files;
     this.#options = options;
   }
 
   /** Of files that an earlier run read: `unreadable` are the places in the list of those that it could not. */
-  static reopen(files: readonly ImageFile[], unreadable: readonly number[], options: DatasetOptions): Dataset {
+  static reopen(files: readonly DataFile[], unreadable: readonly number[], options: DatasetOptions): Dataset {
     const skipped = new Set(unreadable);
     return new Dataset(
       files.filter((_, index) => !skipped.has(index)),
@@ -130,13 +109,13 @@ export class Dataset {
    * @throws StylizingError `IMAGE` where none can be read; the signal's reason when aborted.
    */
   static async open(
-    files: readonly ImageFile[],
+    files: readonly DataFile[],
     options: DatasetOptions,
     { signal, onProgress }: { signal?: AbortSignal | undefined; onProgress?: (done: number, total: number) => void } = {},
   ): Promise<{ dataset: Dataset; unreadable: number[]; mean: number[]; std: number[] }> {
     const { pool, size, channels, crop, onUnreadable } = options;
     const moments = new MomentAccumulator(channels);
-    const readable: ImageFile[] = [];
+    const readable: DataFile[] = [];
     const unreadable: number[] = [];
     const kept: PixelImage[] = [];
     let bytes = 0;
@@ -235,35 +214,41 @@ export class Dataset {
   ): Promise<TrainingBatch> {
     const { size, channels, seed, flips } = this.#options;
     const images = new Uint8Array(squares.length * size * size * channels);
+    const labels = this.files.some(({ label }) => label !== undefined) ? new Uint32Array(squares.length) : undefined;
     await Promise.all(
       Array.from(squares, async (square, i) => {
         const index = square % this.files.length;
         const crop = Math.floor(square / this.files.length);
         const where = place(seed, epoch, index, crop);
-        const image = await this.#read(index, where, signal);
+        const { image, file } = await this.#read(index, where, signal);
+        if (labels) labels[i] = file.label!;
         const flipped = (axis: number) => flips && fraction(seed, 2 + axis, epoch, index, crop) < 0.5;
         const target = images.subarray(i * size * size * channels, (i + 1) * size * size * channels);
         copySquare(image, cropPlacement(image, size, where), flipped(0), flipped(1), target);
       }),
     );
-    return { epoch, step, images };
+    return { epoch, step, images, labels };
   }
 
   /** A file's image or the part of it that is wanted, or, where it cannot be read any more, the next one's. */
-  async #read(index: number, where: { x: number; y: number }, signal: AbortSignal): Promise<PixelImage> {
+  async #read(
+    index: number,
+    where: { x: number; y: number },
+    signal: AbortSignal,
+  ): Promise<{ image: PixelImage; file: DataFile }> {
     const { size, channels, crop, pool, cacheBytes, onUnreadable } = this.#options;
     for (let tried = 0; tried < this.files.length; tried++) {
       const at = (index + tried) % this.files.length;
-      const kept = this.#kept.get(at);
-      if (kept) return kept;
-      if (this.#gone.has(at)) continue;
       const file = this.files[at]!;
+      const kept = this.#kept.get(at);
+      if (kept) return { image: kept, file };
+      if (this.#gone.has(at)) continue;
       const room = this.#keptBytes < cacheBytes;
       const part = crop === "whole" ? undefined : room ? "original" : where;
       const image = await pool.load({ file: file.path, size, channels, crop: part }, signal).catch(asUnreadable);
       if (!(image instanceof StylizingError)) {
         if (room && this.#keptBytes + image.data.length <= cacheBytes) this.#keep(at, image);
-        return image;
+        return { image, file };
       }
       // Several squares of a batch may have asked for it.
       if (!this.#gone.has(at)) onUnreadable(file, image);

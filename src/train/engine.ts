@@ -5,7 +5,7 @@ import type { LossTerm } from "../losses/terms.js";
 import type { OpenTask } from "../models/task.js";
 import type { TaskConfig } from "../models/tasks.js";
 import { TrainingDevice } from "./device.js";
-import { ADAMW, type Evaluation, type StepReport, type TrainingEngine, type TrainingState } from "./types.js";
+import { ADAMW, type Evaluation, type Recipe, type StepReport, type TrainingEngine, type TrainingState } from "./types.js";
 
 export interface TrainingEngineOptions {
   /** Images of a step. */
@@ -17,6 +17,8 @@ export interface TrainingEngineOptions {
   terms: readonly LossTerm[];
   clip: number;
   weightDecay: number;
+  /** Of the run; the task reads its own part. */
+  recipe?: Pick<Recipe, "optimizer"> & Readonly<Record<string, unknown>>;
   /** Activation checkpointing: a layer's activations are recomputed for its backward pass instead of kept. */
   recompute: boolean;
   /** Receives notices that are no error: a micro-batch that had to be smaller. */
@@ -36,14 +38,14 @@ export async function createTrainingEngine(
   open: OpenTask<TaskConfig>,
   { tune, ...options }: TrainingEngineOptions & { tune?: TuneMode | undefined },
 ): Promise<TrainingEngine> {
-  const { batch, microBatch, terms, clip, weightDecay, recompute, onNote } = options;
+  const { batch, microBatch, terms, clip, weightDecay, recompute, onNote, recipe = {} } = options;
   let images = Math.min(batch, microBatch ?? DEFAULT_MICRO_BATCH[gpu.profile.software ? "software" : "hardware"]);
   for (;;) {
     try {
-      const task = await open.create(gpu, config, { terms, batch, recompute });
+      const task = await open.create(gpu, config, { terms, batch, recompute, recipe });
       const device = await TrainingDevice.create(gpu, task, {
         largest: task.largest(images, batch),
-        constants: { ...ADAMW, weightDecay },
+        constants: { ...ADAMW, weightDecay, decoupled: recipe.optimizer !== "adam" },
         clip,
         tune,
       });

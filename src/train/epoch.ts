@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
-import { contactSheet, type SheetRow } from "../image/sheet.js";
+import type { Judge } from "../models/task.js";
 import { RUN_FILES, type RunState } from "./checkpoint.js";
 import type { Kind } from "./prepare.js";
 import type { EpochReport, LossReport } from "./progress.js";
-import { type LossSums, noLosses, type TrainingEngine, totalLoss } from "./types.js";
+import { type LossSums, noLosses, type Recipe, type TrainingEngine, totalLoss } from "./types.js";
 import type { ValidationSet } from "./validation.js";
 
 /** Sheets that a run keeps, beside the latest. */
@@ -20,18 +20,14 @@ export function evaluationBatches(count: number, batch: number): { from: number;
   });
 }
 
-/** Writes the sheet of an epoch, and keeps some of all. @throws StylizingError `OUTPUT` */
-export async function writeSheet(
-  out: string,
-  rows: readonly SheetRow[],
-  { epoch, validation }: EpochReport,
-  epochs: number,
-): Promise<void> {
-  const sheet = await contactSheet(rows, {
-    layout: "pairs",
+/** Writes what there is to look at after an epoch, and keeps some of all sheets. @throws StylizingError `OUTPUT` */
+export async function writeFigures(out: string, judge: Judge, { epoch, validation }: EpochReport, epochs: number): Promise<void> {
+  const { sheet, files } = await judge.figures({
     title: `Epoch ${epoch} of ${epochs}`,
     footer: `validation loss ${validation.total.toPrecision(4)}`,
   });
+  for (const [name, content] of Object.entries(files)) await writeFileAtomic(join(out, name), content);
+  if (!sheet) return;
   await writeFileAtomic(join(out, RUN_FILES.sheet), sheet);
   if (epoch !== 1 && epoch !== epochs && epoch % Math.ceil(epochs / KEPT_SHEETS) !== 0) return;
   const folder = join(out, RUN_FILES.sheets);
@@ -44,28 +40,43 @@ export async function evaluate(
   engine: TrainingEngine,
   task: Kind,
   { config, recipe }: RunState,
-  { files, images, placements }: ValidationSet,
+  { files, images, labels, placements }: ValidationSet,
   signal: AbortSignal | undefined,
-): Promise<{ losses: LossReport; metrics: Record<string, number>; rows: SheetRow[] } | undefined> {
+): Promise<{ losses: LossReport; judge: Judge } | undefined> {
   const names = files.map(({ name }) => name);
   const each = config.image_size ** 2 * config.in_channels;
   const batches = evaluationBatches(files.length, recipe.batch);
   const total = batches.reduce((sum, part) => sum + part.count, 0);
   const sums = noLosses(Object.keys(recipe.lossWeights));
-  const judge = task.judge(total);
+  const judge = task.judge(total, config);
   for (const { from, count } of batches) {
     if (signal?.aborted) return undefined;
-    const { losses, outputs } = await engine.evaluate(images.subarray(from * each, (from + count) * each));
+    const own = labels?.subarray(from, from + count);
+    const { losses, outputs } = await engine.evaluate(images.subarray(from * each, (from + count) * each), own);
     for (const term of Object.keys(sums)) sums[term]! += losses[term]! * count;
-    judge.add({ config, names, images, placements, from, count, outputs });
+    judge.add({ config, names, images, labels, placements, from, count, outputs });
   }
   const means = Object.fromEntries(Object.entries(sums).map(([term, sum]) => [term, sum / total]));
-  return { losses: withTotal(means, recipe.lossWeights), ...judge.result() };
+  return { losses: withTotal(means, recipe.lossWeights), judge };
 }
 
-/** The learning rate of an epoch, from 0. */
-export function cosine(lr: number, epoch: number, epochs: number): number {
-  return 0.5 * lr * (1 + Math.cos((Math.PI * epoch) / epochs));
+/** Where a warm-up begins. */
+const COLDEST = 1e-8;
+
+/**
+ * The learning rate of a step. Along a cosine from `lr` to zero, once an epoch; with
+ * `schedule: "step"` every step: a linear warm-up over `warmup` steps, but at most a tenth of all, then a cosine to `minLr`.
+ * @param step of the epoch; both from 0
+ */
+export function learningRateOf(
+  { lr, epochs, schedule, warmup = 0, minLr = 0 }: Pick<Recipe, "lr" | "epochs" | "schedule" | "warmup" | "minLr">,
+  { epoch, step, steps }: { epoch: number; step: number; steps: number },
+): number {
+  if (schedule !== "step") return 0.5 * lr * (1 + Math.cos((Math.PI * epoch) / epochs));
+  const [done, all] = [epoch * steps + step, epochs * steps];
+  const warm = Math.min(warmup, Math.floor(all / 10));
+  if (done < warm) return COLDEST + ((lr - COLDEST) * (done + 1)) / warm;
+  return minLr + 0.5 * (lr - minLr) * (1 + Math.cos((Math.PI * (done - warm)) / (all - warm)));
 }
 
 export const withTotal = (losses: LossSums, weights: LossSums): LossReport =>

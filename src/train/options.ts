@@ -1,4 +1,4 @@
-import { StylizingError } from "../errors.js";
+import { checkName, StylizingError } from "../errors.js";
 import { checkWorkers } from "../image/pool.js";
 import { checkGpuOptions, type GpuOptions } from "../models/device.js";
 import type { TaskKind } from "../models/task.js";
@@ -14,10 +14,10 @@ export interface PrepareProgress {
 
 /** Where a run is resumed, what is not given is taken from the run. */
 export interface TrainerOptions extends Omit<GpuOptions, "device">, TaskOptions {
-  /** Folders of training images, read at any depth. */
-  data: readonly string[];
-  /** Folders of validation images. */
-  val: readonly string[];
+  /** Folders of training images, read at any depth; for classifying with a folder for each class. */
+  data?: readonly string[] | undefined;
+  /** Folders of validation images; for classifying also CSV files, or none with `valPortion`. */
+  val?: readonly string[] | undefined;
   /** The run's folder: the best model, the state to resume from, a log, a curve and sheets. */
   out: string;
   /** Goes on with the run in `out`; begins one where there is none. */
@@ -28,9 +28,12 @@ export interface TrainerOptions extends Omit<GpuOptions, "device">, TaskOptions 
   batch?: number | undefined;
   /** Images that are on the device at a time; gradients add up over a batch. Default: what fits. */
   microBatch?: number | undefined;
-  /** Of AdamW in the first epoch; it falls to zero along a cosine, once an epoch. Default 1e-3. */
+  /**
+   * Learning rate. Painting: AdamW's in the first epoch; it falls to zero along a cosine, once an epoch; default 1e-3. Classifying: behind
+   * the warm-up; it falls to `minLr` along a cosine, every step; default 1e-4.
+   */
   lr?: number | undefined;
-  /** Of AdamW, for every parameter. Default 1e-2. */
+  /** Painting: AdamW's, for every parameter; default 1e-2. Classifying: for matrices; default 1e-5. */
   weightDecay?: number | undefined;
   /** Longest gradient, as a norm over all parameters; longer ones are scaled down to it. Default 1. */
   clip?: number | undefined;
@@ -80,6 +83,7 @@ export const defaultsOf = ({ terms, recipe }: Kind): Recipe => ({
   crops: 1,
   flips: false,
   validationImages: 512,
+  ...recipe,
 });
 
 export function refuse(problem: string, fix: string): never {
@@ -103,6 +107,7 @@ export function checkOptions(options: TrainerOptions, task: Kind): void {
     check(name, (value) => value > 0 && Number.isFinite(value), "Give a positive number.");
   for (const name of ["weightDecay", "cacheBytes", "checkpointMinutes", "reportSeconds"] as const)
     check(name, (value) => value >= 0, "Give a number from 0 on.");
+  if (options.best !== undefined) checkName("best", options.best, Object.keys(task.bests));
   checkWorkers(options.workers);
   checkGpuOptions(options);
   task.checkOptions(options);

@@ -1,7 +1,7 @@
 import { StylizingError } from "../errors.js";
 import { ensureOutputFolder } from "../image/atomic-write.js";
 import { ImagePool } from "../image/pool.js";
-import type { TaskKind } from "../models/task.js";
+import type { DataFile, TaskKind } from "../models/task.js";
 import { type TaskConfig, type TaskOptions, taskOf } from "../models/tasks.js";
 import {
   type ImageList,
@@ -11,7 +11,7 @@ import {
   refuseForeignFolder,
   removePartialFiles,
 } from "./checkpoint.js";
-import { Dataset, type DatasetOptions, fingerprint, type ImageFile, listDataset, stepsOf } from "./dataset.js";
+import { Dataset, type DatasetOptions, fingerprint, stepsOf } from "./dataset.js";
 import type { HostOptions, OpenHost, TrainingHost } from "./host.js";
 import { checkOptions, defaultsOf, givenRecipe, refuse, type TrainerOptions } from "./options.js";
 import { noLosses, type Recipe } from "./types.js";
@@ -37,7 +37,7 @@ export function hostOptions(options: TrainerOptions, task: Kind, recipe: Recipe,
 /** Reads all training images once and settles what is measured over them. */
 async function beginRun(
   { mean, std, signal, onProgress, onNote }: TrainerOptions,
-  files: readonly ImageFile[],
+  files: readonly DataFile[],
   reading: DatasetOptions,
   task: Kind,
   known: Pick<RunState, "config" | "recipe" | "data" | "validation">,
@@ -55,7 +55,18 @@ async function beginRun(
     std: statistics.std ?? measured.std,
   });
   const sums = noLosses(Object.keys(known.recipe.lossWeights));
-  const run = { ...known, config, unreadable, epoch: 0, step: 0, sums, gradientNorm: 0, seconds: 0, log: [] };
+  const run: RunState = {
+    task: task.name,
+    ...known,
+    config,
+    unreadable,
+    epoch: 0,
+    step: 0,
+    sums,
+    gradientNorm: 0,
+    seconds: 0,
+    log: [],
+  };
   return { dataset, run };
 }
 
@@ -79,14 +90,17 @@ export interface PreparedRun {
  * @throws StylizingError as `Trainer.create` does
  */
 export async function prepareRun(options: TrainerOptions, openHost: OpenHost): Promise<PreparedRun> {
-  const task = taskOf(options);
-  checkOptions(options, task);
   const { out, signal, onNote } = options;
-  signal?.throwIfAborted();
-  const files = await listDataset(options.data, out, "training images");
-  const others = await listDataset(options.val, out, "validation images");
-  await ensureOutputFolder(out);
   const saved = await readRun(out);
+  const begun = saved && (saved.task ?? "stylize");
+  const task = taskOf({ ...options, task: options.task ?? begun });
+  checkOptions(options, task);
+  signal?.throwIfAborted();
+  const recipe = givenRecipe(options, task);
+  const seed = recipe.seed ?? defaultsOf(task).seed;
+  const images = await task.data({ ...options, data: options.data ?? [], val: options.val ?? [] }, seed);
+  const { training: files, validation: others } = images;
+  await ensureOutputFolder(out);
   const [data, validation] = [files, others].map((list): ImageList => ({ hash: fingerprint(list), count: list.length })) as [
     ImageList,
     ImageList,
@@ -96,27 +110,20 @@ export async function prepareRun(options: TrainerOptions, openHost: OpenHost): P
     const where = `${saved.epoch} of ${saved.recipe.epochs} epochs`;
     refuse(`${out} holds a run already (${where} done).`, "Go on with it by --resume, or give another folder with --out.");
   }
+  if (begun && begun !== task.name)
+    refuse(`The run in ${out} is one of the task ${begun}, and --task is ${task.name}.`, "Give another folder with --out.");
   if (options.resume && !saved) onNote?.(`there is no run to resume in ${out}: beginning one`);
   await removePartialFiles(out);
 
-  const recipe = givenRecipe(options, task);
   let config: TaskConfig;
   let weights: Awaited<ReturnType<Kind["firstModel"]>>["weights"] | undefined;
   if (saved) {
-    const { imageSize, preset, mean, std, init } = options;
-    const asked =
-      init === undefined || options.config !== undefined ? await task.givenConfig({ preset, config: options.config }) : {};
-    const sized = imageSize === undefined ? {} : { image_size: imageSize };
-    const { mean: ownMean, std: ownStd, ...shape } = { mean: undefined, std: undefined, ...asked };
-    refuseDifferences(out, saved, {
-      config: { ...shape, ...sized, mean: mean ?? ownMean, std: std ?? ownStd } as Partial<TaskConfig>,
-      recipe,
-      data,
-      validation,
-    });
+    const { mean: ownMean, std: ownStd, ...asked } = (await task.givenConfig(options, images)) ?? {};
+    const shape = { ...asked, mean: options.mean ?? ownMean, std: options.std ?? ownStd } as Partial<TaskConfig>;
+    refuseDifferences(out, saved, { config: shape, recipe, data, validation });
     config = saved.config;
   } else {
-    const first = await task.firstModel(options, recipe.seed ?? defaultsOf(task).seed);
+    const first = await task.firstModel(options, seed, images);
     config = first.config;
     weights = first.weights;
   }
@@ -135,9 +142,10 @@ export async function prepareRun(options: TrainerOptions, openHost: OpenHost): P
       size: config.image_size,
       channels: config.in_channels as 1 | 3,
       pool,
-      onUnreadable: ({ path }: ImageFile, error: StylizingError) => sink.tell?.(`left out ${path}: ${error.message}`),
+      onUnreadable: ({ path }: DataFile, error: StylizingError) => sink.tell?.(`left out ${path}: ${error.message}`),
     };
-    const judged = await loadValidation(others, settled.validationImages, base, signal);
+    const limits = { limit: settled.validationImages, fewest: task.fewest };
+    const judged = await loadValidation(others, limits, base, signal);
     // Before all training images are read, which may take a while: there may be no device, or no network.
     host = await openHost(hostOptions(options, task, settled, config.in_channels));
     const { seed, crop, crops: cropsPerImage, flips } = settled;

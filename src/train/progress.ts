@@ -1,6 +1,6 @@
 import type { AdapterReport } from "../gpu/gpu.js";
 import type { Tier } from "../gpu/profile.js";
-import type { TaskConfig, TaskLosses, TaskMetrics } from "../models/tasks.js";
+import type { TaskConfig, TaskLosses, TaskMetrics, TaskName } from "../models/tasks.js";
 import type { Recipe } from "./types.js";
 
 /** Unweighted terms and their weighted sum. */
@@ -49,6 +49,7 @@ export type TrainingProgress =
 /** What is trained on what. */
 export interface TrainerReport {
   out: string;
+  task: TaskName;
   config: TaskConfig;
   recipe: Recipe;
   microBatch: number;

@@ -7,7 +7,7 @@ import { versions } from "../version.js";
 import { RUN_FILES, type RunState, readRun, readState, writeConfig, writeLog, writeModel, writeRun } from "./checkpoint.js";
 import { curveSvg } from "./curve.js";
 import type { Dataset, TrainingBatch } from "./dataset.js";
-import { cosine, evaluate, withTotal, writeSheet } from "./epoch.js";
+import { evaluate, learningRateOf, withTotal, writeFigures } from "./epoch.js";
 import { type OpenHost, openTrainingHost, type TrainingHost } from "./host.js";
 import { refuse, type TrainerOptions } from "./options.js";
 import { hostOptions, type Kind, type PreparedRun, prepareRun } from "./prepare.js";
@@ -94,7 +94,16 @@ export class Trainer implements AsyncDisposable {
     const { batch, lossWeights, clip, weightDecay } = recipe;
     const initial = state?.parameters ?? (await first!(config));
     const terms = this.#task.terms.map(({ name }) => ({ name, weight: lossWeights[name]! }));
-    const fixed = { batch, terms, clip, weightDecay, recompute, initial, onNote: (text: string) => this.#notes.push(text) };
+    const fixed = {
+      batch,
+      terms,
+      clip,
+      weightDecay,
+      recompute,
+      recipe,
+      initial,
+      onNote: (text: string) => this.#notes.push(text),
+    };
     this.#engine = await this.#host.createEngine(config, { ...fixed, ...(microBatch === undefined ? {} : { microBatch }) });
     if (state) await this.#engine.writeState(state);
     else {
@@ -110,6 +119,7 @@ export class Trainer implements AsyncDisposable {
     const images = this.#dataset.files.length;
     return {
       out: this.#options.out,
+      task: this.#task.name,
       config,
       recipe,
       microBatch: this.#engine.microBatch,
@@ -179,19 +189,20 @@ export class Trainer implements AsyncDisposable {
 
   async *#train(signal: AbortSignal | undefined): AsyncGenerator<TrainingProgress, void> {
     const run = this.#run;
-    const { batch, epochs, lr } = run.recipe;
+    const { batch, epochs } = run.recipe;
     const steps = this.#dataset.steps(batch);
     const batches = this.#dataset.batches({ batch, epochs, from: { epoch: run.epoch, step: run.step } });
     this.#savedAt = performance.now();
     try {
       while (run.epoch < epochs) {
-        const learningRate = cosine(lr, run.epoch, epochs);
+        let learningRate = 0;
         this.#countedFrom = performance.now();
         this.#reportedAt = performance.now();
         while (run.step < steps) {
           if (signal?.aborted) yield* this.#stop(signal, learningRate);
-          const { images } = await this.#next(batches);
-          await this.#engine.step(images, learningRate);
+          learningRate = learningRateOf(run.recipe, { epoch: run.epoch, step: run.step, steps });
+          const { images, labels } = await this.#next(batches);
+          await this.#engine.step(images, learningRate, labels);
           run.step++;
           this.#unreported++;
           this.#unsaved++;
@@ -324,7 +335,11 @@ export class Trainer implements AsyncDisposable {
     const steps = this.#dataset.steps(recipe.batch);
     const means = Object.fromEntries(Object.entries(run.sums).map(([term, sum]) => [term, sum / steps]));
     const state = await this.#engine.readState();
-    const best = run.best === undefined || total < run.best.loss;
+    const metrics = judged.judge.metrics();
+    const { best: chosenBy = "loss" } = recipe;
+    const value = chosenBy === "loss" ? total : metrics[chosenBy]!;
+    const before = chosenBy === "loss" ? run.best?.loss : run.best?.value;
+    const best = run.best === undefined || this.#isBetter(value, before ?? Number.NaN);
     const line: EpochReport = {
       epoch: run.epoch + 1,
       step: state.step,
@@ -332,14 +347,14 @@ export class Trainer implements AsyncDisposable {
       training: withTotal(means, recipe.lossWeights),
       validation: judged.losses,
       gradientNorm: run.gradientNorm,
-      ...(judged.metrics as unknown as TaskMetrics),
+      ...(metrics as TaskMetrics),
       best,
       seconds: run.seconds,
       imagesPerSecond: (steps * recipe.batch) / run.seconds,
     };
     if (best) {
       await writeModel(out, shapes, state, line);
-      run.best = { epoch: line.epoch, loss: total };
+      run.best = { epoch: line.epoch, loss: total, ...(chosenBy === "loss" ? {} : { value }) };
     }
     run.log.push(line);
     Object.assign(run, { epoch: run.epoch + 1, step: 0, sums: noLosses(Object.keys(run.sums)), gradientNorm: 0, seconds: 0 });
@@ -350,8 +365,15 @@ export class Trainer implements AsyncDisposable {
     await writeLog(out, run.log);
     const title = `Training, ${this.#dataset.files.length} images, epoch ${line.epoch} of ${recipe.epochs}`;
     await writeFileAtomic(join(out, RUN_FILES.curve), curveSvg(run.log, recipe.lossWeights, recipe.epochs, title));
-    await writeSheet(out, judged.rows, line, recipe.epochs);
+    await writeFigures(out, judged.judge, line, recipe.epochs);
     return line;
+  }
+
+  /** Whether a value of what chooses the best epoch is better than the best so far; anything is better than NaN. */
+  #isBetter(value: number, best: number): boolean {
+    if (Number.isNaN(best)) return !Number.isNaN(value);
+    const { best: chosenBy = "loss" } = this.#run.recipe;
+    return this.#task.bests[chosenBy] === "highest" ? value > best : value < best;
   }
 
   async #closeDevice(): Promise<void> {

@@ -28,6 +28,15 @@ export interface Recipe {
   crops: number;
   flips: boolean;
   validationImages: number;
+  /** AdamW where it is left out; Adam has decay as an L2 term. */
+  optimizer?: "adamw" | "adam";
+  /** When the learning rate changes; once an epoch where it is left out. */
+  schedule?: "epoch" | "step";
+  /** Steps of linear warm-up, and where the cosine ends, of `schedule: "step"`. */
+  warmup?: number;
+  minLr?: number;
+  /** What chooses the best epoch: a metric, or `loss` where it is left out. */
+  best?: string;
   /** The model whose weights were the first ones. */
   init?: string | undefined;
   /** What the task adds. */

@@ -1,24 +1,27 @@
 import { StylizingError } from "../errors.js";
 import type { Placement } from "../image/types.js";
+import type { DataFile } from "../models/task.js";
 import { permutation } from "../random.js";
-import { AT_ONCE, asUnreadable, type DatasetOptions, type ImageFile } from "./dataset.js";
+import { AT_ONCE, asUnreadable, type DatasetOptions } from "./dataset.js";
 
 /** Images that a run is judged by: all of them in memory, whole, in an order of their own that is always the same. */
 export interface ValidationSet {
-  files: ImageFile[];
+  files: DataFile[];
   /** [files, size, size, channels]. */
   images: Uint8Array;
+  /** [files], where images have labels. */
+  labels: Uint32Array | undefined;
   /** Where each image lies in its square. */
   placements: Placement[];
 }
 
 /**
  * Reads at most `limit` images, spread evenly over the list; what cannot be read is left out.
- * @throws StylizingError `ARGUMENT` where fewer than two can be read; the signal's reason.
+ * @throws StylizingError `ARGUMENT` where fewer than `fewest` can be read; the signal's reason.
  */
 export async function loadValidation(
-  files: readonly ImageFile[],
-  limit: number,
+  files: readonly DataFile[],
+  { limit, fewest }: { limit: number; fewest: number },
   { size, channels, pool, onUnreadable }: Pick<DatasetOptions, "size" | "channels" | "pool" | "onUnreadable">,
   signal?: AbortSignal,
 ): Promise<ValidationSet> {
@@ -27,7 +30,7 @@ export async function loadValidation(
   const chosen = Array.from(permutation(count, 0), (i) => files[Math.floor((i * files.length) / count)]!);
   const each = size * size * channels;
   const images = new Uint8Array(count * each);
-  const set: ValidationSet = { files: [], images, placements: [] };
+  const set: ValidationSet = { files: [], images, labels: undefined, placements: [] };
   for (let first = 0; first < count; first += AT_ONCE) {
     const some = chosen.slice(first, first + AT_ONCE);
     const loaded = await Promise.all(
@@ -41,10 +44,11 @@ export async function loadValidation(
       }
     }
   }
-  if (set.files.length < 2) {
-    const problem = `Of ${files.length} validation images ${set.files.length} can be read, and each needs another one for a style.`;
-    throw new StylizingError("ARGUMENT", problem, "Give --val a folder with two or more.");
+  if (set.files.length < fewest) {
+    const problem = `Of ${files.length} validation images ${set.files.length} can be read, and this task needs ${fewest} at least.`;
+    throw new StylizingError("ARGUMENT", problem, "Give --val a folder with more.");
   }
   set.images = images.subarray(0, set.files.length * each);
+  if (set.files.some(({ label }) => label !== undefined)) set.labels = Uint32Array.from(set.files, ({ label }) => label!);
   return set;
 }

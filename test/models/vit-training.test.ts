@@ -66,7 +66,7 @@ function relative(actual: ArrayLike<number>, expected: ArrayLike<number>, of = (
 const open = (one: Case, on: Gpu, { recompute = false } = {}) => {
   const { optimizer, batch, config } = one;
   const terms = [{ name: "crossEntropy", weight: 1 }];
-  const task = new VitTask(on, config, { terms, batch, recompute, decay: optimizer.decay, lossScale: 1 });
+  const task = new VitTask(on, config, { terms, batch, recompute, recipe: { decay: optimizer.decay }, lossScale: 1 });
   return TrainingDevice.create(on, task, {
     largest: { images: batch },
     constants: { ...ADAMW, weightDecay: optimizer.weight_decay, decoupled: optimizer.kind === "adamw" },

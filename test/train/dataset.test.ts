@@ -5,19 +5,13 @@ import fc from "fast-check";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { StylizingError } from "../../src/errors.js";
+import { listDataset } from "../../src/image/folder.js";
 import { ImagePool } from "../../src/image/pool.js";
 import { cut, loadSquare } from "../../src/image/preprocess.js";
 import { measureStatistics } from "../../src/models/batch.js";
+import type { DataFile } from "../../src/models/task.js";
 import { permutation } from "../../src/random.js";
-import {
-  type BatchOptions,
-  Dataset,
-  type DatasetOptions,
-  fingerprint,
-  type ImageFile,
-  listDataset,
-  type TrainingBatch,
-} from "../../src/train/dataset.js";
+import { type BatchOptions, Dataset, type DatasetOptions, fingerprint, type TrainingBatch } from "../../src/train/dataset.js";
 import { loadValidation } from "../../src/train/validation.js";
 import { build } from "../command/command.js";
 import { noise } from "../image/helpers.js";
@@ -35,7 +29,7 @@ async function write(name: string, seed: number, width: number, height = width):
 }
 
 let pool: ImagePool;
-let files: ImageFile[];
+let files: DataFile[];
 beforeAll(async () => {
   await build();
   for (let i = 0; i < 10; i++) await write(`data/${i % 2 ? "odd/deep" : "even"}/${i}.png`, i, 20 + i, 30 - i);
@@ -340,18 +334,22 @@ describe("permutation", () => {
 describe("loadValidation", () => {
   it("takes images spread evenly and leaves out what cannot be read", async () => {
     notes.length = 0;
-    const all = await loadValidation(files, 512, options());
+    const all = await loadValidation(files, { limit: 512, fewest: 2 }, options());
     expect(all.files).toHaveLength(11);
     expect(notes).toHaveLength(2);
-    const some = await loadValidation(files.slice(1, 11), 5, options());
+    const some = await loadValidation(files.slice(1, 11), { limit: 5, fewest: 2 }, options());
     const names = some.files.map(({ name }) => name);
     const spread = [0, 2, 4, 6, 8].map((i) => files[1 + i]!.name);
     // In an order that is not the list's and always the same.
     expect(names.toSorted()).toEqual(spread.toSorted());
     expect(names).not.toEqual(spread);
-    expect((await loadValidation(files.slice(1, 11), 5, options({ seed: 99 }))).files.map(({ name }) => name)).toEqual(names);
+    expect(
+      (await loadValidation(files.slice(1, 11), { limit: 5, fewest: 2 }, options({ seed: 99 }))).files.map(({ name }) => name),
+    ).toEqual(names);
     const third = (await loadSquare(some.files[2]!.path, SIZE, 3)).data;
     expect(some.images.subarray(2 * SIZE * SIZE * 3, 3 * SIZE * SIZE * 3)).toEqual(third);
-    await expect(loadValidation(files.slice(0, 2), 512, options())).rejects.toMatchObject({ code: "ARGUMENT" });
+    await expect(loadValidation(files.slice(0, 2), { limit: 512, fewest: 2 }, options())).rejects.toMatchObject({
+      code: "ARGUMENT",
+    });
   });
 });

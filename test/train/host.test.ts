@@ -1,7 +1,9 @@
 import { expect, it, vi } from "vitest";
 import { StylizingError } from "../../src/errors.js";
-import { stylizing as task } from "../../src/models/stylizing-vit/task.js";
+import { taskOf } from "../../src/models/tasks.js";
 import { openTrainingHost } from "../../src/train/host.js";
+
+const task = taskOf({});
 
 const vgg = vi.hoisted(() => ({ error: undefined as Error | undefined, disposed: 0 }));
 

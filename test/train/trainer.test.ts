@@ -68,7 +68,7 @@ describe("a run", () => {
     let [sum, before] = [0, 0];
     for (const event of steps) {
       if (event.kind !== "step") continue;
-      sum += event.losses.style * (event.step - before);
+      sum += event.losses.style! * (event.step - before);
       before = event.step;
     }
     expect(log[2]!.training.style).toBeCloseTo(sum / 7, 12);

@@ -1,6 +1,6 @@
 import { colourDistance, psnr, ssim } from "../../image/metrics.js";
 import { cut } from "../../image/preprocess.js";
-import type { SheetRow } from "../../image/sheet.js";
+import { contactSheet, type SheetRow } from "../../image/sheet.js";
 import type { PixelImage } from "../../image/types.js";
 import type { Judge, Judged } from "../task.js";
 
@@ -52,7 +52,11 @@ export class PairJudge implements Judge {
     }
   }
 
-  result(): { metrics: Record<string, number>; rows: SheetRow[] } {
-    return { metrics: { ...this.#sums }, rows: this.#rows };
+  metrics(): Record<string, number> {
+    return { ...this.#sums };
+  }
+
+  async figures({ title, footer }: { title: string; footer: string }) {
+    return { sheet: await contactSheet(this.#rows, { layout: "pairs", title, footer }), files: {} };
   }
 }

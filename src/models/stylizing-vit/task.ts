@@ -2,12 +2,13 @@ import { StylizingError } from "../../errors.js";
 import type { Gpu } from "../../gpu/gpu.js";
 import type { DownloadOptions } from "../../hub/download.js";
 import type { WeightSource } from "../../hub/weight-source.js";
+import { listDataset } from "../../image/folder.js";
 import { lossScaleOf } from "../../losses/scale.js";
 import type { LossTerm } from "../../losses/terms.js";
 import type { Parameters } from "../../net/parameters.js";
 import type { Recorder } from "../../net/recorder.js";
 import { type FoundModel, findModel, givenConfig } from "../open.js";
-import type { FlatArrays, OpenTask, Part, Task, TaskKind } from "../task.js";
+import type { FlatArrays, OpenTask, Part, Task, TaskKind, TaskSettings } from "../task.js";
 import { Vgg19 } from "../vgg19/features.js";
 import { openVgg, SMALLEST_IMAGE, type Stage } from "../vgg19/weights.js";
 import { type BatchShape, rolled } from "./batch-shape.js";
@@ -65,16 +66,27 @@ async function readWeights(found: FoundModel, config: ModelConfig): Promise<Map<
 
 /** Painting: each image of a batch is content of one pair and style of another, rolled by one. */
 export const stylizing: TaskKind<ModelConfig, StylizingOptions> = {
+  name: "stylize",
   terms: LOSS_NAMES.map((name) => ({ name, weight: LOSS_WEIGHTS[name] })),
   fewest: 2,
   recipe: { vgg: "hub" },
+  bests: { loss: "lowest" },
   // A run that is resumed does not always come to look at it.
   checkOptions({ preset }) {
     if (preset !== undefined) presetConfig(preset);
   },
   checkConfig,
   shapes: parameterShapes,
-  givenConfig: ({ preset, config }) => givenConfig(stylizingVit, { preset, config }),
+  data: async ({ data, val, out }) => ({
+    training: await listDataset(data, out, "training images"),
+    validation: await listDataset(val, out, "validation images"),
+    config: {},
+  }),
+  async givenConfig({ init, preset, config, imageSize }) {
+    // The preset of a model that is begun with is only a check of it.
+    const asked = init === undefined || config !== undefined ? await givenConfig(stylizingVit, { preset, config }) : {};
+    return { ...asked, ...(imageSize === undefined ? {} : { image_size: imageSize }) };
+  },
   firstModel,
   async open({ vgg: source }, channels, options: DownloadOptions): Promise<OpenTask<ModelConfig>> {
     const vgg = await openVgg(String(source), channels, options);
@@ -84,13 +96,12 @@ export const stylizing: TaskKind<ModelConfig, StylizingOptions> = {
     };
   },
   judge: (count) => new PairJudge(count),
+  describe: ({ vgg }) => `losses from VGG-19 ${vgg}; `,
+  quality: ({ psnr, ssim }) => `reconstruction ${Number(psnr).toFixed(1)} dB, SSIM ${Number(ssim).toFixed(3)}`,
+  use: "paints with it",
 };
 
-export interface TaskSettings {
-  terms: readonly LossTerm[];
-  /** Images of a whole batch, which losses are scaled by. */
-  batch: number;
-  recompute: boolean;
+export interface StylizingSettings extends TaskSettings {
   /** Instead of what suits the batch. */
   lossScale?: number;
   /** Of a thinner VGG-19, for tests. */
@@ -105,7 +116,7 @@ export class StylizingTask implements Task<BatchShape> {
   readonly #model: TrainedModel;
   readonly #recompute: boolean;
 
-  private constructor(model: TrainedModel, { terms, recompute }: TaskSettings, lossScale: number) {
+  private constructor(model: TrainedModel, { terms, recompute }: StylizingSettings, lossScale: number) {
     this.#model = model;
     this.parameters = model.places.parameters;
     this.terms = terms;
@@ -114,7 +125,7 @@ export class StylizingTask implements Task<BatchShape> {
   }
 
   /** @throws StylizingError `CONFIG` for images too small for VGG-19, `GPU` where the device has no room */
-  static async create(gpu: Gpu, config: ModelConfig, vgg: WeightSource, settings: TaskSettings): Promise<StylizingTask> {
+  static async create(gpu: Gpu, config: ModelConfig, vgg: WeightSource, settings: StylizingSettings): Promise<StylizingTask> {
     if (config.image_size < SMALLEST_IMAGE) {
       throw new StylizingError(
         "CONFIG",

@@ -5,7 +5,7 @@ import type { LossTerm } from "../../losses/terms.js";
 import type { Parameters, Tensor } from "../../net/parameters.js";
 import type { Recorder } from "../../net/recorder.js";
 import { fraction } from "../../random.js";
-import type { BatchFacts, FlatArrays, Part, Task } from "../task.js";
+import type { BatchFacts, FlatArrays, Part, Task, TaskSettings } from "../task.js";
 import type { VitConfig } from "./config.js";
 import { type DecayRule, decays } from "./parameters.js";
 import { TrainedVit } from "./trained-model.js";
@@ -16,16 +16,9 @@ export interface VitShape {
   images: number;
 }
 
-export interface VitTaskSettings {
-  terms: readonly LossTerm[];
-  /** Images of a whole batch, which losses are scaled by. */
-  batch: number;
-  recompute: boolean;
-  decay?: DecayRule;
-  /** Largest rate of drop path: that of the last block, from 0 in the first one on. */
-  dropPath?: number;
-  /** Of drop path. */
-  seed?: number;
+export interface VitTaskSettings extends TaskSettings {
+  /** `decay` (see `decays`); `dropPath`, the largest rate: that of the last block, from 0 in the first one on; `seed`, of drop path. */
+  recipe?: Readonly<{ decay?: DecayRule; dropPath?: number; seed?: number } & Record<string, unknown>>;
   /** Instead of what suits the batch. */
   lossScale?: number;
 }
@@ -58,7 +51,7 @@ export class VitTask implements Task<VitShape> {
   readonly terms: readonly LossTerm[];
   readonly lossScale: number;
   readonly #model: TrainedVit;
-  readonly #settings: Required<Pick<VitTaskSettings, "recompute" | "decay" | "dropPath" | "seed">>;
+  readonly #settings: { recompute: boolean; decay: DecayRule; dropPath: number; seed: number };
 
   /** @throws StylizingError `GPU` where the device has no room */
   constructor(gpu: Gpu, config: VitConfig, settings: VitTaskSettings) {
@@ -66,7 +59,7 @@ export class VitTask implements Task<VitShape> {
     this.parameters = this.#model.places.parameters;
     this.terms = settings.terms;
     this.lossScale = settings.lossScale ?? lossScaleOf(gpu, settings.batch);
-    const { recompute, decay = "matrices", dropPath = 0, seed = 0 } = settings;
+    const { recompute, recipe: { decay = "matrices", dropPath = 0, seed = 0 } = {} } = settings;
     this.#settings = { recompute, decay, dropPath, seed };
   }
 
