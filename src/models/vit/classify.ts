@@ -127,7 +127,8 @@ async function firstModel(options: ClassifyingOptions, seed: number, data: TaskD
   const settled = vit.checkConfig({ ...backbone, ...decided(options, data) });
   const weights = async (to: VitConfig) => {
     await using source = await found.open();
-    return adaptWeights(source, found.config, to, seed);
+    // Read before the source is closed.
+    return await adaptWeights(source, found.config, to, seed);
   };
   return { config: settled, weights };
 }

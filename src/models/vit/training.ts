@@ -58,9 +58,10 @@ export function recordVitTraining(r: Recorder, model: TrainedVit, flat: FlatArra
     index: r.index(each((image) => [image * tokens, image * tokens])),
     readers: r.index(each((image) => [image * tokens, image, NO_READER, 0])),
   };
-  const factors = options.drop ? r.scratch(VIT_TRAINING.factors, branchesOf(config.depth), images, "f32").buffer : undefined;
+  const factors = (branch: number) =>
+    numbersOf(r.scratch(VIT_TRAINING.factors, branchesOf(config.depth), images, "f32").buffer, images, branch * images);
   const dropOf = (branch: number): DropPath | undefined =>
-    factors && { factors: numbersOf(factors, images, branch * images), each: tokens };
+    options.drop ? { factors: factors(branch), each: tokens } : undefined;
 
   const block = (layer: number) => {
     const { qkv, out, fc1, fc2 } = layers[layer]!;
