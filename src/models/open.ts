@@ -64,8 +64,10 @@ function withStatistics<Config extends BaseConfig>(
   options: Pick<OpenOptions<Config>, "mean" | "std">,
   published?: Pick<Published, "mean" | "std">,
 ): Config {
-  const mean = options.mean ?? config.mean ?? published?.mean;
-  const std = options.std ?? config.std ?? published?.std;
+  // Statistics of images of another kind than the model takes are not its own.
+  const known = published?.mean?.length === config.in_channels ? published : undefined;
+  const mean = options.mean ?? config.mean ?? known?.mean;
+  const std = options.std ?? config.std ?? known?.std;
   return kind.checkConfig({ ...config, ...(mean ? { mean } : {}), ...(std ? { std } : {}) });
 }
 
@@ -99,8 +101,9 @@ async function checkpointConfig<Config extends BaseConfig>(
   if (given) return given;
   const { json, from } =
     published && !kind.publishesConfigs ? { json: undefined, from: path } : await configBeside(path, checkpoint);
-  if (kind.describes(json)) return kind.parseConfig(json, from);
-  const inferred = kind.inferConfig(kind.named(checkpoint).shapes, checkpoint.label);
+  const { shapes } = kind.named(checkpoint);
+  if (kind.describes(json)) return kind.parseConfig(json, from, shapes);
+  const inferred = kind.inferConfig(shapes, checkpoint.label);
   return kind.checkConfig({ ...inferred, ...fitting(kind.details(json), inferred) });
 }
 

@@ -21,7 +21,11 @@ describe.each(Object.entries(BOUNDS))("deit-small in %s", (precision, bound) => 
     "meets PyTorch",
     async () => {
       const { config, model: name, tensors, height, width } = await loadVitGolden("deit-small");
-      await using model = await Classifier.load(name, { config, adapter: "software", precision: precision as keyof typeof BOUNDS });
+      await using model = await Classifier.load(name, {
+        config,
+        adapter: "software",
+        precision: precision as keyof typeof BOUNDS,
+      });
       expect(model.report.tier).toBe(precision);
       const result = await model.forward(tensors.get("pixels")!, height, width);
       for (const output of ["logits", "attention"] as const) {
