@@ -107,7 +107,10 @@ export interface ModelFlags extends SourceFlags {
 export function addSourceFlags(command: Command, json = "print one JSON document on stdout"): Command {
   return command
     .option("--config <file>", "the model's configuration, as JSON")
-    .option("--preset <name>", "a published size instead of a configuration: tiny, small or base")
+    .option(
+      "--preset <name>",
+      "a published size instead of a configuration: tiny, small, base; of a classifier deit-tiny, deit-small, deit-base",
+    )
     .option("--json", json);
 }
 
