@@ -55,6 +55,17 @@ const toFloat16 = (row: ArrayLike<number>): Float64Array =>
 
 const add = (a: Rows, b: Rows): Rows => a.map((row, n) => row.map((value, i) => value + b[n]![i]!));
 
+/** What is easily got wrong, for tests that show that it would be seen. */
+export interface Traps {
+  /** Of the norms, instead of 1e-6. */
+  eps?: number;
+  activation?: (x: number) => number;
+  /** What scores are divided by, instead of √(width / heads). */
+  divisor?: number;
+  /** Where part 0, 1 or 2 (queries, keys, values) of a channel lies in a row of the packed matrix, instead of part · width + channel. */
+  packed?: (part: number, channel: number) => number;
+}
+
 /**
  * The ViT classifier in float64 on the grid that it was trained for, written to be read and to share nothing with the kernels.
  * `float16` makes it the naive 16-bit run that 16-bit tiers are measured by: every operand of every GEMM is rounded to float16
@@ -65,10 +76,18 @@ export class VitOracle {
   readonly #w: ReadonlyMap<string, Float32Array>;
   readonly #operand: (row: ArrayLike<number>) => Float64Array;
   readonly #matrices = new Map<string, Float64Array>();
+  readonly #traps: Required<Traps>;
 
-  constructor(config: VitConfig, weights: ReadonlyMap<string, Float32Array>, { float16 = false } = {}) {
+  constructor(
+    config: VitConfig,
+    weights: ReadonlyMap<string, Float32Array>,
+    { float16 = false, ...traps }: Traps & { float16?: boolean } = {},
+  ) {
     this.#c = config;
     this.#w = weights;
+    const divisor = Math.sqrt(config.embed_dim / config.num_heads);
+    const packed = (part: number, channel: number) => part * config.embed_dim + channel;
+    this.#traps = { eps: 1e-6, activation: gelu, divisor, packed, ...traps };
     this.#operand = float16 ? toFloat16 : (row) => Float64Array.from(row);
   }
 
@@ -91,7 +110,7 @@ export class VitOracle {
     return rows.map((row) => {
       const mean = row.reduce((a, b) => a + b, 0) / row.length;
       const variance = row.reduce((a, b) => a + (b - mean) ** 2, 0) / row.length;
-      return row.map((value, i) => ((value - mean) / Math.sqrt(variance + 1e-6)) * gamma[i]! + beta[i]!);
+      return row.map((value, i) => ((value - mean) / Math.sqrt(variance + this.#traps.eps)) * gamma[i]! + beta[i]!);
     });
   }
 
@@ -100,15 +119,17 @@ export class VitOracle {
     const { embed_dim: width, num_heads: heads } = this.#c;
     const d = width / heads;
     const packed = this.#linear(x, `${name}.qkv`);
-    const [q, k, v] = [0, 1, 2].map((part) => packed.map((row) => this.#operand(row.subarray(part * width, (part + 1) * width))));
+    const part = (which: number) =>
+      packed.map((row) => this.#operand(Float64Array.from({ length: width }, (_, i) => row[this.#traps.packed(which, i)]!)));
+    const [q, k, v] = [part(0), part(1), part(2)];
     const cls: Float64Array[] = [];
-    const mixed = q!.map((query, token) => {
+    const mixed = q.map((query, token) => {
       const out = new Float64Array(width);
       for (let head = 0; head < heads; head++) {
-        const scores = k!.map((key) => {
+        const scores = k.map((key) => {
           let sum = 0;
           for (let i = head * d; i < (head + 1) * d; i++) sum += query[i]! * key[i]!;
-          return sum / Math.sqrt(d);
+          return sum / this.#traps.divisor;
         });
         const top = Math.max(...scores);
         const powers = Float64Array.from(scores, (score) => Math.exp(score - top));
@@ -116,7 +137,7 @@ export class VitOracle {
         const shares = powers.map((power) => power / total);
         if (token === 0) cls.push(shares);
         for (const [j, share] of this.#operand(shares).entries())
-          for (let i = head * d; i < (head + 1) * d; i++) out[i]! += share * v![j]![i]!;
+          for (let i = head * d; i < (head + 1) * d; i++) out[i]! += share * v[j]![i]!;
       }
       return out;
     });
@@ -147,7 +168,9 @@ export class VitOracle {
       const { mixed, cls } = this.#attend(this.#norm(x, `${name}.norm1`), `${name}.attn`);
       attention = cls.flatMap((row) => Array.from(row.subarray(1)));
       x = add(x, this.#linear(mixed, `${name}.attn.proj`));
-      const hidden = this.#linear(this.#norm(x, `${name}.norm2`), `${name}.mlp.fc1`).map((row) => row.map(gelu));
+      const hidden = this.#linear(this.#norm(x, `${name}.norm2`), `${name}.mlp.fc1`).map((row) =>
+        row.map(this.#traps.activation),
+      );
       x = add(x, this.#linear(hidden, `${name}.mlp.fc2`));
     }
     const tokens = this.#norm(x, "norm");
