@@ -233,26 +233,31 @@ export class Classifier implements Disposable, AsyncDisposable {
     take: (from: number, result: VitResult) => void,
   ): Promise<void> {
     const format = batch.format;
-    const pending: Promise<void>[] = [];
-    let done = 0;
     await this.#host.recovering(async (engine) => {
-      done = 0;
+      // Anew on every try: what a lost device left behind must not fail the second one.
+      const pending: Promise<void>[] = [];
+      let done = 0;
       const size = engine.largestBatch({ ...this.#request(format), ...wanted }, this.#options.batchSize);
-      for (let from = 0; from < batch.count; from += size) {
-        signal?.throwIfAborted();
-        const images = Math.min(size, batch.count - from);
-        const job = { ...this.#request(format), ...wanted, images, pixels: batch.pixels(from, images) };
-        const run = engine.run(job).then((result) => {
-          take(from, result);
-          done += images;
-          onProgress?.(done, batch.count);
-        });
-        // Awaited below, or not at all when an earlier one fails first.
-        run.catch(() => {});
-        pending.push(run);
-        if (pending.length >= UNDER_WAY) await pending.shift();
+      try {
+        for (let from = 0; from < batch.count; from += size) {
+          signal?.throwIfAborted();
+          const images = Math.min(size, batch.count - from);
+          const job = { ...this.#request(format), ...wanted, images, pixels: batch.pixels(from, images) };
+          const run = engine.run(job).then((result) => {
+            take(from, result);
+            done += images;
+            onProgress?.(done, batch.count);
+          });
+          // Awaited below, or not at all when an earlier one fails first.
+          run.catch(() => {});
+          pending.push(run);
+          if (pending.length >= UNDER_WAY) await pending[pending.length - UNDER_WAY];
+        }
+        await Promise.all(pending);
+      } finally {
+        // Nothing is reported, nor written, behind the call's end.
+        await Promise.allSettled(pending);
       }
-      await Promise.all(pending.splice(0));
     });
   }
 
