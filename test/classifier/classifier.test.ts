@@ -239,6 +239,10 @@ describe("life and death", () => {
     await expect(small.classify(images, { signal: controller.signal, onProgress })).rejects.toThrow("stop");
     expect(done).toBeGreaterThan(0);
     expect(done).toBeLessThan(7);
+    // Nothing is reported behind the end of the call.
+    const atEnd = done;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(done).toBe(atEnd);
     expect((await small.classify(images)).length).toBe(7);
   });
 
