@@ -141,9 +141,16 @@ export async function kindOf(
   if (preset !== undefined) return vit.presets.includes(preset) ? "vit" : "stylizing-vit";
   if (model === DEFAULT_MODEL || model.startsWith("hashed:")) return "stylizing-vit";
   if (looksLikePath(model) || (await exists(model))) {
-    await using checkpoint = await Checkpoint.open(model);
-    const { json } = await configBeside(model, checkpoint);
+    // A configuration says it, and headers are then read once, when the model is found.
+    const folder = await stat(model).then(
+      (there) => there.isDirectory(),
+      () => false,
+    );
+    const path = join(folder ? model : dirname(model), "config.json");
+    const json = (await exists(path)) ? await readJson(path) : undefined;
     if (vit.describes(json)) return "vit";
+    if (stylizingVit.describes(json)) return "stylizing-vit";
+    await using checkpoint = await Checkpoint.open(model);
     return checkpoint.shapes.has("encoder.patch_embed.proj.weight") ? "stylizing-vit" : "vit";
   }
   return /^(timm|facebook|google)\//.test(model) ? "vit" : "stylizing-vit";
