@@ -4,6 +4,7 @@ import "./globals.js";
 
 export { Classifier } from "./classifier/classifier.js";
 export type {
+  AttentionMap,
   AttentionMaps,
   Classification,
   ClassifierOptions,

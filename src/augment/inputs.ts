@@ -1,4 +1,4 @@
-import { stat } from "node:fs/promises";
+import { realpath, stat } from "node:fs/promises";
 import { basename, dirname, extname, join, relative } from "node:path";
 import { StylizingError } from "../errors.js";
 import { listImages } from "../image/folder.js";
@@ -18,7 +18,7 @@ const stem = (path: string) => join(dirname(path), basename(path, extname(path))
  * the list: it fails by itself, and the others are done. The folder `out` is passed over where it lies below one of them:
  * what is in it are results.
  */
-export async function listInputs(paths: readonly string[], out: string): Promise<InputFile[]> {
+export async function listInputs(paths: readonly string[], out?: string): Promise<InputFile[]> {
   const files: InputFile[] = [];
   for (const path of paths) {
     const isFolder = await stat(path).then(
@@ -84,4 +84,20 @@ export function pairJobs(
     seen.set(job.output, job);
   }
   return jobs;
+}
+
+/** @throws StylizingError `ARGUMENT` where a result would take the place of an image that was given, which would be lost. */
+export async function refuseOverwriting(inputs: readonly string[], outputs: readonly string[]): Promise<void> {
+  const real = (path: string) => realpath(path).catch(() => undefined);
+  const given = new Set(await Promise.all(inputs.map(real)));
+  for (const output of outputs) {
+    const target = await real(output);
+    if (target !== undefined && given.has(target)) {
+      throw new StylizingError(
+        "ARGUMENT",
+        `${output} is both an image to read and the place of a result.`,
+        "Give another place for results.",
+      );
+    }
+  }
 }

@@ -4,11 +4,17 @@ import type { InputFile } from "./inputs.js";
 
 export type Loaded = { image: FittedImage } | { error: unknown };
 
-/** Loads images, as many at a time as the pool takes. */
-export function loadAll(pool: ImagePool, files: readonly InputFile[], size: number, channels: number): Promise<Loaded[]> {
+/** Loads images, as many at a time as the pool takes; those whose turn has not come when the signal is raised have its reason. */
+export function loadAll(
+  pool: ImagePool,
+  files: readonly InputFile[],
+  size: number,
+  channels: number,
+  signal?: AbortSignal,
+): Promise<Loaded[]> {
   return Promise.all(
     files.map(({ path }) =>
-      pool.load({ file: path, size, channels: channels as 1 | 3 }).then(
+      pool.load({ file: path, size, channels: channels as 1 | 3 }, signal).then(
         (image) => ({ image }),
         (error: unknown) => ({ error }),
       ),

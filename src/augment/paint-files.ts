@@ -1,4 +1,3 @@
-import { realpath } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describeError, StylizingError } from "../errors.js";
 import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
@@ -9,7 +8,7 @@ import { measureStatistics } from "../models/batch.js";
 import { type FoundModel, findModel, withStatisticsOf } from "../models/open.js";
 import { StylizingViT } from "../painter/stylizing-vit.js";
 import { FilePainter } from "./file-painter.js";
-import { type InputFile, listInputs, pairJobs } from "./inputs.js";
+import { type InputFile, listInputs, pairJobs, refuseOverwriting } from "./inputs.js";
 import { loadAll } from "./load.js";
 import type { PaintFilesOptions, StylizeReport } from "./report.js";
 
@@ -17,22 +16,6 @@ import type { PaintFilesOptions, StylizeReport } from "./report.js";
 const MEASURED = 64;
 /** Channels of the models that take images. */
 const CHANNELS = [1, 3];
-
-/** @throws StylizingError `ARGUMENT` where a result would take the place of an image that was given, which would be lost. */
-async function refuseOverwriting(inputs: readonly string[], outputs: readonly string[]): Promise<void> {
-  const real = (path: string) => realpath(path).catch(() => undefined);
-  const given = new Set(await Promise.all(inputs.map(real)));
-  for (const output of outputs) {
-    const target = await real(output);
-    if (target !== undefined && given.has(target)) {
-      throw new StylizingError(
-        "ARGUMENT",
-        `${output} is both an image to read and the place of a result.`,
-        "Give another folder with --out.",
-      );
-    }
-  }
-}
 
 /**
  * Paints files. What cannot be read or written is reported and the rest is done; results appear whole or not at all.

@@ -2,7 +2,6 @@ import { StylizingError } from "../errors.js";
 import { adapterReport, type Gpu } from "../gpu/gpu.js";
 import { type Batch, type Image, type Images, toBatch } from "../models/batch.js";
 import { Calls } from "../models/calls.js";
-import { refuseConfig } from "../models/config-checks.js";
 import { ModelHost } from "../models/host.js";
 import { type FoundModel, findModelOf } from "../models/open.js";
 import type { VitConfig } from "../models/vit/config.js";
@@ -11,12 +10,15 @@ import { softmax } from "../models/vit/softmax.js";
 import { versions } from "../version.js";
 import { VitEngine, type VitResult } from "./engine.js";
 import {
+  type AttentionMap,
   type AttentionMaps,
   type Classification,
   type ClassifierOptions,
   type ClassifierReport,
   type ClassifyOptions,
   checkClassifierOptions,
+  checkHead,
+  checkKnownStatistics,
 } from "./types.js";
 
 async function createEngine(
@@ -141,18 +143,19 @@ export class Classifier implements Disposable, AsyncDisposable {
   classify(images: Images, options: ClassifyOptions = {}): Promise<Classification | Classification[]> {
     return this.#calls.track(async () => {
       const { num_classes: count } = this.config;
-      if (count === 0)
-        throw new StylizingError(
-          "ARGUMENT",
-          "This model has no head, so it knows no classes.",
-          "Train one on it: train --task classify --init.",
-        );
+      checkHead(this.config);
       const batch = await this.#batch(images);
-      const logits = new Float32Array(batch.count * count);
-      await this.#inBatches(batch, options, {}, (from, result) => logits.set(result.logits, from * count));
-      const results = Array.from({ length: batch.count }, (_, image) =>
-        this.#classification(logits.slice(image * count, (image + 1) * count)),
-      );
+      const [heads, rows, columns] = this.#mapShape;
+      const each = heads * rows * columns;
+      const results: Classification[] = [];
+      const { attention = false } = options;
+      await this.#inBatches(batch, options, { attention }, (from, result) => {
+        for (let image = 0; image * count < result.logits.length; image++) {
+          const map = { data: result.attention.slice(image * each, (image + 1) * each), shape: [heads, rows, columns] } as const;
+          const said = this.#classification(result.logits.slice(image * count, (image + 1) * count));
+          results[from + image] = attention ? { ...said, attention: map } : said;
+        }
+      });
       return batch.guise === "one" ? results[0]! : results;
     });
   }
@@ -164,12 +167,11 @@ export class Classifier implements Disposable, AsyncDisposable {
   attention(images: Images, options: ClassifyOptions = {}): Promise<AttentionMaps> {
     return this.#calls.track(async () => {
       const batch = await this.#batch(images);
-      const side = this.imageSize / this.config.patch_size;
-      const { num_heads: heads } = this.config;
-      const each = heads * side * side;
+      const [heads, rows, columns] = this.#mapShape;
+      const each = heads * rows * columns;
       const data = new Float32Array(batch.count * each);
       await this.#inBatches(batch, options, { attention: true }, (from, result) => data.set(result.attention, from * each));
-      return { data, shape: [batch.count, heads, side, side] as const };
+      return { data, shape: [batch.count, heads, rows, columns] as const };
     });
   }
 
@@ -202,16 +204,18 @@ export class Classifier implements Disposable, AsyncDisposable {
     return { index, label: this.classes[index]!, probability: probabilities[index]!, logits, probabilities };
   }
 
+  /** Of an image. */
+  get #mapShape(): AttentionMap["shape"] {
+    const side = this.imageSize / this.config.patch_size;
+    return [this.config.num_heads, side, side];
+  }
+
   #request(input: "bytes" | "floats") {
     return { height: this.imageSize, width: this.imageSize, input };
   }
 
   async #batch(images: Images): Promise<Batch> {
-    if (!this.config.mean || !this.config.std)
-      refuseConfig(
-        "The statistics of this model's training images are not known.",
-        "Give mean and std, per channel in [0, 1]: ImageNet's are .485,.456,.406 and .229,.224,.225.",
-      );
+    checkKnownStatistics(this.config);
     return toBatch(images, this.#input, "image");
   }
 
@@ -222,26 +226,31 @@ export class Classifier implements Disposable, AsyncDisposable {
     take: (from: number, result: VitResult) => void,
   ): Promise<void> {
     const format = batch.format;
-    const pending: Promise<void>[] = [];
-    let done = 0;
     await this.#host.recovering(async (engine) => {
-      done = 0;
+      // Anew on every try: what a lost device left behind must not fail the second one.
+      const pending: Promise<void>[] = [];
+      let done = 0;
       const size = engine.largestBatch({ ...this.#request(format), ...wanted }, this.#options.batchSize);
-      for (let from = 0; from < batch.count; from += size) {
-        signal?.throwIfAborted();
-        const images = Math.min(size, batch.count - from);
-        const job = { ...this.#request(format), ...wanted, images, pixels: batch.pixels(from, images) };
-        const run = engine.run(job).then((result) => {
-          take(from, result);
-          done += images;
-          onProgress?.(done, batch.count);
-        });
-        // Awaited below, or not at all when an earlier one fails first.
-        run.catch(() => {});
-        pending.push(run);
-        if (pending.length >= UNDER_WAY) await pending.shift();
+      try {
+        for (let from = 0; from < batch.count; from += size) {
+          signal?.throwIfAborted();
+          const images = Math.min(size, batch.count - from);
+          const job = { ...this.#request(format), ...wanted, images, pixels: batch.pixels(from, images) };
+          const run = engine.run(job).then((result) => {
+            take(from, result);
+            done += images;
+            onProgress?.(done, batch.count);
+          });
+          // Awaited below, or not at all when an earlier one fails first.
+          run.catch(() => {});
+          pending.push(run);
+          if (pending.length >= UNDER_WAY) await pending[pending.length - UNDER_WAY];
+        }
+        await Promise.all(pending);
+      } finally {
+        // Nothing is reported, nor written, behind the call's end.
+        await Promise.allSettled(pending);
       }
-      await Promise.all(pending.splice(0));
     });
   }
 

@@ -1,6 +1,8 @@
+import { StylizingError } from "../errors.js";
 import type { AdapterReport } from "../gpu/gpu.js";
 import type { Tier } from "../gpu/profile.js";
 import { checkWorkers } from "../image/pool.js";
+import { refuseConfig } from "../models/config-checks.js";
 import { checkGpuOptions, type GpuOptions } from "../models/device.js";
 import { checkBatchSize, type LoadProgress } from "../models/load.js";
 import type { OpenOptions } from "../models/open.js";
@@ -19,6 +21,8 @@ export interface ClassifierOptions extends Omit<OpenOptions<VitConfig>, "onProgr
 }
 
 export interface ClassifyOptions {
+  /** Also what the CLS token looks at: `attention` of the results, from the same forward pass. */
+  attention?: boolean | undefined;
   signal?: AbortSignal | undefined;
   /** Called after every submission. */
   onProgress?: ((done: number, total: number) => void) | undefined;
@@ -33,6 +37,14 @@ export interface Classification {
   /** By class. */
   logits: Float32Array;
   probabilities: Float32Array;
+  /** Where it was asked for: [heads, rows, columns] of this image, as in `AttentionMaps`. */
+  attention?: AttentionMap;
+}
+
+/** An image's share of `AttentionMaps`. */
+export interface AttentionMap {
+  data: Float32Array;
+  shape: readonly [heads: number, rows: number, columns: number];
 }
 
 /** What the CLS token looks at in the last block: its row of the softmax without its own column, by head. */
@@ -59,4 +71,23 @@ export function checkClassifierOptions(options: ClassifierOptions): void {
   checkWorkers(workers);
   checkGpuOptions(options);
   signal?.throwIfAborted();
+}
+
+/** @throws StylizingError `ARGUMENT` where a model has no head */
+export function checkHead({ num_classes: count }: Pick<VitConfig, "num_classes">): void {
+  if (count > 0) return;
+  throw new StylizingError(
+    "ARGUMENT",
+    "This model has no head, so it knows no classes.",
+    "Train one on it: train --task classify --init.",
+  );
+}
+
+/** @throws StylizingError `CONFIG` where the statistics of a model's training images are not known */
+export function checkKnownStatistics({ mean, std }: Pick<VitConfig, "mean" | "std">): void {
+  if (mean && std) return;
+  refuseConfig(
+    "The statistics of this model's training images are not known.",
+    "Give mean and std, per channel in [0, 1]: ImageNet's are .485,.456,.406 and .229,.224,.225.",
+  );
 }

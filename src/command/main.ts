@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from "commander";
 import { VERSION } from "../version.js";
+import { addClassify } from "./classify.js";
 import { addDemo } from "./demo.js";
 import { addDoctor } from "./doctor.js";
 import { addExport } from "./export.js";
@@ -21,6 +22,7 @@ const program = new Command("stylizing-vit")
 
 // After the settings above: a verb copies them when it is made, so that its errors come here too.
 addStylize(program);
+addClassify(program);
 addForward(program);
 addGradients(program);
 addExport(program);

@@ -20,7 +20,7 @@ export async function readImages(
 ): Promise<PixelTensor> {
   const info = file.tensors.get(name);
   if (!info)
-    throw new StylizingError("ARGUMENT", `${file.path} has no tensor "${name}".`, `It must be ${wanted}, normalised, F32.`);
+    throw new StylizingError("ARGUMENT", `${file.path} has no tensor "${name}".`, `It must hold ${wanted}, normalised, F32.`);
   const [batch = 0, c, height = 0, width = 0] = info.shape;
   if (info.shape.length !== 4 || batch < 1 || c !== channels || !fits(height, width))
     throw new StylizingError(

@@ -37,7 +37,7 @@ export interface SheetOptions {
   tile?: number | undefined;
   /** At most so many pairs (default 60), or contents of a grid (default 20); a line says how many are left out. */
   maxRows?: number | undefined;
-  /** At most so many styles of a grid. Default 12. */
+  /** At most so many styles of a grid (default 12); of captioned tiles, so many beside each other (default about as wide as high). */
   maxColumns?: number | undefined;
 }
 
@@ -80,11 +80,11 @@ export async function contactSheet(rows: readonly SheetRow[], options: SheetOpti
  */
 export async function captionedSheet(
   tiles: readonly CaptionedTile[],
-  options: Omit<SheetOptions, "layout" | "maxColumns"> = {},
+  options: Omit<SheetOptions, "layout"> = {},
 ): Promise<Uint8Array> {
   checkSheet(tiles, options);
   const side = options.tile ?? CAPTIONED_TILE;
-  return render(drawCaptioned(tiles, side, topOf(options), options.maxRows ?? 10), side, options);
+  return render(drawCaptioned(tiles, side, topOf(options), options), side, options);
 }
 
 function checkSheet(rows: readonly unknown[], options: SheetOptions): void {
@@ -254,9 +254,14 @@ function drawPairs(rows: readonly SheetRow[], top: number, options: SheetOptions
 const CAPTIONED_TILE = 176;
 const LINE = 15;
 
-function drawCaptioned(all: readonly CaptionedTile[], side: number, top: number, maxRows: number): Drawing {
+function drawCaptioned(
+  all: readonly CaptionedTile[],
+  side: number,
+  top: number,
+  { maxRows = 10, maxColumns }: SheetOptions,
+): Drawing {
   // About as wide as high, and never so narrow that the title has no room.
-  const columns = Math.min(8, Math.max(3, Math.ceil(Math.sqrt(all.length))));
+  const columns = maxColumns ?? Math.min(8, Math.max(3, Math.ceil(Math.sqrt(all.length))));
   const shown = all.slice(0, columns * maxRows);
   const down = side + CAPTION + LINE * Math.max(...shown.map(({ lines }) => lines.length)) + 6;
   const width = 2 * MARGIN + columns * (side + 2 * GAP) - 2 * GAP;

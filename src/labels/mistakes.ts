@@ -1,5 +1,6 @@
 import { captionedSheet, type SheetImage, type SheetOptions } from "../image/sheet.js";
 import { checkProbabilities, predictions } from "./metrics.js";
+import { percent } from "./percent.js";
 
 /** An image that was given another class than it has. */
 export interface Mistake {
@@ -40,9 +41,6 @@ export interface MistakesRow extends SheetImage {
   /** Of the predicted class, 0 to 1. */
   probability: number;
 }
-
-/** Percent with one digit, and never 100 where something is left. */
-const percent = (share: number): string => `${(Math.min(share, share < 1 ? 0.999 : 1) * 100).toFixed(1)} %`;
 
 /**
  * A sheet of mistakes as the bytes of a PNG, in the order of the rows: below each image its name, the predicted class with its

@@ -29,12 +29,13 @@ export interface ModelKind<Config extends BaseConfig> {
   presetConfig(name: string): Config;
   /** @throws StylizingError `CONFIG` */
   checkConfig(config: Config): Config;
-  parseConfig(json: unknown, label: string): Config;
+  /** @param shapes of the checkpoint that it lies beside, by the model's own names */
+  parseConfig(json: unknown, label: string, shapes?: ReadonlyMap<string, readonly number[]>): Config;
   /** Whether a parsed `config.json` speaks about a model's shape at all; published ones may hold something else. */
   describes(json: unknown): boolean;
   /** Whether those of published checkpoints are to be read. */
   readonly publishesConfigs: boolean;
-  /** What one says that does not. */
+  /** What one says that does not. @throws StylizingError `CONFIG` where it is of a model that this is not */
   details(json: unknown): Partial<Config>;
   /** @throws StylizingError `CHECKPOINT` or `CONFIG` */
   inferConfig(shapes: ReadonlyMap<string, readonly number[]>, label: string): Config;

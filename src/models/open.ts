@@ -64,8 +64,10 @@ function withStatistics<Config extends BaseConfig>(
   options: Pick<OpenOptions<Config>, "mean" | "std">,
   published?: Pick<Published, "mean" | "std">,
 ): Config {
-  const mean = options.mean ?? config.mean ?? published?.mean;
-  const std = options.std ?? config.std ?? published?.std;
+  // Statistics of images of another kind than the model takes are not its own.
+  const known = published?.mean?.length === config.in_channels ? published : undefined;
+  const mean = options.mean ?? config.mean ?? known?.mean;
+  const std = options.std ?? config.std ?? known?.std;
   return kind.checkConfig({ ...config, ...(mean ? { mean } : {}), ...(std ? { std } : {}) });
 }
 
@@ -99,8 +101,9 @@ async function checkpointConfig<Config extends BaseConfig>(
   if (given) return given;
   const { json, from } =
     published && !kind.publishesConfigs ? { json: undefined, from: path } : await configBeside(path, checkpoint);
-  if (kind.describes(json)) return kind.parseConfig(json, from);
-  const inferred = kind.inferConfig(kind.named(checkpoint).shapes, checkpoint.label);
+  const { shapes } = kind.named(checkpoint);
+  if (kind.describes(json)) return kind.parseConfig(json, from, shapes);
+  const inferred = kind.inferConfig(shapes, checkpoint.label);
   return kind.checkConfig({ ...inferred, ...fitting(kind.details(json), inferred) });
 }
 
@@ -138,9 +141,16 @@ export async function kindOf(
   if (preset !== undefined) return vit.presets.includes(preset) ? "vit" : "stylizing-vit";
   if (model === DEFAULT_MODEL || model.startsWith("hashed:")) return "stylizing-vit";
   if (looksLikePath(model) || (await exists(model))) {
-    await using checkpoint = await Checkpoint.open(model);
-    const { json } = await configBeside(model, checkpoint);
+    // A configuration says it, and headers are then read once, when the model is found.
+    const folder = await stat(model).then(
+      (there) => there.isDirectory(),
+      () => false,
+    );
+    const path = join(folder ? model : dirname(model), "config.json");
+    const json = (await exists(path)) ? await readJson(path) : undefined;
     if (vit.describes(json)) return "vit";
+    if (stylizingVit.describes(json)) return "stylizing-vit";
+    await using checkpoint = await Checkpoint.open(model);
     return checkpoint.shapes.has("encoder.patch_embed.proj.weight") ? "stylizing-vit" : "vit";
   }
   return /^(timm|facebook|google)\//.test(model) ? "vit" : "stylizing-vit";

@@ -145,7 +145,7 @@ describe("forward refuses, and writes nothing", () => {
     [
       "another size",
       { content: image, style: [2, 3, 32, 40] },
-      /style has the shape \[2, 3, 32, 40\]\. This model takes \[batch, 3, 32, 32\]/,
+      /style has the shape \[2, 3, 32, 40\]\. This model takes content and style, \[batch, 3, 32, 32\]/,
     ],
     ["another order of axes", { content: [2, 32, 32, 3], style: image }, /content has the shape \[2, 32, 32, 3\]/],
     ["one image without a batch", { content: [3, 32, 32], style: [3, 32, 32] }, /content has the shape \[3, 32, 32\]/],

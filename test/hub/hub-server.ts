@@ -29,15 +29,17 @@ export class HubServer implements AsyncDisposable {
   readonly files = new Map<string, { bytes: Uint8Array; lfs: boolean; oid?: string }>();
   interfere: Interference = () => false;
   readonly #server: Server;
+  readonly #repo: string;
 
-  private constructor() {
+  private constructor(repo: string) {
+    this.#repo = repo;
     this.#server = createServer((request, response) => {
       this.#answer(request, response).catch(() => response.destroy());
     });
   }
 
-  static async start(): Promise<HubServer> {
-    const hub = new HubServer();
+  static async start(repo = REPO): Promise<HubServer> {
+    const hub = new HubServer(repo);
     await new Promise<void>((resolve) => hub.#server.listen(0, "127.0.0.1", resolve));
     return hub;
   }
@@ -66,7 +68,7 @@ export class HubServer implements AsyncDisposable {
       served.bytes += chunk.length;
       return write(chunk);
     }) as typeof response.write;
-    const file = path.startsWith(`/${REPO}/resolve/`) ? this.files.get(path.split("/").at(-1)!) : undefined;
+    const file = path.startsWith(`/${this.#repo}/resolve/`) ? this.files.get(path.split("/").at(-1)!) : undefined;
     const offset = Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1] ?? 0);
     const bytes = file?.bytes.subarray(offset);
     if (await this.interfere(served, response, bytes)) return;
@@ -74,11 +76,11 @@ export class HubServer implements AsyncDisposable {
     const json = (status: number, value: unknown) => {
       response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(value));
     };
-    const api = `/api/models/${REPO}`;
+    const api = `/api/models/${this.#repo}`;
     if (path.startsWith(`${api}/revision/`)) {
       const revision = path.slice(`${api}/revision/`.length);
       const sha = this.branches.get(revision);
-      return sha ? json(200, { _id: "1", id: REPO, sha, lastModified: 0 }) : json(404, { error: "Invalid rev id" });
+      return sha ? json(200, { _id: "1", id: this.#repo, sha, lastModified: 0 }) : json(404, { error: "Invalid rev id" });
     }
     if (path.startsWith(`${api}/paths-info/`) && request.method === "POST") {
       const body: Buffer[] = [];

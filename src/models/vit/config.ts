@@ -118,13 +118,15 @@ const HUGGING_FACE: Readonly<Record<string, string>> = {
   qkv_bias: "qkv_bias",
 };
 
-/** Names by number, as Hugging Face has them, where they are all there. */
+/** Names, of which those that are given twice get their number: ImageNet has two cranes. */
+const distinct = (names: readonly string[]): string[] =>
+  names.map((name, index) => (names.indexOf(name) === names.lastIndexOf(name) ? name : `${name} (${index})`));
+
+/** Names of classes in a list, or by number as Hugging Face has them, where they are all there. */
 function classNames(labels: unknown): string[] | undefined {
-  if (!isObject(labels)) return undefined;
-  const names = Object.keys(labels).map((_, index) => labels[String(index)]);
-  return names.every((name) => typeof name === "string") && new Set(names).size === names.length
-    ? (names as string[])
-    : undefined;
+  if (!isObject(labels) && !Array.isArray(labels)) return undefined;
+  const names = Array.isArray(labels) ? labels : Object.keys(labels).map((_, index) => labels[String(index)]);
+  return names.length > 0 && names.every((name) => typeof name === "string") ? distinct(names as string[]) : undefined;
 }
 
 /** Whether a parsed `config.json` speaks about a ViT's shape: ours, or Hugging Face's. Those of timm do not. */
@@ -132,20 +134,27 @@ export function describesVit(json: unknown): boolean {
   return isObject(json) && (json.kind === "vit" || (json.model_type === "vit" && "hidden_size" in json));
 }
 
+/** What Hugging Face's `ViTConfig` says, with our keys. It leaves names of classes away where they are the library's own. */
+function ofHuggingFace(json: Json, shapes: ReadonlyMap<string, readonly number[]> | undefined): Json {
+  const classes = classNames(json.id2label);
+  const count = shapes ? (shapes.get("head.weight")?.[0] ?? 0) : undefined;
+  // The configuration of a bare ViTModel may still have the names of a classifier that it once was.
+  const named = classes && count !== 0 ? { classes, num_classes: classes.length } : {};
+  return {
+    ...Object.fromEntries(Object.entries(HUGGING_FACE).map(([theirs, ours]) => [ours, json[theirs]])),
+    ...(typeof json.intermediate_size === "number" ? { mlp_ratio: json.intermediate_size / Number(json.hidden_size) } : {}),
+    ...(count === undefined ? {} : { num_classes: count }),
+    ...named,
+  };
+}
+
 /**
  * Reads a parsed `config.json`, ours or that of a Hugging Face ViT. Missing keys take DeiT's.
+ * @param shapes of the checkpoint that it lies beside, by our names: Hugging Face's do not always say how many classes there are
  * @throws StylizingError `CONFIG`.
  */
-export function parseVitConfig(json: unknown, label: string): VitConfig {
-  let given = json;
-  if (isObject(json) && json.kind !== "vit" && "hidden_size" in json) {
-    const classes = classNames(json.id2label);
-    given = {
-      ...Object.fromEntries(Object.entries(HUGGING_FACE).map(([theirs, ours]) => [ours, json[theirs]])),
-      ...(typeof json.intermediate_size === "number" ? { mlp_ratio: json.intermediate_size / Number(json.hidden_size) } : {}),
-      ...(classes ? { classes, num_classes: classes.length } : {}),
-    };
-  }
+export function parseVitConfig(json: unknown, label: string, shapes?: ReadonlyMap<string, readonly number[]>): VitConfig {
+  const given = isObject(json) && json.kind !== "vit" && "hidden_size" in json ? ofHuggingFace(json, shapes) : json;
   if (isObject(given) && given.kind !== undefined && given.kind !== "vit")
     refuseConfig(
       `${label} is of the kind ${JSON.stringify(given.kind)}, and not of a ViT classifier.`,
@@ -156,14 +165,32 @@ export function parseVitConfig(json: unknown, label: string): VitConfig {
   );
 }
 
-/** What a `config.json` of timm says beside the shape: statistics, and names where it has them. */
+/**
+ * What a `config.json` of timm says beside the shape: statistics, and names where it has them, which are descriptions where it has
+ * those too (`n02012849` is a crane).
+ * @throws StylizingError `CONFIG` where its head does not read the CLS token.
+ */
 export function timmDetails(json: unknown): Pick<VitConfig, "mean" | "std" | "classes"> {
-  if (!isObject(json) || !isObject(json.pretrained_cfg)) return {};
-  const { mean, std, label_names: names } = json.pretrained_cfg;
+  if (!isObject(json) || typeof json.architecture !== "string") return {};
+  // Older files have everything at their root.
+  const inner = isObject(json.pretrained_cfg) ? json.pretrained_cfg : json;
+  const pool = json.global_pool;
+  if (typeof pool === "string" && pool !== "" && pool !== "token")
+    refuseConfig(
+      `This ${json.architecture} pools its tokens by "${pool}" in front of its head.`,
+      "This classifier reads the CLS token: use a checkpoint with one.",
+    );
+  const { mean, std } = inner;
+  const names = classNames(json.label_names ?? inner.label_names);
+  const descriptions = json.label_descriptions ?? inner.label_descriptions;
+  const described = names?.map((name) => {
+    const words = isObject(descriptions) ? descriptions[name] : undefined;
+    return typeof words === "string" ? words : name;
+  });
   const numbers = (value: unknown) => Array.isArray(value) && value.every((one) => typeof one === "number");
   return {
     ...(numbers(mean) && numbers(std) ? { mean: mean as number[], std: std as number[] } : {}),
-    ...(Array.isArray(names) && new Set(names).size === names.length ? { classes: names as string[] } : {}),
+    ...(described ? { classes: distinct(described) } : {}),
   };
 }
 

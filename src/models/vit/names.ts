@@ -8,22 +8,16 @@ import type { WeightSource } from "../../hub/weight-source.js";
  * (`backbone.KEY` and `fc`).
  */
 
-/** Keys of the wrappers around a network, outermost first; where both are there the teacher is what DINO evaluates. */
-const WRAPPERS = [
-  "state_dict.",
-  "model.",
-  "teacher_encoder.",
-  "student_encoder.",
-  "teacher.",
-  "student.",
-  "module.",
-  "backbone.",
-];
-const HUGGING_FACE = ["vit.", "deit."];
+/** What training wraps a network in, outermost first or in any order; the last two are Hugging Face's own classes. */
+const WRAPPER = "(?:state_dict|model|teacher_encoder|student_encoder|teacher|student|module|backbone|vit|deit)\\.";
+/** The tensor that every ViT with a CLS token has once, and the wrappers around it. */
+const FIRST_TENSOR = new RegExp(`^((?:${WRAPPER})*)(?:embeddings\\.)?cls_token$`);
+/** DINO's two networks. */
+const TWIN = /^(teacher|student)(_encoder)?\.$/;
 
-/** Tensors beside the classifier that other tasks train. */
+/** Tensors beside the classifier that other tasks train: projection heads and centre of DINO, MAE's decoder, Hugging Face's pooler. */
 const LEFT_OUT =
-  /^(head\.(mlp|last_layer)\.|fc\.(mlp|last_layer)\.|decoder_|mask_token$|pooler\.|(vit\.|deit\.)?pooler\.|embeddings\.mask_token$|decoder\.)/;
+  /^((head|fc)\.(mlp|last_layer)\.|dino_loss\.center$|decoder_(embed|blocks|norm|pred)\.|decoder_pos_embed$|decoder\.|(embeddings\.)?mask_token$|pooler\.)/;
 
 /** What a network of another architecture has, and why it is refused. */
 const FOREIGN: readonly (readonly [pattern: RegExp, why: string, fix: string])[] = [
@@ -47,8 +41,8 @@ const FOREIGN: readonly (readonly [pattern: RegExp, why: string, fix: string])[]
   [/^norm_pre\./, "has a norm in front of its blocks", "Use a ViT without it, such as DeiT's or DINO's."],
 ];
 
-/** A published tensor, or several that are stacked along their first axis. */
-type Place = readonly string[];
+/** A published tensor, or the three that are stacked along their first axis, of which some may be missing. */
+type Place = (string | undefined)[];
 
 const BLOCK: readonly (readonly [theirs: string, ours: string])[] = [
   ["layernorm_before", "norm1"],
@@ -80,23 +74,38 @@ function ofHuggingFace(key: string): { key: string; third?: number } {
   return { key };
 }
 
-/** Takes wrappers off all keys that have them, one after another; of two networks the teacher stays. */
-function unwrapped(keys: readonly string[]): Map<string, string> {
-  let names = new Map(keys.map((key) => [key, key]));
-  for (let again = true; again; ) {
-    again = false;
-    for (const wrapper of [...WRAPPERS, ...HUGGING_FACE]) {
-      const inside = [...names.keys()].filter((key) => key.startsWith(wrapper));
-      // A ViT's own first tensor stands under no wrapper.
-      if (inside.length === 0 || names.has("cls_token") || names.has("embeddings.cls_token")) continue;
-      const rest = [...names].filter(([key]) => !key.startsWith(wrapper));
-      const taken = inside.map((key) => [key.slice(wrapper.length), names.get(key)!] as const);
-      const sibling = /^(teacher|student)/.test(wrapper);
-      names = new Map([...rest.filter(([key]) => !(sibling && /^(teacher|student)/.test(key))), ...taken]);
-      again = true;
+/**
+ * The wrappers around the network that is taken, outermost first; none where there is no network, which later checks say.
+ * @throws StylizingError `CHECKPOINT` where there are several and not a teacher and its student, of which DINO evaluates the teacher
+ */
+function wrappersOf(keys: readonly string[], label: string): string[] {
+  const found = keys.flatMap((key) => FIRST_TENSOR.exec(key)?.[1] ?? []);
+  const teachers = found.filter((prefix) => prefix.includes("teacher"));
+  const [prefix = "", other] = teachers.length > 0 ? teachers : found;
+  if (other !== undefined)
+    throw new StylizingError(
+      "CHECKPOINT",
+      `${label} holds several networks: ${prefix || "one"} and ${other}.`,
+      "Give a checkpoint of one, or of a teacher and its student.",
+    );
+  return prefix.match(new RegExp(WRAPPER, "g")) ?? [];
+}
+
+/** Published keys without the wrappers that they share with the network; the twin of the network that is taken is left out. */
+function* unwrapped(keys: readonly string[], label: string): Generator<[name: string, published: string]> {
+  const wrappers = wrappersOf(keys, label);
+  for (const published of keys) {
+    let name = published;
+    let twin = false;
+    for (const wrapper of wrappers) {
+      if (name.startsWith(wrapper)) name = name.slice(wrapper.length);
+      else {
+        twin = TWIN.test(wrapper) && TWIN.test(name.slice(0, name.indexOf(".") + 1));
+        break;
+      }
     }
+    if (!twin) yield [name, published];
   }
-  return names;
 }
 
 /** A checkpoint under our names. */
@@ -104,24 +113,28 @@ export class VitWeights implements WeightSource {
   readonly label: string;
   readonly shapes: ReadonlyMap<string, readonly number[]>;
   readonly #source: WeightSource;
-  readonly #places: ReadonlyMap<string, Place>;
+  readonly #places: ReadonlyMap<string, Readonly<Place>>;
 
-  /** @throws StylizingError `CHECKPOINT` where it is another architecture's, or has tensors that nobody here knows */
+  /** @throws StylizingError `CHECKPOINT` where it is another architecture's, is incomplete, or has tensors that nobody here knows */
   constructor(source: WeightSource) {
     this.label = source.label;
     this.#source = source;
-    const places = new Map<string, string[]>();
-    for (const [name, published] of unwrapped([...source.shapes.keys()])) {
+    const places = new Map<string, Place>();
+    for (const [name, published] of unwrapped([...source.shapes.keys()], source.label)) {
       const foreign = FOREIGN.find(([pattern]) => pattern.test(name));
       if (foreign) throw new StylizingError("CHECKPOINT", `${source.label} ${foreign[1]} (${published}).`, foreign[2]);
       if (LEFT_OUT.test(name)) continue;
       const { key, third } = ofHuggingFace(name);
-      if (third === undefined) places.set(key, [published]);
-      else {
-        const all = places.get(key) ?? [];
-        all[third] = published;
-        places.set(key, all);
-      }
+      const place = places.get(key) ?? new Array<undefined>(third === undefined ? 1 : 3).fill(undefined);
+      const other = place[third ?? 0] ?? (place.length === (third === undefined ? 1 : 3) ? undefined : place.find(Boolean));
+      if (other !== undefined)
+        throw new StylizingError(
+          "CHECKPOINT",
+          `${source.label} has ${other} and ${published}, which are the same tensor of a ViT.`,
+          "Take out the one that does not belong to this classifier.",
+        );
+      place[third ?? 0] = published;
+      places.set(key, place);
     }
     this.#places = places;
     const unknown = [...places.keys()].find((key) => !OURS.test(key));
@@ -144,7 +157,7 @@ export class VitWeights implements WeightSource {
       );
     if (place.length === 1) return this.#source.read(place[0]!);
     const parts: Float32Array[] = [];
-    for (const name of place) parts.push(await this.#source.read(name));
+    for (const name of place) parts.push(await this.#source.read(name!));
     const whole = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
     let at = 0;
     for (const part of parts) {
@@ -164,15 +177,23 @@ const OURS =
   /^(cls_token|pos_embed|patch_embed\.proj\.(weight|bias)|blocks\.\d+\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)|norm\.(weight|bias)|head\.(weight|bias))$/;
 
 /** The shape of tensors one behind the other. @throws StylizingError `CHECKPOINT` where one of three is missing, or they differ */
-function stackedShape(source: WeightSource, key: string, names: readonly string[]): readonly number[] {
-  const shapes = Array.from(names, (name) => (name === undefined ? undefined : source.shapes.get(name)));
+function stackedShape(source: WeightSource, key: string, place: Place): readonly number[] {
+  const shapes = place.map((name) => (name === undefined ? undefined : source.shapes.get(name)));
   const [first] = shapes;
-  if (shapes.length === 1) return first!;
-  if (shapes.length !== 3 || shapes.some((shape) => !shape || shape.join() !== first?.join()))
+  const names = ["query", "key", "value"];
+  const missing = names.filter((_, third) => place.length === 3 && place[third] === undefined);
+  const there = place.find((name) => name !== undefined)!;
+  if (missing.length > 0)
     throw new StylizingError(
       "CHECKPOINT",
-      `${source.label} does not have query, key and value of one shape for ${key}.`,
+      `${source.label} has ${there}, and for ${key} no ${missing.join(" and no ")} beside it.`,
       "The file is incomplete, or another model's.",
     );
-  return [3 * first![0]!, ...first!.slice(1)];
+  if (shapes.some((shape) => shape!.join() !== first!.join()))
+    throw new StylizingError(
+      "CHECKPOINT",
+      `${source.label}: query, key and value of ${key} have the shapes ${shapes.map((shape) => `[${shape!.join(", ")}]`).join(", ")}.`,
+      "They must be of one shape: the file is another model's.",
+    );
+  return place.length === 1 ? first! : [3 * first![0]!, ...first!.slice(1)];
 }
