@@ -19,7 +19,7 @@ export interface EpochReport extends TaskMetrics {
   validation: LossReport;
   /** Norm of the last step's gradient before it was clipped. */
   gradientNorm: number;
-  /** Whether no epoch before had a lower total loss on the validation images: its weights are the model. */
+  /** Whether no epoch before was better, by the validation loss or the metric that chooses: its weights are the model. */
   best: boolean;
   /** Of training and validation together. */
   seconds: number;

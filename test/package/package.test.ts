@@ -13,6 +13,7 @@ const npm = process.platform === "win32" ? "npm.cmd" : "npm";
 
 /** What can be imported, types aside. A change here is a change for users. */
 const SURFACE = [
+  "Classifier",
   "HOSPITALS",
   "StylizingError",
   "StylizingViT",
