@@ -93,7 +93,7 @@ const OTHERS = [
   (profile) => planPositionTable({ tokens, width }, profile),
   () => planSumSquares(),
   () => planFinishStep(),
-  (profile) => planAdamW(width * hidden, profile),
+  (profile) => planAdamW(width * hidden, true, profile),
 ];
 const PLANS = [...Object.entries(GEMMS), ...OTHERS.map((planOf) => ["", planOf])];
 
