@@ -38,7 +38,7 @@ interface Ended {
 function exec(program: string, args: readonly string[], cwd: string): Promise<Ended> {
   const env = Object.fromEntries(
     Object.entries(environment()).filter(
-      ([name]) => !/^(INIT_CWD|npm_(package|lifecycle|command|execpath|config_local_prefix))/.test(name),
+      ([name]) => !/^(INIT_CWD|NODE_OPTIONS|npm_(package|lifecycle|command|execpath|config_local_prefix))/.test(name),
     ),
   );
   return new Promise((resolve, reject) => {
