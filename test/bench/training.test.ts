@@ -1,8 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Report } from "../../bench/report.js";
-import { checkTraining, lossError, normError } from "../../bench/training-check.js";
-import { root } from "../support/fixtures.js";
-import { gpuOfThisFile } from "../support/gpu.js";
+import { lossError, normError } from "../../bench/training-check.js";
 
 describe("errors", () => {
   it("of gradients are relative norms, infinite where something is not a number or missing", () => {
@@ -17,18 +14,4 @@ describe("errors", () => {
     expect(lossError({ ...losses, style: 10, identity: 1.1 }, losses)).toBeCloseTo(0.25, 12);
     expect(lossError({ ...losses, anatomical: Number.NaN }, losses)).toBe(Number.POSITIVE_INFINITY);
   });
-});
-
-describe("the check", () => {
-  const gpu = gpuOfThisFile();
-
-  it("finds losses and gradients of the golden case", async () => {
-    let printed = "";
-    const report = new Report((text) => {
-      printed += text;
-    });
-    expect(await checkTraining(gpu(), report, root)).toBe(true);
-    expect(report.failures).toEqual([]);
-    expect(printed).toMatch(/^golden case nano: losses off by .*e-\d, gradients by at most/);
-  }, 60_000);
 });

@@ -2,6 +2,8 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { readPairs } from "../../src/command/tensors.js";
+import type { StylizingError } from "../../src/errors.js";
 import { hashedUniform } from "../../src/hub/hashed.js";
 import { SafetensorsFile } from "../../src/hub/safetensors.js";
 import { writeSafetensors } from "../../src/hub/safetensors-writer.js";
@@ -135,12 +137,7 @@ describe("forward", () => {
 
 describe("forward refuses, and writes nothing", () => {
   const image = [2, 3, 32, 32];
-  it.concurrent.each<[string, Record<string, number[]>, RegExp]>([
-    [
-      "inputs without a style",
-      { content: image },
-      /has no tensor "style"\. It must hold content and style, \[batch, 3, 32, 32\]/,
-    ],
+  it.each<[string, Record<string, number[]>, RegExp]>([
     ["inputs without a content", { style: image }, /has no tensor "content"/],
     [
       "another size",
@@ -151,10 +148,17 @@ describe("forward refuses, and writes nothing", () => {
     ["one image without a batch", { content: [3, 32, 32], style: [3, 32, 32] }, /content has the shape \[3, 32, 32\]/],
     ["no images", { content: [0, 3, 32, 32], style: [0, 3, 32, 32] }, /content has the shape \[0, 3, 32, 32\]/],
     ["more contents than styles", { content: image, style: [1, 3, 32, 32] }, /2 contents and 1 styles/],
-  ])("%s", async (_, shapes, message) => {
+  ])("%s, as what reads them says", async (_, shapes, message) => {
+    const error = await readPairs(await inputs(shapes), SHAPE).catch((thrown: unknown) => thrown as StylizingError);
+    expect(error).toMatchObject({ code: "ARGUMENT", message: expect.any(String), fix: expect.stringMatching(/\w/) });
+    expect(`${(error as StylizingError).message} ${(error as StylizingError).fix}`).toMatch(message);
+  });
+
+  it("inputs without a style", async () => {
     const output = fresh("out.safetensors");
-    const args = ["--model", "hashed:1", "--config", configFile(), "--input", await inputs(shapes)];
+    const args = ["--model", "hashed:1", "--config", configFile(), "--input", await inputs({ content: image })];
     const { error } = await runJson<Failure>(forward(output, ...args), 2);
+    const message = /has no tensor "style"\. It must hold content and style, \[batch, 3, 32, 32\]/;
     expect(error).toMatchObject({ code: "ARGUMENT", message: expect.stringMatching(message) });
     expect(existsSync(output)).toBe(false);
   });

@@ -176,8 +176,12 @@ describe("where the folder among temporary files is not to be trusted", () => {
     expect(adapterOf(report).found).not.toMatch(/GPU adapter/);
     expect(adapterOf(report).fix).toContain("XDG_CACHE_HOME");
     if (existsSync(join(tmp, "elsewhere"))) expect(readdirSync(join(tmp, "elsewhere"))).toEqual([]);
+  });
 
-    const own = temporary();
+  it("the cure helps", async (test) => {
+    needUser(test);
+    const [tmp, own] = [temporary(), temporary()];
+    chmodSync(tmp, 0o755);
     expect(await runJson<Doctor>(["doctor"], 0, as(tmp, { XDG_CACHE_HOME: join(own, "cache") }))).toMatchObject({ ok: true });
   });
 });

@@ -38,7 +38,8 @@ describe("results of the demo model", () => {
     const files = (what: string) => [0, 1, 2].map((i) => join(golden!, `${what}${i}.png`));
     const out = fresh("out");
     const report = await runJson<StylizeReport>(stylize(files("content"), files("style"), out));
-    expect(report).toMatchObject({ model: "demo", done: 3, failed: 0, stopped: 0, tier: "f32" });
+    const statistics = { mean: [0.6, 0.45, 0.6], std: [0.2, 0.2, 0.18], source: "model" };
+    expect(report).toMatchObject({ model: "demo", statistics, done: 3, failed: 0, stopped: 0, tier: "f32" });
     expect(listFiles(out)).toEqual(["content0.png", "content1.png", "content2.png"]);
     for (const [index, expected] of files("expected").entries()) {
       expect(await pixels(expected)).toMatchObject({ width: 96, height: 96 });
@@ -50,21 +51,21 @@ describe("results of the demo model", () => {
 describe("what is printed", () => {
   it("is nothing on stdout without --json, and what was done on stderr", async () => {
     const out = fresh("out");
-    const { code, stdout, stderr } = await run(stylize(await imageFiles("a"), await imageFiles("s"), out));
+    const { code, stdout, stderr } = await run(paint(await imageFiles("a"), await imageFiles("s"), out));
     expect({ code, stdout }).toEqual({ code: 0, stdout: "" });
-    expect(stderr).toContain("demo on SwiftShader, f32 (a CPU: slow");
+    expect(stderr).toContain("hashed:3 on SwiftShader, f32 (a CPU: slow");
     expect(stderr).toContain(`1 of 1 painted into ${out}`);
     expect(stderr).not.toContain("\u001b");
   });
 
   it("is one JSON document with --json: the machine, the statistics, every image", async () => {
     const [content, style, out] = [await imageFiles("a"), await imageFiles("s"), fresh("out")];
-    const report = await runJson<StylizeReport>(stylize(content, style, out));
+    const report = await runJson<StylizeReport>(paint(content, style, out));
     expect(report).toMatchObject({
-      model: "demo",
+      model: "hashed:3",
       adapter: { name: "SwiftShader", software: true },
       tier: "f32",
-      statistics: { mean: [0.6, 0.45, 0.6], std: [0.2, 0.2, 0.18], source: "model" },
+      statistics: { mean: [0.6, 0.5, 0.6], std: [0.2, 0.2, 0.2], source: "model" },
       images: [{ content: content[0], style: style[0], output: join(out, "a.png"), status: "done" }],
       done: 1,
       failed: 0,
@@ -76,8 +77,25 @@ describe("what is printed", () => {
   });
 });
 
+/** Format, size and channels of an image file. */
+async function about(path: string): Promise<string> {
+  const { format, width, height, channels } = await sharp(path).metadata();
+  return `${format} ${width} × ${height} × ${channels}`;
+}
+
+/** A sheet of all results, in a folder that was made for it. */
+async function checkSheet(report: StylizeReport & { stderr: string }, sheet: string): Promise<void> {
+  expect(report.sheet).toBe(sheet);
+  expect(report.stderr).toContain(`sheet: ${sheet}`);
+  const { format, width, height } = await sharp(sheet).metadata();
+  expect(format).toBe("png");
+  expect(Math.min(width, height)).toBeGreaterThan(200);
+  // Read to its last byte, and not one colour.
+  expect((await sharp(sheet).stats()).channels[0]!.stdev).toBeGreaterThan(5);
+}
+
 describe("--pair", () => {
-  it("each takes the i-th with the i-th and repeats the shorter list; all takes every one with every one", async () => {
+  it("each takes the i-th with the i-th and repeats the shorter list; all takes every one with every one, and a sheet shows them", async () => {
     const [contents, styles] = [await imageFiles("a", "b", "c"), await imageFiles("s", "tt")];
     const [each, all, more] = [fresh("out"), fresh("out"), fresh("out")];
 
@@ -85,8 +103,12 @@ describe("--pair", () => {
     expect(couples(paired)).toEqual(["a.png s.png", "b.png tt.png", "c.png s.png"]);
     expect(listFiles(each)).toEqual(["a.png", "b.png", "c.png"]);
 
-    const crossed = await runJson<StylizeReport>(paint(contents, styles, all, "--pair", "all"));
+    for (const name of listFiles(each)) expect(await about(join(each, name))).toBe("png 32 × 32 × 3");
+
+    const sheet = fresh("sheets/all.png");
+    const crossed = await runJson<StylizeReport>(paint(contents, styles, all, "--pair", "all", "--sheet", sheet));
     expect(crossed.done).toBe(6);
+    await checkSheet(crossed, sheet);
     expect(listFiles(all)).toEqual(["a__s.png", "a__tt.png", "b__s.png", "b__tt.png", "c__s.png", "c__tt.png"]);
     // Other schedules (a bank of styles, one content for many) paint the same images.
     for (const [one, other] of [["a", "a__s"], ["b", "b__tt"], ["c", "c__s"]] as const) // biome-ignore format: a table
@@ -102,16 +124,13 @@ describe("--pair", () => {
 
   it("random chooses a style for each by the seed, the same on every machine", async () => {
     const [contents, styles] = [await imageFiles("a", "b", "c", "d", "e"), await imageFiles("s", "tt", "uuu")];
-    const [first, again, other] = [fresh("out"), fresh("out"), fresh("out")];
+    const [first, other] = [fresh("out"), fresh("out")];
     const random = (out: string, seed: string) =>
       runJson<StylizeReport>(paint(contents, styles, out, "--pair", "random", "--seed", seed));
-    const [one, two, three] = [await random(first, "1"), await random(again, "1"), await random(other, "2")];
+    const [one, two] = [await random(first, "1"), await random(other, "2")];
     expect(couples(one)).toEqual(["a.png uuu.png", "b.png tt.png", "c.png tt.png", "d.png tt.png", "e.png uuu.png"]);
-    expect(couples(two)).toEqual(couples(one));
-    expect(couples(three)).not.toEqual(couples(one));
+    expect(couples(two)).not.toEqual(couples(one));
     expect(listFiles(first)).toEqual(["a.png", "b.png", "c.png", "d.png", "e.png"]);
-    for (const name of listFiles(first))
-      expect(readFileSync(join(again, name)).equals(readFileSync(join(first, name)))).toBe(true);
   });
 });
 
@@ -155,20 +174,15 @@ describe("names and folders", () => {
 });
 
 describe("--format and --size", () => {
-  it("write PNG, JPEG and WebP at the model's size, or at the content's own", async () => {
+  // PNG, which is what is written by itself, above.
+  it("write JPEG and WebP at the model's size, or at the content's own", async () => {
     const folder = fresh();
     const wide = await imageFile(join(folder, "wide.png"), 3, 150, 90);
     const tall = await imageFile(join(folder, "tall.png"), 4, 61, 130);
     const style = await imageFiles("s");
-    const [square, jpeg, webp] = [fresh("out"), fresh("out"), fresh("out")];
-    await runJson(paint([wide, tall], style, square));
+    const [jpeg, webp] = [fresh("out"), fresh("out")];
     await runJson(paint([wide, tall], style, jpeg, "--format", "jpeg", "--size", "keep"));
     await runJson(paint([wide], style, webp, "--format", "webp"));
-    const about = async (path: string) => {
-      const { format, width, height, channels } = await sharp(path).metadata();
-      return `${format} ${width} × ${height} × ${channels}`;
-    };
-    expect(await about(join(square, "wide.png"))).toBe("png 32 × 32 × 3");
     expect(await about(join(jpeg, "wide.jpeg"))).toBe("jpeg 150 × 90 × 3");
     expect(await about(join(jpeg, "tall.jpeg"))).toBe("jpeg 61 × 130 × 3");
     expect(await about(join(webp, "wide.webp"))).toBe("webp 32 × 32 × 3");
@@ -176,39 +190,12 @@ describe("--format and --size", () => {
 });
 
 describe("--sheet", () => {
-  it("writes a sheet of all results, in a folder that it makes", async () => {
-    const sheet = fresh("sheets/all.png");
-    const out = fresh("out");
-    const report = await runJson<StylizeReport>(
-      paint(await imageFiles("a", "b"), await imageFiles("s", "tt"), out, "--pair", "all", "--sheet", sheet),
-    );
-    expect(report.sheet).toBe(sheet);
-    expect(report.stderr).toContain(`sheet: ${sheet}`);
-    const { format, width, height } = await sharp(sheet).metadata();
-    expect(format).toBe("png");
-    expect(Math.min(width, height)).toBeGreaterThan(200);
-    // Read to its last byte, and not one colour.
-    expect((await sharp(sheet).stats()).channels[0]!.stdev).toBeGreaterThan(5);
-  });
-
   it("keeps the results and the report where the sheet alone cannot be written", async () => {
     const [sheet, out] = [fresh(), fresh("out")];
     const report = await runJson<StylizeReport>(paint(await imageFiles("a"), await imageFiles("s"), out, "--sheet", sheet), 1);
     expect(report).toMatchObject({ done: 1, failed: 0, sheetError: { code: "OUTPUT" } });
     expect(report.stderr).toContain(`${sheet} cannot be written: it is a folder.`);
     expect(listFiles(out)).toEqual(["a.png"]);
-  });
-});
-
-describe("--batch", () => {
-  it("changes the speed and not the images", async () => {
-    const [contents, styles] = [await imageFiles("a", "b", "c"), await imageFiles("s", "tt", "uuu")];
-    const [one, three] = [fresh("out"), fresh("out")];
-    await runJson(paint(contents, styles, one, "--batch", "1"));
-    await runJson(paint(contents, styles, three, "--batch", "3"));
-    for (const name of ["a.png", "b.png", "c.png"]) {
-      expect(await levelsApart(join(one, name), join(three, name))).toBeLessThanOrEqual(1);
-    }
   });
 });
 
@@ -252,21 +239,29 @@ describe("kinds of images", () => {
 
 describe("mean and standard deviation", () => {
   it("are measured where the model has none, and said; --mean and --std give them", async () => {
-    const model = fresh();
-    copyFileSync(join(DEMO_MODEL, "model.safetensors"), join(model, "model.safetensors"));
-    const { mean, std, ...shape } = JSON.parse(readFileSync(join(DEMO_MODEL, "config.json"), "utf8"));
-    writeFileSync(join(model, "config.json"), JSON.stringify(shape));
+    // As large as the images, so that what is measured can be computed of their pixels.
+    const shape = { image_size: 96, patch_size: 8, embed_dim: 48, num_heads: 3, depth: 1 };
+    const [mean, std] = [
+      [0.6, 0.5, 0.6],
+      [0.2, 0.2, 0.2],
+    ];
+    const [settled, bare] = [fresh("settled.json"), fresh("bare.json")];
+    writeFileSync(settled, JSON.stringify({ ...shape, mean, std }));
+    writeFileSync(bare, JSON.stringify(shape));
+    const model = "hashed:3";
     const [contents, styles] = [await imageFiles("a", "b"), await imageFiles("s")];
     const [known, given, measured] = [fresh("out"), fresh("out"), fresh("out")];
-    await runJson(stylize(contents, styles, known));
+    await runJson(stylize(contents, styles, known, "--model", model, "--config", settled));
 
-    const own = ["--model", model, "--mean", mean.join(), "--std", std.join()];
-    const told = await runJson<StylizeReport>(stylize(contents, styles, given, ...own));
+    const without = ["--model", model, "--config", bare];
+    const told = await runJson<StylizeReport>(
+      stylize(contents, styles, given, ...without, "--mean", mean.join(), "--std", std.join()),
+    );
     expect(told).toMatchObject({ model, statistics: { mean, std, source: "given" } });
     expect(told.stderr).not.toContain("measured");
     for (const name of ["a.png", "b.png"]) expect(await levelsApart(join(given, name), join(known, name))).toBe(0);
 
-    const found = await runJson<StylizeReport>(stylize(contents, styles, measured, "--model", model));
+    const found = await runJson<StylizeReport>(stylize(contents, styles, measured, ...without));
     expect(found.statistics.source).toBe("measured from these images");
     expect(found.stderr).toMatch(/mean 0\.\d{4},0\.\d{4},0\.\d{4} and std .* were measured from these images/);
     const all = await Promise.all([...contents, ...styles].map(pixels));

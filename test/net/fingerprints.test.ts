@@ -1,14 +1,14 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.js";
-import { HashedWeights } from "../../src/hub/hashed.js";
 import type { WeightSource } from "../../src/hub/weight-source.js";
 import { type BatchShape, rolled, separate } from "../../src/models/stylizing-vit/batch-shape.js";
 import { type ModelConfig, parseConfig, presetConfig } from "../../src/models/stylizing-vit/config.js";
 import type { Mode } from "../../src/models/stylizing-vit/modes.js";
 import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
 import { StylizingTask, stylizing } from "../../src/models/stylizing-vit/task.js";
+import { Vgg19 } from "../../src/models/vgg19/features.js";
 import { vggShapes } from "../../src/models/vgg19/weights.js";
 import { Engine, type Job } from "../../src/painter/engine.js";
 import { TrainingDevice } from "../../src/train/device.js";
@@ -95,7 +95,7 @@ const FEW_FLOPS = 2e6;
 const MODES: readonly Mode[] = ["pair", "style", "banked", "content", "restyle", "plain"];
 
 async function modes(gpu: Gpu, seen: Capture, name: string, config: ModelConfig, images: number, format: "bytes" | "planes") {
-  const engine = await Engine.create(gpu, config, new HashedWeights(parameterShapes(config), 1));
+  const engine = await Engine.create(gpu, config, zeros(parameterShapes(config)));
   // One style more than images, the first one left out, so that a page has rows of its own.
   const page = await engine.createPage(images + 1);
   const kept = engine.takeKept();
@@ -123,17 +123,22 @@ async function modes(gpu: Gpu, seen: Capture, name: string, config: ModelConfig,
   }
 }
 
-/** Weights that are all zero: 20 million hashed numbers take seconds. */
-const zeros = (channels: number): WeightSource => ({
+/** Weights that are all zero: hashed numbers take seconds, and nobody looks at them. */
+const zeros = (shapes: ReadonlyMap<string, readonly number[]>): WeightSource => ({
   label: "zeros",
-  shapes: vggShapes(channels),
-  read: async (key) =>
-    new Float32Array(
-      vggShapes(channels)
-        .get(key)!
-        .reduce((a, b) => a * b, 1),
-    ),
+  shapes,
+  read: async (key) => new Float32Array(shapes.get(key)!.reduce((a, b) => a * b, 1)),
   [Symbol.asyncDispose]: async () => {},
+});
+
+/** VGG-19 by number of channels, one for all tests of a device: to make one is most of what they would take. */
+const networks = new Map<number, Promise<Vgg19>>();
+const makeVgg = Vgg19.create;
+vi.spyOn(Vgg19.prototype, "dispose").mockImplementation(() => {});
+vi.spyOn(Vgg19, "create").mockImplementation((gpu, source, channels, imageSize) => {
+  expect(imageSize).toBe(32);
+  if (!networks.has(channels)) networks.set(channels, makeVgg.call(Vgg19, gpu, source, channels, imageSize));
+  return networks.get(channels)!;
 });
 
 async function steps(
@@ -145,7 +150,12 @@ async function steps(
   shapes: [string, BatchShape][],
 ) {
   const { terms } = stylizing;
-  const task = await StylizingTask.create(gpu, config, zeros(config.in_channels), { terms, batch: 8, recompute, lossScale: 1 });
+  const task = await StylizingTask.create(gpu, config, zeros(vggShapes(config.in_channels)), {
+    terms,
+    batch: 8,
+    recompute,
+    lossScale: 1,
+  });
   const device = await TrainingDevice.create(gpu, task, {
     largest: {
       ...shapes[0]![1],
@@ -176,14 +186,26 @@ async function steps(
 }
 
 describe.each(PROFILES)("%s hands over the recorded dispatches", (profile, tier, software) => {
+  let gpu: Gpu;
+  let seen: Capture;
+  beforeAll(async () => {
+    gpu = await nullGpuAs(tier, software, true);
+    seen = capture(gpu.device);
+  });
+  beforeEach(() => {
+    gpu.flopsPerDispatch = Number.POSITIVE_INFINITY;
+  });
+  afterAll(() => {
+    networks.clear();
+    gpu.dispose();
+  });
+
   it.each<[string, ModelConfig, number]>([
     ["nano", nano, 3],
     ["odd", parseConfig({ ...odd, mean: [0.5], std: [0.2] }, "odd"), 2],
     ["one layer", { ...nano, depth: 1 }, 2],
     ["tiny", { ...presetConfig("tiny"), ...statistics }, 2],
   ])("painting: %s", async (name, config, images) => {
-    using gpu = await nullGpuAs(tier, software, true);
-    const seen = capture(gpu.device);
     await modes(gpu, seen, `${profile}, ${name},`, config, images, "bytes");
     if (name !== "nano") return;
     await modes(gpu, seen, `${profile}, ${name}, planes,`, config, images, "planes");
@@ -197,8 +219,6 @@ describe.each(PROFILES)("%s hands over the recorded dispatches", (profile, tier,
     ["one layer", { ...nano, depth: 1 }],
     ["grey", parseConfig({ ...grey, post_process_conv_kernel_size: 3, mean: [0.5], std: [0.2] }, "grey")],
   ])("training: %s", async (name, config) => {
-    using gpu = await nullGpuAs(tier, software, true);
-    const seen = capture(gpu.device);
     const shapes: [string, BatchShape][] = [
       ["rolled 3 of 8", rolled(3, 8)],
       ["rolled 4 of 4", rolled(4, 4)],

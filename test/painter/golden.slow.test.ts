@@ -26,6 +26,21 @@ describe.each(["small", "base"])("%s", (name) => {
   );
 });
 
+it.skipIf(!goldenFolder("tiny"))(
+  "tiny meets PyTorch, one image at a time and two",
+  async () => {
+    const golden = await loadGolden("tiny");
+    await using model = await StylizingViT.load(golden.model, { config: golden.config, adapter: "software", precision: "f32" });
+    const [content, style, expected] = ["content", "style", "stylized"].map((key) => golden.tensors.get(key)!);
+    expect(golden.batch).toBe(2);
+    expect(relativeError(await model.forward(content!, style!), expected!)).toBeLessThanOrEqual(5e-5);
+    const half = content!.length / 2;
+    const first = await model.forward(content!.subarray(0, half), style!.subarray(0, half));
+    expect(relativeError(first, expected!.subarray(0, half))).toBeLessThanOrEqual(5e-5);
+  },
+  20 * MINUTES,
+);
+
 // On matrix units as well: their emulation takes the path that they take, 12 layers of it at the published length.
 describe.each(["f16", "matrix"] as const)("tiny in %s", (precision) => {
   it.skipIf(!goldenFolder("tiny"))(
