@@ -1,8 +1,5 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.js";
-import type { WeightSource } from "../../src/hub/weight-source.js";
 import { type BatchShape, rolled, separate } from "../../src/models/stylizing-vit/batch-shape.js";
 import { type ModelConfig, parseConfig, presetConfig } from "../../src/models/stylizing-vit/config.js";
 import type { Mode } from "../../src/models/stylizing-vit/modes.js";
@@ -14,23 +11,8 @@ import { Engine, type Job } from "../../src/painter/engine.js";
 import { TrainingDevice } from "../../src/train/device.js";
 import { ADAMW } from "../../src/train/types.js";
 import { nullGpuAs } from "../support/gpu.js";
-import { type Capture, capture, fingerprint } from "./capture.js";
-
-/**
- * Every dispatch that the library hands to a device, held against a recording: label, grid, buffers in order of first use,
- * parameter words, and which rows attend to which. Whatever is rebuilt above the kernels must hand over the same.
- * `STYLIZING_VIT_RECORD=1 npx vitest run test/net/fingerprints` writes the recording anew; the commit that does says why.
- * `STYLIZING_VIT_DUMP=FOLDER` writes every program as text, so that those of two commits can be told apart line by line.
- */
-const FILE = new URL("../fixtures/fingerprints.json", import.meta.url);
-const DUMP = process.env.STYLIZING_VIT_DUMP;
-const RECORD = process.env.STYLIZING_VIT_RECORD === "1";
-const recorded: Record<string, string> = existsSync(FILE) ? JSON.parse(readFileSync(FILE, "utf8")) : {};
-const now: Record<string, string> = {};
-
-afterAll(() => {
-  if (RECORD) writeFileSync(FILE, `${JSON.stringify(now, null, 2)}\n`);
-});
+import { type Capture, capture } from "./capture.js";
+import { FEW_FLOPS, PROFILES, Recording, zeros } from "./recording.js";
 
 /** Words of 8 digits in a line that ends with them. */
 const word = (line: string, at: number, value: string): string => {
@@ -57,40 +39,13 @@ const former = (line: string): string => {
   return FORMER.reduce((text, [now, then]) => text.replace(now, then), given);
 };
 
-/** Holds what was captured against the recording. */
-function check(name: string, seen: Capture): void {
-  const lines = seen.take().map(former);
-  expect(lines.length, name).toBeGreaterThan(0);
-  const found = fingerprint(lines);
-  now[name] = found;
-  if (DUMP) {
-    mkdirSync(DUMP, { recursive: true });
-    writeFileSync(join(DUMP, `${name}.txt`), `${lines.join("\n")}\n`);
-  }
-  if (RECORD || found === recorded[name]) return;
-  const [, , before = ""] = (recorded[name] ?? "").split(" ");
-  const [, , after = ""] = found.split(" ");
-  let at = 0;
-  while (at < lines.length && before.slice(3 * at, 3 * at + 3) === after.slice(3 * at, 3 * at + 3)) at++;
-  const what = `${name}: ${before.length / 3} dispatches were recorded, ${lines.length} are there; the first that differs is ${at}`;
-  expect.fail(`${what}:\n${lines.slice(Math.max(0, at - 2), at + 2).join("\n")}`);
-}
+const recording = new Recording("fingerprints", former);
+const check = (name: string, seen: Capture) => recording.check(name, seen);
 
 const statistics = { mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2] };
 const nano = parseConfig({ image_size: 32, patch_size: 8, embed_dim: 96, depth: 2, num_heads: 3, ...statistics }, "nano");
 const odd = { image_size: 42, patch_size: 7, in_channels: 1, embed_dim: 70, depth: 3, num_heads: 7, mlp_ratio: 2.33 };
 const grey = { image_size: 32, patch_size: 8, in_channels: 1, embed_dim: 80, depth: 2, num_heads: 8, qkv_bias: false };
-
-const PROFILES = [
-  ["software f32", "f32", true],
-  ["GPU f32", "f32", false],
-  ["f16", "f16", false],
-  ["matrix", "matrix", false],
-  ["software matrix", "matrix", true],
-] as const;
-
-/** Cut as long GEMMs are on a GPU: so small that even these models' are. */
-const FEW_FLOPS = 2e6;
 
 const MODES: readonly Mode[] = ["pair", "style", "banked", "content", "restyle", "plain"];
 
@@ -122,14 +77,6 @@ async function modes(gpu: Gpu, seen: Capture, name: string, config: ModelConfig,
     engine.dispose();
   }
 }
-
-/** Weights that are all zero: hashed numbers take seconds, and nobody looks at them. */
-const zeros = (shapes: ReadonlyMap<string, readonly number[]>): WeightSource => ({
-  label: "zeros",
-  shapes,
-  read: async (key) => new Float32Array(shapes.get(key)!.reduce((a, b) => a * b, 1)),
-  [Symbol.asyncDispose]: async () => {},
-});
 
 /** VGG-19 by number of channels, one for all tests of a device: to make one is most of what they would take. */
 const networks = new Map<number, Promise<Vgg19>>();
@@ -232,6 +179,4 @@ describe.each(PROFILES)("%s hands over the recorded dispatches", (profile, tier,
   });
 });
 
-it("every recorded program was met", () => {
-  if (!RECORD) expect(Object.keys(now).sort()).toEqual(Object.keys(recorded).sort());
-});
+it("every recorded program was met", () => recording.end());
