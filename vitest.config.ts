@@ -5,7 +5,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     pool: "forks",
-    setupFiles: ["test/support/calm.mjs", "test/support/equal.ts"],
+    setupFiles: ["test/support/equal.ts"],
     maxWorkers: 2,
     testTimeout: 120_000,
     hookTimeout: 120_000,

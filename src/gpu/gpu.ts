@@ -2,6 +2,7 @@ import { checkName, messageOf, StylizingError } from "../errors.js";
 import { BufferUsage, createInstance } from "./dawn.js";
 import { matrixVerdict } from "./matrix-trial.js";
 import { PipelineCache } from "./pipelines.js";
+import { calmPolling } from "./polling.js";
 import {
   type AdapterFacts,
   isSoftware,
@@ -329,6 +330,7 @@ export async function openGpu(options: OpenGpuOptions = {}): Promise<Gpu> {
       requiredFeatures: profile.features as GPUFeatureName[],
       requiredLimits: profile.limits,
     });
+    if (profile.software) calmPolling();
     return new Gpu(device, facts, profile, true);
   } catch (cause) {
     throw new StylizingError(

@@ -3,7 +3,6 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, 
 import { tmpdir } from "node:os";
 import { dirname, extname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { pathToFileURL } from "node:url";
 import sharp from "sharp";
 import { afterAll, expect } from "vitest";
 import { SafetensorsFile } from "../../src/hub/safetensors.js";
@@ -68,13 +67,10 @@ export interface RunOptions {
   uid?: number;
 }
 
-/** Lets the cores to the software adapter: see there. */
-const CALM = `--import=${pathToFileURL(join(root, "test/support/calm.mjs"))}`;
-
 /** Nothing of the caller's own settings, no network, and a CPU, so that results are the same on every machine. */
 export function environment(extra: Record<string, string | undefined> = {}): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(([name]) => !/^(HF_|VK_|STYLIZING_VIT_|NODE_OPTIONS|VITEST)/.test(name));
-  const own = { STYLIZING_VIT_ADAPTER: "software", HF_ENDPOINT: "http://127.0.0.1:9", NODE_OPTIONS: CALM };
+  const own = { STYLIZING_VIT_ADAPTER: "software", HF_ENDPOINT: "http://127.0.0.1:9" };
   return { ...Object.fromEntries(kept), ...own, ...extra };
 }
 
