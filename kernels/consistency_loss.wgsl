@@ -47,10 +47,14 @@ fn consistency_loss(
   let start = min(column, p.channels4 - 1);
 
   var squares = vec4f();
-  for (var i = index / COLS4; i < pixels; i += LANES) {
-    let at = start + pixel_start(image, i, p.side, p.channels4);
-    let difference = widen(f_maps[p.f_maps_offset4 + at]) - widen(g_maps[p.g_maps_offset4 + at]);
-    squares += difference * difference;
+  for (var block = index / COLS4; block < pixels; block += LANES * BLOCK) {
+    var part = vec4f();
+    for (var i = block; i < min(block + LANES * BLOCK, pixels); i += LANES) {
+      let at = start + pixel_start(image, i, p.side, p.channels4);
+      let difference = widen(f_maps[p.f_maps_offset4 + at]) - widen(g_maps[p.g_maps_offset4 + at]);
+      part += difference * difference;
+    }
+    squares += part;
   }
   let total = column_sum(squares, index);
 

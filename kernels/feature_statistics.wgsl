@@ -35,15 +35,23 @@ fn feature_statistics(
   let start = p.maps_offset4 + min(column, p.channels4 - 1);
 
   var sum = vec4f();
-  for (var i = index / COLS4; i < pixels; i += LANES) {
-    sum += widen(maps[start + pixel_start(image, i, p.side, p.channels4)]);
+  for (var block = index / COLS4; block < pixels; block += LANES * BLOCK) {
+    var part = vec4f();
+    for (var i = block; i < min(block + LANES * BLOCK, pixels); i += LANES) {
+      part += widen(maps[start + pixel_start(image, i, p.side, p.channels4)]);
+    }
+    sum += part;
   }
   let mean = column_sum(sum, index) / f32(pixels);
 
   var squares = vec4f();
-  for (var i = index / COLS4; i < pixels; i += LANES) {
-    let centred = widen(maps[start + pixel_start(image, i, p.side, p.channels4)]) - mean;
-    squares += centred * centred;
+  for (var block = index / COLS4; block < pixels; block += LANES * BLOCK) {
+    var part = vec4f();
+    for (var i = block; i < min(block + LANES * BLOCK, pixels); i += LANES) {
+      let centred = widen(maps[start + pixel_start(image, i, p.side, p.channels4)]) - mean;
+      part += centred * centred;
+    }
+    squares += part;
   }
   let variance = column_sum(squares, index) / f32(pixels);
 

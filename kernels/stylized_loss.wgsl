@@ -61,15 +61,23 @@ fn stylized_loss(
   let start = min(column, p.channels4 - 1);
 
   var sum = vec4f();
-  for (var i = index / COLS4; i < pixels; i += LANES) {
-    sum += widen(f_maps[p.f_maps_offset4 + start + pixel_start(image, i, p.side, p.channels4)]);
+  for (var block = index / COLS4; block < pixels; block += LANES * BLOCK) {
+    var part = vec4f();
+    for (var i = block; i < min(block + LANES * BLOCK, pixels); i += LANES) {
+      part += widen(f_maps[p.f_maps_offset4 + start + pixel_start(image, i, p.side, p.channels4)]);
+    }
+    sum += part;
   }
   let mean = column_sum(sum, index) / f32(pixels);
 
   var squares = vec4f();
-  for (var i = index / COLS4; i < pixels; i += LANES) {
-    let centred = widen(f_maps[p.f_maps_offset4 + start + pixel_start(image, i, p.side, p.channels4)]) - mean;
-    squares += centred * centred;
+  for (var block = index / COLS4; block < pixels; block += LANES * BLOCK) {
+    var part = vec4f();
+    for (var i = block; i < min(block + LANES * BLOCK, pixels); i += LANES) {
+      let centred = widen(f_maps[p.f_maps_offset4 + start + pixel_start(image, i, p.side, p.channels4)]) - mean;
+      part += centred * centred;
+    }
+    squares += part;
   }
   let variance = column_sum(squares, index) / f32(pixels);
   let deviation = sqrt(max(variance, vec4f(1e-5)));
@@ -79,12 +87,18 @@ fn stylized_loss(
   let content_deviation = statistics[content + p.channels4];
   squares = vec4f();
   var products = vec4f();
-  for (var i = index / COLS4; i < pixels; i += LANES) {
-    let at = start + pixel_start(image, i, p.side, p.channels4);
-    let normal = (widen(f_maps[p.f_maps_offset4 + at]) - mean) / deviation;
-    let difference = normal - (widen(g_maps[p.g_maps_offset4 + at]) - content_mean) / content_deviation;
-    squares += difference * difference;
-    products += difference * normal;
+  for (var block = index / COLS4; block < pixels; block += LANES * BLOCK) {
+    var part_squares = vec4f();
+    var part_products = vec4f();
+    for (var i = block; i < min(block + LANES * BLOCK, pixels); i += LANES) {
+      let at = start + pixel_start(image, i, p.side, p.channels4);
+      let normal = (widen(f_maps[p.f_maps_offset4 + at]) - mean) / deviation;
+      let difference = normal - (widen(g_maps[p.g_maps_offset4 + at]) - content_mean) / content_deviation;
+      part_squares += difference * difference;
+      part_products += difference * normal;
+    }
+    squares += part_squares;
+    products += part_products;
   }
   let anatomical = p.scale * share * column_sum(squares, index);
   let product = share * column_sum(products, index);

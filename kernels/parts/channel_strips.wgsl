@@ -1,8 +1,13 @@
 // What the reductions over the pixels of bordered feature maps share: one workgroup takes one image and a strip of COLS4
 // vec4s of its channels, LANES invocations to each. Neighbouring invocations read neighbouring channels of one pixel.
+// A lane adds in blocks of BLOCK pixels, so that the rounding of a long sum grows with its blocks and not with its length: one
+// after another, sums over 224 × 224 pixels left gradients 2.1e-5 of the largest off.
 
 override COLS4: u32 = 4;
 override LANES: u32 = 64;
+
+/// Pixels of a lane that are added before they meet the others.
+const BLOCK = 32u;
 
 var<workgroup> lane_sums: array<vec4f, COLS4 * LANES>;
 
