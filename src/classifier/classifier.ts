@@ -4,6 +4,7 @@ import { type Batch, type Image, type Images, toBatch } from "../models/batch.js
 import { Calls } from "../models/calls.js";
 import { ModelHost } from "../models/host.js";
 import { type FoundModel, findModelOf } from "../models/open.js";
+import { inPieces } from "../models/pieces.js";
 import type { VitConfig } from "../models/vit/config.js";
 import { vit } from "../models/vit/kind.js";
 import { softmax } from "../models/vit/softmax.js";
@@ -225,32 +226,15 @@ export class Classifier implements Disposable, AsyncDisposable {
     wanted: { attention?: boolean },
     take: (from: number, result: VitResult) => void,
   ): Promise<void> {
-    const format = batch.format;
-    await this.#host.recovering(async (engine) => {
-      // Anew on every try: what a lost device left behind must not fail the second one.
-      const pending: Promise<void>[] = [];
-      let done = 0;
-      const size = engine.largestBatch({ ...this.#request(format), ...wanted }, this.#options.batchSize);
-      try {
-        for (let from = 0; from < batch.count; from += size) {
-          signal?.throwIfAborted();
-          const images = Math.min(size, batch.count - from);
-          const job = { ...this.#request(format), ...wanted, images, pixels: batch.pixels(from, images) };
-          const run = engine.run(job).then((result) => {
-            take(from, result);
-            done += images;
-            onProgress?.(done, batch.count);
-          });
-          // Awaited below, or not at all when an earlier one fails first.
-          run.catch(() => {});
-          pending.push(run);
-          if (pending.length >= UNDER_WAY) await pending[pending.length - UNDER_WAY];
-        }
-        await Promise.all(pending);
-      } finally {
-        // Nothing is reported, nor written, behind the call's end.
-        await Promise.allSettled(pending);
-      }
+    const request = { ...this.#request(batch.format), ...wanted };
+    await this.#host.recovering((engine) => {
+      const { onNote, batchSize } = this.#options;
+      const onSmaller = (size: number, tooLarge: number) =>
+        onNote?.(`a batch of ${tooLarge} does not fit the device's memory: going on with ${size}`);
+      const options = { size: engine.largestBatch(request, batchSize), underWay: UNDER_WAY, signal, onProgress, onSmaller };
+      return inPieces(batch.count, options, async (from, images) =>
+        take(from, await engine.run({ ...request, images, pixels: batch.pixels(from, images) })),
+      );
     });
   }
 

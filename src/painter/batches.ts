@@ -1,5 +1,5 @@
-import { StylizingError } from "../errors.js";
 import type { Batch } from "../models/batch.js";
+import { inPieces } from "../models/pieces.js";
 import type { KeptContent, Mode } from "../models/stylizing-vit/modes.js";
 import type { RunTiming } from "../net/run.js";
 import type { Engine, Job } from "./engine.js";
@@ -26,46 +26,20 @@ export class Batches {
   }
 
   /** Runs [0, count) in pieces that fit the device; a piece that does not fit its memory is halved. */
-  async inBatches(
+  inBatches(
     engine: Engine,
     mode: Mode,
     count: number,
-    options: StylizeOptions,
+    { signal, onProgress }: StylizeOptions,
     run: (from: number, images: number) => Promise<void>,
   ): Promise<void> {
-    let size = this.largest(engine, mode);
-    const piece = async (from: number, images: number): Promise<void> => {
-      try {
-        await run(from, images);
-      } catch (error) {
-        if (!(error instanceof StylizingError) || error.cause !== "out-of-memory" || images === 1) throw error;
-        const half = Math.ceil(images / 2);
-        if (half < size) {
-          size = half;
-          if (half < this.largest(engine, mode)) {
-            this.#fits.set(mode, half);
-            this.#options.onNote?.(`a batch of ${images} does not fit the device's memory: going on with ${half}`);
-          }
-        }
-        for (let at = 0; at < images; at += half) await piece(from + at, Math.min(half, images - at));
-      }
+    const onSmaller = (size: number, tooLarge: number) => {
+      if (size >= this.largest(engine, mode)) return;
+      this.#fits.set(mode, size);
+      this.#options.onNote?.(`a batch of ${tooLarge} does not fit the device's memory: going on with ${size}`);
     };
-    const pending: Promise<void>[] = [];
-    let done = 0;
-    for (let from = 0; from < count; ) {
-      options.signal?.throwIfAborted();
-      const images = Math.min(size, count - from);
-      const counted = piece(from, images).then(() => {
-        done += images;
-        options.onProgress?.(done, count);
-      });
-      // Awaited below, or not at all when an earlier one fails first.
-      counted.catch(() => {});
-      pending.push(counted);
-      from += images;
-      if (pending.length >= BATCHES_UNDER_WAY - 1) await pending.shift();
-    }
-    await Promise.all(pending);
+    const options = { size: this.largest(engine, mode), underWay: BATCHES_UNDER_WAY - 1, signal, onProgress, onSmaller };
+    return inPieces(count, options, run);
   }
 
   /** Paints pairs by the cheapest programs: pairs at once, a bank of styles, or one content kept for many styles. */
