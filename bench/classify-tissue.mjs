@@ -117,21 +117,20 @@ function solve(matrix, right) {
 
 const run = join(out, "run");
 const begun = performance.now();
-{
-  await using trainer = await Trainer.create({
-    ...{ task: "classify", data: [join(out, "train")], val: [join(out, "val")], out: run, config: MODEL, epochs, batch: 32 },
-    ...{ lr: 1e-3, optimizer: "adamw", weightDecay: 0.05, decay: "timm", flips: true, adapter },
-  });
-  for await (const progress of trainer.run()) {
-    if (progress.kind !== "epoch") continue;
-    const { epoch, training, validation, balancedAccuracy, best } = progress;
-    const losses = `loss ${training.total.toFixed(3)}, validation ${validation.total.toFixed(3)}`;
-    console.log(`epoch ${epoch}: ${losses}, balanced accuracy ${balancedAccuracy.toFixed(3)}${best ? ", the best so far" : ""}`);
-  }
+const trainer = await Trainer.create({
+  ...{ task: "classify", data: [join(out, "train")], val: [join(out, "val")], out: run, config: MODEL, epochs, batch: 32 },
+  ...{ lr: 1e-3, optimizer: "adamw", weightDecay: 0.05, decay: "timm", flips: true, adapter },
+});
+for await (const progress of trainer.run()) {
+  if (progress.kind !== "epoch") continue;
+  const { epoch, training, validation, balancedAccuracy, best } = progress;
+  const losses = `loss ${training.total.toFixed(3)}, validation ${validation.total.toFixed(3)}`;
+  console.log(`epoch ${epoch}: ${losses}, balanced accuracy ${balancedAccuracy.toFixed(3)}${best ? ", the best so far" : ""}`);
 }
+await trainer.dispose();
 const seconds = (performance.now() - begun) / 1000;
 
-await using classifier = await Classifier.load(run, { adapter });
+const classifier = await Classifier.load(run, { adapter });
 const truth = sets.held.map(({ label }) => label);
 const answers = await classifier.classify(sets.held.map(({ image }) => image));
 const results = {
@@ -150,3 +149,4 @@ console.log(`  chance                                  ${results.chance.toFixed(
 console.log(`  logistic regression on channel moments  ${results.moments.toFixed(3)}`);
 console.log(`  ViT, trained in ${String(results.seconds).padStart(4)} s                  ${results.classifier.toFixed(3)}`);
 console.log(`the curve, the confusion matrix and the mistakes are in ${run}`);
+classifier.dispose();

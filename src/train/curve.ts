@@ -1,3 +1,4 @@
+import { text } from "../image/svg.js";
 import type { EpochReport } from "./progress.js";
 import type { LossSums } from "./types.js";
 
@@ -9,10 +10,6 @@ const LABEL_GAP = 16;
 
 /** Told apart in light and dark, and by people who see red and green alike. */
 const COLOURS = ["#4477aa", "#cc8800", "#229988", "#bb4488", "#66aa22", "#8866cc"];
-
-const quoted = (content: string) => content.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
-const text = (x: number, y: number, content: string, more = "") =>
-  `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${quoted(content)}</text>`;
 
 interface Line {
   name: string;
@@ -35,13 +32,15 @@ function ticks(low: number, high: number): number[] {
  * (dashed), and the weighted terms of training. The best epoch is marked. It can be read on light and on dark pages.
  */
 export function curveSvg(log: readonly EpochReport[], weights: Readonly<LossSums>, epochs: number, title = "Training"): string {
+  const weighed = Object.entries(weights).filter(([, weight]) => weight > 0);
   const lines: Line[] = [
     { name: "training", kind: "total", values: log.map(({ training }) => training.total) },
     { name: "validation", kind: "total dashed", values: log.map(({ validation }) => validation.total) },
-    ...Object.entries(weights).flatMap(([term, weight]) => {
-      const values = log.map(({ training }) => weight * (training as LossSums)[term]!);
-      return weight > 0 ? [{ name: weight === 1 ? term : `${weight} × ${term}`, kind: term, values }] : [];
-    }),
+    // A single term is the total itself.
+    ...(weighed.length > 1 ? weighed : []).map(([term, weight]) => ({
+      ...{ name: weight === 1 ? term : `${weight} × ${term}`, kind: term },
+      values: log.map(({ training }) => weight * (training as LossSums)[term]!),
+    })),
   ];
   const values = lines.flatMap((line) => line.values).filter((value) => value > 0);
   const [least, most] = values.length > 0 ? [Math.min(...values), Math.max(...values)] : [0.1, 1];
