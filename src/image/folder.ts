@@ -39,6 +39,12 @@ export async function listDataset(
     else for (const found of await listImages(path, out)) files.push({ path: found, name: relative(path, found) });
   }
   if (files.length > 0) return files;
-  const problem = `There are no ${what} in ${paths.length > 0 ? paths.join(", ") : "no folder at all"}.`;
-  throw new StylizingError("ARGUMENT", problem, "Give folders that hold PNG, JPEG, WebP, TIFF, GIF or AVIF files, at any depth.");
+  const hold = "PNG, JPEG, WebP, TIFF, GIF or AVIF files, at any depth";
+  if (paths.length === 0)
+    throw new StylizingError(
+      "ARGUMENT",
+      `There are no ${what}: no folder of them is given.`,
+      `Give folders that hold ${hold}: --data to train on, --val to validate with.`,
+    );
+  throw new StylizingError("ARGUMENT", `There are no ${what} in ${paths.join(", ")}.`, `Give folders that hold ${hold}.`);
 }

@@ -7,7 +7,7 @@ import { classTable, concludeClassify } from "../../src/command/classify.js";
 import { columnsOf, shortened, table } from "../../src/command/table.js";
 import { Classifier, type VitConfig } from "../../src/index.js";
 import { parseVitConfig } from "../../src/models/vit/config.js";
-import { build, type Failure, fresh, imageFile, imageFiles, json, listFiles, pixels, run, start } from "./command.js";
+import { build, type Failure, fresh, imageFile, imageFiles, json, listFiles, pixels, run } from "./command.js";
 
 beforeAll(build);
 
@@ -129,20 +129,6 @@ describe("files", () => {
 });
 
 describe("the command", () => {
-  it("prints a table of what it could read on stdout, names the rest on stderr, one a line, and fails", async () => {
-    const [a, b] = await imageFiles("a", "b");
-    const missing = join(fresh(), "none.png");
-    const { code, stdout, stderr } = await run(["classify", a!, missing, b!, ...model(), "--top", "2", "--workers", "0"]);
-    expect(code, stderr).toBe(1);
-    const lines = stdout.trimEnd().split("\n");
-    expect(lines).toHaveLength(3);
-    expect(lines[0]).toMatch(/^image +class 1 +probability +class 2 +probability$/);
-    expect(lines[1]).toMatch(new RegExp(`^${a} +\\S.* \\d+\\.\\d % .* \\d+\\.\\d %$`));
-    expect(stderr.split("\n").filter((line) => line.startsWith("failed: "))).toEqual([expect.stringContaining(missing)]);
-    expect(stderr).toContain("2 of 3 classified (1 failed)");
-    expect(stderr).not.toContain("\u001b");
-  });
-
   it("prints one document with --json, and goes on without failing where --skip-unreadable says so", async () => {
     const [a] = await imageFiles("a");
     const missing = join(fresh(), "none.png");
@@ -178,24 +164,6 @@ describe("the command", () => {
     const finished = await run(args);
     expect(finished.code, finished.stderr).toBe(2);
     expect(json<Failure>(finished).error).toMatchObject({ code: "ARGUMENT", message: expect.stringMatching(/no head/) });
-  });
-
-  it("ends after the batch under way at Ctrl-C, with what is done", async () => {
-    const images = await imageFiles(...Array.from({ length: 80 }, (_, i) => `i${i}`));
-    const maps = fresh();
-    const args = ["classify", ...images, ...model({ ...CONFIG, depth: 12 }), "--batch", "1", "--json", "--attention", maps];
-    const { child, finished } = start(args);
-    for (let waited = 0; listFiles(maps).length === 0 && waited < 30_000; waited += 10)
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    child.kill("SIGINT");
-    const ended = await finished;
-    expect(ended.code, ended.stderr).toBe(130);
-    const report = json<ClassifyReport>(ended);
-    expect(report.done).toBeGreaterThan(0);
-    expect(report.stopped).toBe(80 - report.done);
-    expect(ended.stderr).toContain("stopping after this batch");
-    expect(listFiles(maps).filter((name) => name.startsWith("."))).toEqual([]);
-    expect(listFiles(maps)).toHaveLength(report.done);
   });
 });
 

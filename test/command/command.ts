@@ -1,10 +1,11 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, extname, join } from "node:path";
+import { basename, dirname, extname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import sharp from "sharp";
 import { afterAll, expect } from "vitest";
+import type { StylizeReport } from "../../src/augment/report.js";
 import { SafetensorsFile } from "../../src/hub/safetensors.js";
 import { type TensorToWrite, writeSafetensors } from "../../src/hub/safetensors-writer.js";
 import { root, shared } from "../support/fixtures.js";
@@ -230,6 +231,18 @@ export async function spoiledModel(change: (tensors: Map<string, TensorToWrite>)
   await writeSafetensors(join(folder, "model.safetensors"), tensors);
   copyFileSync(join(DEMO_MODEL, "config.json"), join(folder, "config.json"));
   return folder;
+}
+
+/** Arguments that paint with a model that takes no time. */
+export const paint = (...args: Parameters<typeof stylize>) => [...stylize(...args), ...micro()];
+
+/** Content and style of each result, by the names of their files. */
+export const couples = (report: StylizeReport) =>
+  report.images.map(({ content, style }) => `${basename(content)} ${basename(style)}`);
+
+/** Waits until something is so, for as long as a slow machine may take. */
+export async function until(condition: () => boolean): Promise<void> {
+  for (let waited = 0; !condition() && waited < 30_000; waited += 10) await delay(10);
 }
 
 /** A reason to skip, which vitest prints. */

@@ -1,11 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import type { ExportReport } from "../../src/index.js";
 import { readOnnx } from "../onnx/read.js";
-import { build, DEMO_MODEL, type Failure, fresh, listFiles, micro, run, runJson, spoiledModel, start } from "./command.js";
+import { build, DEMO_MODEL, type Failure, fresh, listFiles, micro, run, runJson, spoiledModel } from "./command.js";
 
 beforeAll(build);
 
@@ -22,27 +20,6 @@ describe("export", () => {
     const { mean, std } = JSON.parse(readFileSync(join(DEMO_MODEL, "config.json"), "utf8")) as Record<string, number[]>;
     expect(model.properties).toMatchObject({ model: "demo", mean: JSON.stringify(mean), std: JSON.stringify(std) });
     expect(listFiles(dirname(file))).toEqual(["demo.onnx"]);
-  });
-
-  it("takes hashed weights, 16-bit floats and statistics, and reports with --json; what was there is replaced", async () => {
-    const file = fresh("micro.onnx");
-    writeFileSync(file, "an older one");
-    const statistics = ["--mean", ".5,.25,.125", "--std", "1,1,1"];
-    const report = await runJson<ExportReport>(onnx(file, ...micro(), "--half", ...statistics));
-    const shape = ["batch", 3, 32, 32];
-    expect(report).toMatchObject({
-      model: "hashed:3",
-      file,
-      bytes: statSync(file).size,
-      opset: 17,
-      precision: "f16",
-      inputs: [
-        { name: "content", shape },
-        { name: "style", shape },
-      ],
-      outputs: [{ name: "stylized", shape }],
-    });
-    expect(readOnnx(readFileSync(file)).properties).toMatchObject({ mean: "[0.5,0.25,0.125]", std: "[1,1,1]" });
   });
 
   it("needs no adapter", async () => {
@@ -83,26 +60,6 @@ describe("export that cannot be", () => {
     }
   });
 
-  it("a place where no file can be: a folder, below a file, a pipe", async () => {
-    const [folder, blocked] = [fresh(), fresh("file")];
-    writeFileSync(blocked, "in the way");
-    const places = [folder, join(blocked, "model.onnx"), ...(process.platform === "linux" ? ["/proc/out/model.onnx"] : [])];
-    const pipe = fresh("pipe");
-    try {
-      execFileSync("mkfifo", [pipe], { stdio: "pipe" });
-      places.push(pipe);
-    } catch {
-      // None can be made here.
-    }
-    for (const place of places) {
-      const { error } = await runJson<Failure>(onnx(place, "--model", "demo"), 1);
-      expect(error).toMatchObject({ code: "OUTPUT", fix: expect.stringMatching(/\w/) });
-    }
-    expect(listFiles(folder)).toEqual([]);
-    expect(readFileSync(blocked, "utf8")).toBe("in the way");
-    if (existsSync(pipe)) expect(statSync(pipe).isFIFO()).toBe(true);
-  });
-
   it("a full disk: nothing is left, and what was there stays", async (test) => {
     const disk = fresh();
     try {
@@ -117,18 +74,5 @@ describe("export that cannot be", () => {
     expect(error).toMatchObject({ code: "OUTPUT", message: expect.stringContaining("the disk is full") });
     expect(readFileSync(place, "utf8")).toBe("as it was");
     expect(listFiles(disk)).toEqual(["demo.onnx"]);
-  });
-
-  it("Ctrl-C in the middle: 130, and nothing is left", async () => {
-    const place = fresh("base.onnx");
-    const { child, finished } = start(onnx(place, "--model", "hashed:1", "--preset", "base", "--json"));
-    for (let i = 0; i < 3000 && readdirSync(dirname(place)).length === 0; i++) await delay(5);
-    // The first file there is a trial of the folder; the second is the model.
-    while (!readdirSync(dirname(place)).some((name) => name.startsWith(".base.onnx."))) await delay(2);
-    child.kill("SIGINT");
-    const { code, stdout } = await finished;
-    expect(code).toBe(130);
-    expect((JSON.parse(stdout) as Failure).error.code).toBe("STOPPED");
-    expect(listFiles(dirname(place))).toEqual([]);
   });
 });

@@ -1,69 +1,14 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { SafetensorsFile } from "../../src/hub/safetensors.js";
 import { writeSafetensors } from "../../src/hub/safetensors-writer.js";
-import { parseConfig } from "../../src/models/stylizing-vit/config.js";
-import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
 import { vggShapes } from "../../src/models/vgg19/weights.js";
-import { hashedImages } from "../train/images.js";
-import { build, type Failure, fresh, listFiles, run, runJson } from "./command.js";
-
-const FIXTURE = fileURLToPath(new URL("../fixtures/grey/", import.meta.url));
-const INFO = JSON.parse(readFileSync(join(FIXTURE, "training.json"), "utf8"));
-const CONFIG = parseConfig(INFO.config, "grey");
-const config = fresh("config.json");
-const input = fresh("input.safetensors");
-
-beforeAll(async () => {
-  await build();
-  writeFileSync(config, JSON.stringify(INFO.config));
-  const content = hashedImages("train.0", 2, 1, 32, INFO.seed);
-  const style = Float32Array.from([...content.subarray(1024), ...content.subarray(0, 1024)]);
-  const shape = [2, 1, 32, 32];
-  await writeSafetensors(input, [
-    ["content", { shape, data: content }],
-    ["style", { shape, data: style }],
-  ]);
-});
-
-const gradients = (output: string, ...rest: string[]) => [
-  "gradients",
-  ...["--model", `hashed:${INFO.seed}`, "--config", config, "--input", input, "--output", output, "--adapter", "software"],
-  ...rest,
-];
-
-it("writes PyTorch's losses and a gradient a parameter, in parts of a batch and with little memory as well", async () => {
-  const output = fresh("gradients.safetensors");
-  const args = gradients(output, "--vgg", `hashed:${INFO.seed}`, "--micro-batch", "1", "--recompute");
-  const report = await runJson<{ losses: Record<string, number>; total: number; vgg: string; batch: number; tier: string }>([
-    ...args,
-    "--json",
-  ]);
-  expect(report).toMatchObject({ batch: 2, tier: "f32", vgg: "hashed:3" });
-  expect(report.total / INFO.steps[0].total).toBeCloseTo(1, 4);
-  await using file = await SafetensorsFile.open(output);
-  const shapes = parameterShapes(CONFIG);
-  expect([...file.tensors.keys()].sort()).toEqual(
-    [
-      ...["identity", "consistency", "anatomical", "style"].map((term) => `loss.${term}`),
-      ...[...shapes.keys()].map((key) => `gradient.${key}`),
-    ].sort(),
-  );
-  for (const term of ["identity", "consistency", "anatomical", "style"]) {
-    expect(file.tensors.get(`loss.${term}`)).toMatchObject({ dtype: "F32", shape: [1] });
-    expect((await file.read(`loss.${term}`))[0]! / INFO.steps[0][term], term).toBeCloseTo(1, 4);
-  }
-  await using expected = await SafetensorsFile.open(join(FIXTURE, "training.safetensors"));
-  for (const [key, shape] of shapes) {
-    const name = `gradient.${key}`;
-    expect(file.tensors.get(name)!.shape).toEqual(shape);
-    const [mine, theirs] = [await file.read(name), await expected.read(name)];
-    const distance = Math.hypot(...mine.map((value, i) => value - theirs[i]!)) / Math.hypot(...theirs);
-    expect(distance, key).toBeLessThan(1e-3);
-  }
-});
+import { parseVitConfig } from "../../src/models/vit/config.js";
+import { vitShapes } from "../../src/models/vit/parameters.js";
+import { goldenFolder } from "../support/fixtures.js";
+import { type Failure, fresh, listFiles, reason, run, runJson } from "./command.js";
+import { FIXTURE, gradients, INFO } from "./gradients.js";
 
 describe("wrong usage ends with 2, what cannot be used with 1, and nothing is written", () => {
   it.each<[string, string[], number, string, RegExp]>([
@@ -117,5 +62,61 @@ describe("wrong usage ends with 2, what cannot be used with 1, and nothing is wr
     const { code, stderr } = await run(gradients(output, "--vgg", "hub"), { env: { HF_HUB_OFFLINE: "1", HF_HOME: fresh() } });
     expect(code).toBe(1);
     expect(stderr).toMatch(/timm\/vgg19\.tv_in1k .*not in the cache.*--vgg FILE.*--vgg random:1/s);
+  });
+});
+
+describe("of a classifier", () => {
+  const name = "vit-grey";
+  const golden = goldenFolder(name);
+  /** Its weights, configuration and images, with other labels where they are given. */
+  async function classifier(output: string, labels?: number[]): Promise<string[]> {
+    const { config, weights } = JSON.parse(readFileSync(join(golden!, "training.json"), "utf8"));
+    const [file, input] = [fresh("config.json"), fresh("input.safetensors")];
+    writeFileSync(file, JSON.stringify(config));
+    const given = join(golden!, "case.safetensors");
+    const bytes = readFileSync(given);
+    if (labels) {
+      await using source = await SafetensorsFile.open(given);
+      const start = 8 + Number(bytes.readBigUInt64LE(0)) + source.tensors.get("labels")!.begin;
+      for (const [at, label] of labels.entries()) bytes.writeBigInt64LE(BigInt(label), start + 8 * at);
+    }
+    writeFileSync(input, bytes);
+    return ["gradients", "--model", join(golden!, weights), "--config", file, "--input", input, "--output", output];
+  }
+
+  it.skipIf(!golden)(`are PyTorch's, as its loss is${golden ? "" : `: ${reason.noGolden}`}`, async () => {
+    const output = fresh("gradients.safetensors");
+    const info = JSON.parse(readFileSync(join(golden!, "training.json"), "utf8"));
+    const report = await runJson<{ losses: object; total: number; batch: number; tier: string }>([
+      ...(await classifier(output)),
+      "--micro-batch",
+      "2",
+    ]);
+    expect(report).toMatchObject({ batch: info.batch, tier: "f32", losses: { crossEntropy: report.total } });
+    await using file = await SafetensorsFile.open(output);
+    const shapes = vitShapes(parseVitConfig(info.config, name));
+    expect([...file.tensors.keys()].sort()).toEqual(["loss", ...[...shapes.keys()].map((key) => `gradient.${key}`)].sort());
+    expect(file.tensors.get("loss")).toMatchObject({ dtype: "F32", shape: [1] });
+    expect((await file.read("loss"))[0]! / info.steps[0].loss).toBeCloseTo(1, 4);
+    await using expected = await SafetensorsFile.open(join(golden!, "training.safetensors"));
+    for (const [key, shape] of shapes) {
+      const tensor = `gradient.${key}`;
+      expect(file.tensors.get(tensor)!.shape, key).toEqual(shape);
+      const [mine, theirs] = [await file.read(tensor), await expected.read(tensor)];
+      const distance = Math.hypot(...mine.map((value, i) => value - theirs[i]!)) / Math.hypot(...theirs);
+      expect(distance, key).toBeLessThan(1e-3);
+    }
+  });
+
+  it.skipIf(!golden)(`labels out of range and a VGG-19 are refused${golden ? "" : `: ${reason.noGolden}`}`, async () => {
+    const output = fresh("out.safetensors");
+    for (const wrong of [3, -1]) {
+      const { error } = await runJson<Failure>(await classifier(output, [0, wrong]), 2);
+      expect(error).toMatchObject({ code: "ARGUMENT", message: expect.stringContaining(`one of them is ${wrong}.`) });
+      expect(error.fix).toMatch(/labels, I64 \[3\], each below 3/);
+    }
+    const { error } = await runJson<Failure>([...(await classifier(output)), "--vgg", "hashed:1"], 2);
+    expect(error).toMatchObject({ code: "ARGUMENT", message: expect.stringContaining("--vgg is for Stylizing ViT") });
+    expect(listFiles(join(output, ".."))).toEqual([]);
   });
 });

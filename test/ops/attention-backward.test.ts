@@ -1,56 +1,27 @@
 import { describe, expect, it } from "vitest";
-import type { Gpu } from "../../src/gpu/gpu.js";
-import type { Profile } from "../../src/gpu/profile.js";
 import {
   attentionBackwardFlops,
   planAttentionBackwardContext,
   planAttentionBackwardQuery,
 } from "../../src/ops/attention-backward.js";
-import { FAMILIES, gpuOfThisFile, hardwareProfile, inTier } from "../support/gpu.js";
+import { gpuOfThisFile, hardwareProfile } from "../support/gpu.js";
 import { tested } from "../support/op.js";
 import { Random } from "../support/random.js";
-import { check, compare, runOp } from "../support/run-op.js";
+import { compare, runOp } from "../support/run-op.js";
 import { dot, normals, slopeError } from "../support/slopes.js";
 import { attend } from "./attention.case.js";
-import {
-  type AttentionBackwardCase,
-  attentionBackwardCases,
-  attentionBackwardContextOp,
-  attentionBackwardQueryOp,
-  setUpContext,
-} from "./attention-backward.case.js";
+import { attentionBackwardCases, attentionBackwardContextOp, attentionBackwardQueryOp } from "./attention-backward.case.js";
 import { attendBackward } from "./attention-backward.oracle.js";
+import { describeGradients, isCostly, run, withMemory } from "./attention-backward-families.js";
 
 const gpu = gpuOfThisFile();
 
-async function run(one: AttentionBackwardCase, on: Gpu, profile: Profile): Promise<void> {
-  await check(on, attentionBackwardQueryOp.setup(one, profile), one.name);
-  await check(on, attentionBackwardContextOp.setup(one, profile), one.name);
-}
-
 const cases = tested(attentionBackwardCases);
 
-describe.each(FAMILIES)("gradients of attention, tiles for %s", (_, of) => {
-  it.each(cases)("%s", (_, one) => run(one, gpu(), of(gpu().profile)));
-
-  // Heads of 32 have a case of every kind; those of other sizes would cost pipelines and show nothing new.
-  it.each(cases.filter(([, { headSize }]) => headSize === 32))("in float16: %s", async (_, one) => {
-    const float16 = inTier(gpu(), "f16");
-    await run(one, float16, of(float16.profile));
-  });
-});
-
-const withMemory = (profile: Profile, bytes: number): Profile => ({
-  ...profile,
-  limits: { ...profile.limits, maxComputeWorkgroupStorageSize: bytes },
-});
+// Those of many tokens are in attention-backward.slow.test.ts.
+describeGradients(gpu, (one) => !isCostly(one));
 
 describe("gradients of attention where workgroup memory is scarce", () => {
-  it.each(cases.filter(([, { headSize, tokens }]) => headSize === 192 || (headSize === 64 && tokens < 400)))(
-    "16 KB: %s",
-    (_, one) => run(one, gpu(), withMemory(hardwareProfile(gpu().profile), 16_384)),
-  );
-
   it.each([4096, 2048])("%i bytes, heads of 20", async (bytes) => {
     const one = attentionBackwardCases.find(({ headSize, tokens }) => headSize === 20 && tokens === 33)!;
     await run(one, gpu(), withMemory(hardwareProfile(gpu().profile), bytes));
@@ -83,12 +54,6 @@ describe("tiles", () => {
 });
 
 describe("both dispatches on one buffer of gradients", () => {
-  it.each(cases.filter(([, { together }]) => together))("%s", async (name, one) => {
-    const [gradients, statistics] = await runOp(gpu(), attentionBackwardQueryOp.setup(one, gpu().profile));
-    const given = { statistics: statistics!.after, gradients: gradients!.after };
-    await check(gpu(), setUpContext(one, gpu().profile, given), `after the queries', ${name}`);
-  });
-
   it("give the same bits again", async () => {
     const one = attentionBackwardCases.find(({ reads }) => reads.length === 3)!;
     const query = () => runOp(gpu(), attentionBackwardQueryOp.setup(one, gpu().profile));

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Gpu, openGpu } from "../../src/gpu/gpu.js";
+import { type Gpu, openGpu } from "../../src/gpu/gpu.js";
 import { HashedWeights, hashedUniform } from "../../src/hub/hashed.js";
 import { parseConfig } from "../../src/models/stylizing-vit/config.js";
 import { blockPasses } from "../../src/models/stylizing-vit/modes.js";
@@ -7,7 +7,8 @@ import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
 import { asFloats } from "../../src/net/pixels.js";
 import { Engine, type Job } from "../../src/painter/engine.js";
 import { relativeError } from "../support/fixtures.js";
-import { hardwareProfile, inTier } from "../support/gpu.js";
+import { hardwareProfile } from "../support/gpu.js";
+import { changesNoBitInBands } from "./bands.js";
 
 // What a schedule leaves out must not change a result: each against the plain one, which computes all 4L passes one by one.
 // Sums are formed in the same order by the same kernels, so the results are equal to the last bits, not just close.
@@ -130,39 +131,11 @@ it("frees all it allocated", async () => {
 });
 
 describe("no dispatch runs for long", () => {
-  const config = parseConfig({ image_size: 24, patch_size: 8, embed_dim: 48, depth: 2, num_heads: 3 }, "test");
-  const content = hashedUniform("content", 4 * 3 * 24 * 24, 5);
-  const style = hashedUniform("style", 4 * 3 * 24 * 24, 5);
-  const job: Job = { mode: "pair", images: 4, input: "planes", output: "planes", content, style };
-
-  async function painted(own: Gpu, flopsPerDispatch: number) {
-    own.flopsPerDispatch = flopsPerDispatch;
-    const engine = await Engine.create(own, config, new HashedWeights(parameterShapes(config), 2));
-    try {
-      const pixels = asFloats(await engine.run(job));
-      const dispatches = (await engine.profile(job))?.length;
-      return { pixels, dispatches };
-    } finally {
-      engine.dispose();
-    }
-  }
-
+  // Emulated matrix units are in schedules.slow.test.ts.
   it.each([
     ["quads", () => gpu.profile],
     ["workgroup memory", () => hardwareProfile(gpu.profile)],
-    ["matrix units", () => inTier(gpu, "matrix").profile],
-  ])("GEMMs and attention are cut into bands of sequences, which changes no bit: kernels with %s", async (_, of) => {
-    // One for all three: its kernels are compiled once.
-    using own = new Gpu(gpu.device, gpu.facts, of(), false);
-    const whole = await painted(own, Number.POSITIVE_INFINITY);
-    const two = 2 * 2 * 10 * 48 * 192; // fc1 of two sequences of ten tokens
-    const cut = await painted(own, two);
-    expect(cut.pixels).toEqual(whole.pixels);
-    if (whole.dispatches === undefined) return;
-    expect(cut.dispatches).toBeGreaterThan(whole.dispatches);
-    // One sequence is the least that a dispatch can be.
-    const least = await painted(own, 1);
-    expect(least.pixels).toEqual(whole.pixels);
-    expect(least.dispatches).toBeGreaterThan(cut.dispatches!);
-  });
+  ])("GEMMs and attention are cut into bands of sequences, which changes no bit: kernels with %s", (_, of) =>
+    changesNoBitInBands(gpu, of()),
+  );
 });

@@ -1,39 +1,18 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import sharp from "sharp";
 import { beforeAll, describe, expect, it } from "vitest";
 import { findModelOf } from "../../src/models/open.js";
 import type { VitConfig } from "../../src/models/vit/config.js";
 import { vit } from "../../src/models/vit/kind.js";
 import { resizePositions } from "../../src/models/vit/positions.js";
-import { mulberry32 } from "../../src/random.js";
 import { learningRateOf } from "../../src/train/epoch.js";
 import { Trainer, type TrainerOptions } from "../../src/train/trainer.js";
-import { follow, newRun, outcome, readLog, readTensors, root } from "./runs.js";
+import { CLASSES, follow, newRun, outcome, readLog, readTensors, writeClasses } from "./runs.js";
 
-const CLASSES = ["blue", "green", "red"];
 const SHAPE: VitConfig = {
   ...{ kind: "vit", image_size: 16, in_channels: 3, patch_size: 8, embed_dim: 24, depth: 2, num_heads: 2, mlp_ratio: 2 },
   ...{ qkv_bias: true, num_classes: 9 },
 };
-
-/** Noise with a tint by class: a folder a class, and a table of all. */
-async function writeClasses(name: string, counts: readonly number[]): Promise<string> {
-  const folder = join(root, name);
-  const lines = ["path,label,patient"];
-  for (const [label, count] of counts.entries()) {
-    const className = CLASSES[label]!;
-    mkdirSync(join(folder, className), { recursive: true });
-    for (let i = 0; i < count; i++) {
-      const random = mulberry32(1000 * label + i);
-      const data = Uint8Array.from({ length: 16 * 16 * 3 }, (_, at) => 90 + 60 * random() + (at % 3 === 2 - label ? 80 : 0));
-      await sharp(data, { raw: { width: 16, height: 16, channels: 3 } }).toFile(join(folder, className, `${i}.png`));
-      lines.push(`${className}/${i}.png,${className},patient ${i % 4}`);
-    }
-  }
-  writeFileSync(join(folder, "labels.csv"), `${lines.join("\n")}\n`);
-  return folder;
-}
 
 let data: string;
 let val: string;

@@ -1,49 +1,17 @@
 import { describe, expect, it } from "vitest";
-import { Gpu, openGpu } from "../../src/gpu/gpu.js";
+import { Gpu } from "../../src/gpu/gpu.js";
 import { makeProfile } from "../../src/gpu/profile.js";
-import { presetConfig } from "../../src/models/stylizing-vit/config.js";
 import { modelParameters, parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
 import { openVgg } from "../../src/models/vgg19/weights.js";
 import { createTrainingEngine, type TrainingEngineOptions } from "../../src/train/engine.js";
 import type { TrainingState } from "../../src/train/types.js";
 import { gpuOfThisFile } from "../support/gpu.js";
-import { Random } from "../support/random.js";
+import { config, losesItsDevice, openEngine, smoothImages } from "./engine.js";
 import { openTask, terms } from "./thin.js";
 
 const gpu = gpuOfThisFile();
 
-const config = {
-  ...presetConfig("tiny"),
-  image_size: 32,
-  patch_size: 8,
-  embed_dim: 48,
-  depth: 2,
-  num_heads: 2,
-  mean: [0.6, 0.45, 0.65],
-  std: [0.2, 0.21, 0.18],
-};
-
-/** Smooth images, so that rounding to bytes is all that is lost of them. */
-function smoothImages(count: number, seed = "pictures"): Uint8Array {
-  const random = new Random(seed);
-  return Uint8Array.from({ length: count * 32 * 32 * 3 }, (_, at) => {
-    const x = Math.floor(at / 3) % 32;
-    const wave = 60 * Math.sin(x / 5 + (at % 3) + Math.floor(at / 3072));
-    return Math.max(0, Math.min(255, Math.round(140 + wave + random.uniform(-20, 20))));
-  });
-}
-
-async function open(options: Partial<TrainingEngineOptions> = {}, on: Gpu = gpu()) {
-  return createTrainingEngine(on, config, openTask(), {
-    batch: 3,
-    initial: modelParameters(config).parameters.initial(1),
-    terms,
-    clip: 1,
-    weightDecay: 1e-2,
-    recompute: false,
-    ...options,
-  });
-}
+const open = (options: Partial<TrainingEngineOptions> = {}, on: Gpu = gpu()) => openEngine(on, options);
 
 const numbers = ({ parameters, firstMoments, secondMoments }: TrainingState) =>
   [parameters, firstMoments, secondMoments].map((tensors) => Object.fromEntries(tensors));
@@ -187,21 +155,8 @@ describe("the training engine", () => {
     narrow.dispose();
   });
 
-  it("says that its device is lost, whatever it was at", async () => {
-    for (const when of ["a step", "a report", "a state"] as const) {
-      const own = await openGpu({ adapter: "software", precision: "f32" });
-      const engine = await open({ batch: 1 }, own);
-      await engine.step(smoothImages(1), 1e-3);
-      const pending =
-        when === "a report" ? engine.report() : when === "a state" ? engine.readState() : engine.step(smoothImages(1), 1e-3);
-      own.device.destroy();
-      await Promise.allSettled([pending]);
-      await expect(engine.step(smoothImages(1), 1e-3), when).rejects.toMatchObject({ code: "DEVICE_LOST" });
-      if (when !== "a step") await expect(pending, when).rejects.toMatchObject({ code: "DEVICE_LOST" });
-      await engine[Symbol.asyncDispose]();
-      own.dispose();
-    }
-  });
+  // At the others it is in engine.slow.test.ts: each is another device, and compiles anew.
+  it("says that its device is lost, at a report", () => losesItsDevice("a report"));
 
   it("gives back all of the device's memory", async () => {
     const before = gpu().allocatedBytes;

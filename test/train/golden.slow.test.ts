@@ -1,12 +1,34 @@
 import { describe, expect, it } from "vitest";
+import { Gpu } from "../../src/gpu/gpu.js";
 import { rolled } from "../../src/models/stylizing-vit/batch-shape.js";
 import { LOSS_NAMES as LOSS_TERMS } from "../../src/models/stylizing-vit/losses.js";
-import { gpuOfThisFile, inTier } from "../support/gpu.js";
-import { fourSteps, type Gradients, gradientsOf, loadCase, normError, open } from "./golden.js";
+import { gpuOfThisFile, hardwareProfile, inTier } from "../support/gpu.js";
+import { checkGradients, fourSteps, type Gradients, gradientsOf, loadCase, normError, open, thinGradients } from "./golden.js";
 
 const gpu = gpuOfThisFile();
 const nano = loadCase("nano");
 let inFloat16: Promise<Gradients> | undefined;
+
+describe("grey", () => {
+  it("gives the same with the kernels of GPUs, GEMMs cut into bands and split-K", async () => {
+    const one = await loadCase("grey");
+    const { device: underneath, facts, profile } = gpu();
+    const on = new Gpu(underneath, facts, hardwareProfile(profile), false);
+    on.flopsPerDispatch = 1e6;
+    const device = await open(one, on, { thin: true });
+    const program = await device.bound(rolled(2, 2), true);
+    const labels = program.dispatches.map(({ label }) => label);
+    expect(labels.some((label) => label.startsWith("sum_slices"))).toBe(true);
+    expect(labels.filter((label) => label.includes("linear_windows")).length).toBeGreaterThan(100);
+    expect(labels.some((label) => label.includes("quad"))).toBe(false);
+    checkGradients(one, await gradientsOf(device, [[rolled(2, 2), one.images(0)]]), await thinGradients(one, gpu()));
+    await device.limitDispatches(rolled(1, 1));
+    expect(on.flopsPerDispatch).toBeGreaterThan(1e6);
+    expect(on.flopsPerDispatch).toBeLessThan(1e12);
+    device.dispose();
+    on.dispose();
+  });
+});
 
 describe("nano", () => {
   /**
@@ -54,5 +76,15 @@ describe("four steps of AdamW", () => {
       expect(norm, `gradient norm of step ${step}`).toBeLessThan(6e-2);
     }
     expect(weights).toBeLessThan(1e-2);
+  });
+
+  // The gradients of the first of them are held, too.
+  it("grey ends where PyTorch does", async () => {
+    const { errors, weights } = await fourSteps(await loadCase("grey"), gpu());
+    for (const [step, { losses, norm }] of errors.entries()) {
+      expect(losses, `losses of step ${step}`).toBeLessThan(1e-3);
+      expect(norm, `gradient norm of step ${step}`).toBeLessThan(1e-3);
+    }
+    expect(weights).toBeLessThan(1e-3);
   });
 });

@@ -149,3 +149,11 @@ export async function fourSteps(one: Case, on: Gpu) {
   const weights = Math.max(...[...parameters].map(([key, values]) => normError(values, one.tensors.get(`after.${key}`)!)));
   return { errors, weights };
 }
+
+/** Losses and gradients of the first step with a thin VGG-19, as they are for PyTorch's: what others must give whatever their way. */
+export async function thinGradients(one: Case, on: Gpu, lossScale = 1): Promise<Gradients> {
+  const device = await open(one, on, { thin: true, lossScale });
+  const result = await gradientsOf(device, [[rolled(one.batch, one.batch), one.images(0)]]);
+  device.dispose();
+  return result;
+}

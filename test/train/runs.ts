@@ -1,9 +1,10 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, expect } from "vitest";
 import { SafetensorsFile } from "../../src/hub/safetensors.js";
+import { mulberry32 } from "../../src/random.js";
 import type { EpochReport, TrainingProgress } from "../../src/train/progress.js";
 import type { Trainer, TrainerOptions } from "../../src/train/trainer.js";
 import { noise } from "../image/helpers.js";
@@ -32,6 +33,27 @@ export async function writeImages(name: string, count: number, size = 20): Promi
     const { data } = noise(size + i, size, 3, i * 7919 + name.length);
     await sharp(data, { raw: { width: size + i, height: size, channels: 3 } }).toFile(join(folder, `${name}-${i}.png`));
   }
+  return folder;
+}
+
+/** Labels of what `writeClasses` draws. */
+export const CLASSES = ["blue", "green", "red"];
+
+/** Noise with a tint by class: a folder a class, and a table of all. */
+export async function writeClasses(name: string, counts: readonly number[]): Promise<string> {
+  const folder = join(root, name);
+  const lines = ["path,label,patient"];
+  for (const [label, count] of counts.entries()) {
+    const className = CLASSES[label]!;
+    mkdirSync(join(folder, className), { recursive: true });
+    for (let i = 0; i < count; i++) {
+      const random = mulberry32(1000 * label + i);
+      const data = Uint8Array.from({ length: 16 * 16 * 3 }, (_, at) => 90 + 60 * random() + (at % 3 === 2 - label ? 80 : 0));
+      await sharp(data, { raw: { width: 16, height: 16, channels: 3 } }).toFile(join(folder, className, `${i}.png`));
+      lines.push(`${className}/${i}.png,${className},patient ${i % 4}`);
+    }
+  }
+  writeFileSync(join(folder, "labels.csv"), `${lines.join("\n")}\n`);
   return folder;
 }
 

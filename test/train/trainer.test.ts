@@ -242,7 +242,7 @@ describe("refusals", () => {
     ["an odd crop", { crop: "middle" as "whole" }, /crop is "middle"/],
     ["a batch that images do not fill", { batch: 64 }, /14 images × 2 crops does not fill a batch of 64.*--crops/],
     ["no images", { data: [join(root, "nowhere")] }, /nowhere do not exist/],
-    ["no folders", { val: [] }, /no validation images in no folder at all/],
+    ["no folders", { val: [] }, /no validation images: no folder of them is given/],
     ["a preset and a configuration", { preset: "tiny" }, /Both a preset and a configuration/],
     ["another size than a model's", { config: undefined, init: "demo", imageSize: 64 }, /demo takes images of 96 pixels/],
     ["a precision that is none", { precision: "fp16" as "f16" }, /Unknown precision "fp16".*f16/],

@@ -1,0 +1,108 @@
+import { execFileSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { HubServer } from "../hub/hub-server.js";
+import {
+  build,
+  type Failure,
+  fresh,
+  imageFiles,
+  json,
+  levelsApart,
+  listFiles,
+  MAIN,
+  micro,
+  run,
+  spoiledModel,
+  start,
+  startProgram,
+  until,
+} from "./command.js";
+
+beforeAll(build);
+
+describe("Ctrl-C", () => {
+  it("ends a download that hangs", async () => {
+    const hub = await HubServer.start();
+    onTestFinished(() => hub[Symbol.asyncDispose]());
+    hub.interfere = () => true;
+    const args = [
+      "stylize",
+      "--model",
+      "tiny/epistr",
+      "--content",
+      ...(await imageFiles("a")),
+      "--style",
+      ...(await imageFiles("s")),
+    ];
+    const env = { HF_ENDPOINT: hub.url, HF_HOME: fresh() };
+    const { child, finished } = start([...args, "--out", fresh("out"), "--json"], { env });
+    await until(() => hub.requests.length > 0);
+    child.kill("SIGINT");
+    const ended = await finished;
+    expect(ended.code).toBe(130);
+    expect(json<Failure>(ended).error).toMatchObject({ code: "STOPPED", message: expect.stringContaining("Ctrl-C") });
+  });
+});
+
+describe("in a terminal", () => {
+  const script = (() => {
+    try {
+      return /util-linux/.test(execFileSync("script", ["--version"], { encoding: "utf8" }));
+    } catch {
+      return false;
+    }
+  })();
+  /** Runs the command with a terminal for stdout and stderr, as `script` of util-linux makes one. */
+  const inTerminal = (args: readonly string[]) =>
+    startProgram("script", [
+      "--quiet",
+      "--return",
+      "--command",
+      [process.execPath, MAIN, ...args].map((a) => `'${a}'`).join(" "),
+      "/dev/null",
+    ]).finished;
+
+  it.skipIf(!script)(
+    `progress is shown and ends, also where loading fails${script ? "" : ": needs script(1) of util-linux"}`,
+    async () => {
+      const [contents, styles, out] = [await imageFiles("a", "b"), await imageFiles("s"), fresh("out")];
+      const args = ["stylize", "--content", ...contents, "--style", ...styles, "--out", out];
+      const painted = await inTerminal([...args, ...micro()]);
+      expect(painted.code).toBe(0);
+      expect(painted.stdout).toContain("painting");
+      expect(painted.stdout).toContain("2 of 2 painted");
+      // Found while the weights are uploaded, when the bar is already there.
+      const broken = await spoiledModel((tensors) => {
+        (tensors.get("post_process_conv.weight")!.data as Float32Array)[0] = Number.NaN;
+      });
+      const failed = await inTerminal([...args, "--model", broken]);
+      expect(failed.code).toBe(1);
+      // The cursor that the bar hid is back.
+      expect(failed.stdout.lastIndexOf("\u001b[?25h")).toBeGreaterThan(failed.stdout.lastIndexOf("\u001b[?25l"));
+    },
+  );
+});
+
+describe("two processes at once", () => {
+  it("may write into one folder", async () => {
+    const [contents, styles] = [await imageFiles("a", "b", "c", "d"), await imageFiles("s")];
+    const [both, alone] = [fresh("out"), fresh("out")];
+    const args = (out: string) => ["stylize", "--content", ...contents, "--style", ...styles, "--out", out, ...micro()];
+    const ended = await Promise.all([run(args(both)), run(args(both))]);
+    expect(ended.map(({ code }) => code)).toEqual([0, 0]);
+    await run(args(alone));
+    expect(listFiles(both)).toEqual(["a.png", "b.png", "c.png", "d.png"]);
+    for (const name of listFiles(both)) expect(await levelsApart(join(both, name), join(alone, name))).toBe(0);
+  });
+
+  const carried = process.platform === "linux" && process.arch === "x64";
+  it.skipIf(!carried)("may unpack the software driver together", async () => {
+    const env = { XDG_CACHE_HOME: fresh("cache") };
+    const ended = await Promise.all([run(["doctor"], { env }), run(["doctor"], { env })]);
+    expect(ended.map(({ code }) => code)).toEqual([0, 0]);
+    const left = readdirSync(join(env.XDG_CACHE_HOME, "stylizing-vit"));
+    expect(left.filter((name) => name.includes("partial"))).toEqual([]);
+  });
+});
