@@ -1,50 +1,10 @@
 import { execFileSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { HubServer } from "../hub/hub-server.js";
-import {
-  build,
-  type Failure,
-  fresh,
-  imageFiles,
-  json,
-  levelsApart,
-  listFiles,
-  MAIN,
-  micro,
-  run,
-  spoiledModel,
-  start,
-  startProgram,
-  until,
-} from "./command.js";
+import { beforeAll, describe, expect, it } from "vitest";
+import { build, fresh, imageFiles, levelsApart, listFiles, MAIN, micro, run, spoiledModel, startProgram } from "./command.js";
 
 beforeAll(build);
-
-describe("Ctrl-C", () => {
-  it("ends a download that hangs", async () => {
-    const hub = await HubServer.start();
-    onTestFinished(() => hub[Symbol.asyncDispose]());
-    hub.interfere = () => true;
-    const args = [
-      "stylize",
-      "--model",
-      "tiny/epistr",
-      "--content",
-      ...(await imageFiles("a")),
-      "--style",
-      ...(await imageFiles("s")),
-    ];
-    const env = { HF_ENDPOINT: hub.url, HF_HOME: fresh() };
-    const { child, finished } = start([...args, "--out", fresh("out"), "--json"], { env });
-    await until(() => hub.requests.length > 0);
-    child.kill("SIGINT");
-    const ended = await finished;
-    expect(ended.code).toBe(130);
-    expect(json<Failure>(ended).error).toMatchObject({ code: "STOPPED", message: expect.stringContaining("Ctrl-C") });
-  });
-});
 
 describe("in a terminal", () => {
   const script = (() => {

@@ -1,8 +1,9 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import type { StylizeReport } from "../../src/augment/report.js";
-import { build, fresh, imageFiles, json, listFiles, pixels, start, until } from "./command.js";
+import { HubServer } from "../hub/hub-server.js";
+import { build, type Failure, fresh, imageFiles, json, listFiles, pixels, start, until } from "./command.js";
 
 beforeAll(build);
 
@@ -50,6 +51,28 @@ describe("Ctrl-C", () => {
     await until(() => stderr.includes("stopping after this batch"));
     child.kill("SIGINT");
     expect(await finished).toMatchObject({ code: null, signal: "SIGINT", stdout: "" });
+  });
+
+  it("ends a download that hangs", async () => {
+    const hub = await HubServer.start();
+    onTestFinished(() => hub[Symbol.asyncDispose]());
+    hub.interfere = () => true;
+    const args = [
+      "stylize",
+      "--model",
+      "tiny/epistr",
+      "--content",
+      ...(await imageFiles("a")),
+      "--style",
+      ...(await imageFiles("s")),
+    ];
+    const env = { HF_ENDPOINT: hub.url, HF_HOME: fresh() };
+    const { child, finished } = start([...args, "--out", fresh("out"), "--json"], { env });
+    await until(() => hub.requests.length > 0);
+    child.kill("SIGINT");
+    const ended = await finished;
+    expect(ended.code).toBe(130);
+    expect(json<Failure>(ended).error).toMatchObject({ code: "STOPPED", message: expect.stringContaining("Ctrl-C") });
   });
 });
 

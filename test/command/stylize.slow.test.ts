@@ -6,7 +6,6 @@ import type { StylizeReport } from "../../src/augment/report.js";
 import {
   build,
   colours,
-  couples,
   DEMO_MODEL,
   encode,
   fresh,
@@ -31,19 +30,6 @@ describe("what is printed", () => {
     expect(stderr).toContain("hashed:3 on SwiftShader, f32 (a CPU: slow");
     expect(stderr).toContain(`1 of 1 painted into ${out}`);
     expect(stderr).not.toContain("\u001b");
-  });
-});
-
-describe("--pair", () => {
-  it("random chooses a style for each by the seed, the same on every machine", async () => {
-    const [contents, styles] = [await imageFiles("a", "b", "c", "d", "e"), await imageFiles("s", "tt", "uuu")];
-    const [first, other] = [fresh("out"), fresh("out")];
-    const random = (out: string, seed: string) =>
-      runJson<StylizeReport>(paint(contents, styles, out, "--pair", "random", "--seed", seed));
-    const [one, two] = [await random(first, "1"), await random(other, "2")];
-    expect(couples(one)).toEqual(["a.png uuu.png", "b.png tt.png", "c.png tt.png", "d.png tt.png", "e.png uuu.png"]);
-    expect(couples(two)).not.toEqual(couples(one));
-    expect(listFiles(first)).toEqual(["a.png", "b.png", "c.png", "d.png", "e.png"]);
   });
 });
 

@@ -103,6 +103,17 @@ describe("--pair", () => {
     expect(couples(around)).toEqual(["s.png a.png", "tt.png b.png", "s.png c.png"]);
     expect(listFiles(more)).toEqual(["s.png", "s__c.png", "tt.png"]);
   });
+
+  it("random chooses a style for each by the seed, the same on every machine", async () => {
+    const [contents, styles] = [await imageFiles("a", "b", "c", "d", "e"), await imageFiles("s", "tt", "uuu")];
+    const [first, other] = [fresh("out"), fresh("out")];
+    const random = (out: string, seed: string) =>
+      runJson<StylizeReport>(paint(contents, styles, out, "--pair", "random", "--seed", seed));
+    const [one, two] = [await random(first, "1"), await random(other, "2")];
+    expect(couples(one)).toEqual(["a.png uuu.png", "b.png tt.png", "c.png tt.png", "d.png tt.png", "e.png uuu.png"]);
+    expect(couples(two)).not.toEqual(couples(one));
+    expect(listFiles(first)).toEqual(["a.png", "b.png", "c.png", "d.png", "e.png"]);
+  });
 });
 
 describe("names and folders", () => {
