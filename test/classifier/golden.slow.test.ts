@@ -1,3 +1,4 @@
+import "./golden.test.js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Classifier } from "../../src/index.js";
 import { goldenFolder, relativeError } from "../support/fixtures.js";

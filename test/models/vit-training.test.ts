@@ -10,6 +10,7 @@ import { TrainingDevice } from "../../src/train/device.js";
 import { ADAMW } from "../../src/train/types.js";
 import { goldenFolder } from "../support/fixtures.js";
 import { gpuOfThisFile, hardwareProfile } from "../support/gpu.js";
+import { SLOW } from "../support/slow.js";
 
 /** Loss, gradients and four steps against PyTorch: AdamW for `vit-nano`, Adam with L2 decay, smoothing and class weights for `vit-grey`. */
 const gpu = gpuOfThisFile();
@@ -82,11 +83,14 @@ describe.each(["vit-nano", "vit-grey"])("%s", (name) => {
     if (folder) one = await loadCase(folder);
   });
 
-  describe.each([
+  const ways: readonly (readonly [string, boolean, boolean])[] = [
     ["software kernels", false, false],
     ["GPU kernels", true, false],
     ["activation checkpointing", false, true],
-  ])("%s", (_, hardware, recompute) => {
+  ];
+  // Each way with one of the two, the first with both.
+  const fast = name === "vit-nano" ? ways.slice(0, 2) : [ways[0]!, ways[2]!];
+  describe.each(SLOW ? ways : fast)("%s", (_, hardware, recompute) => {
     it.skipIf(!folder)("meets PyTorch in loss, gradients, their norm and parameters after four steps", async () => {
       const { profile, device, facts } = gpu();
       const on = new Gpu(device, facts, hardware ? hardwareProfile(profile) : profile, false);

@@ -9,8 +9,12 @@ import type { TrainingProgress } from "../../src/train/progress.js";
 import { Trainer, type TrainerOptions } from "../../src/train/trainer.js";
 import { build } from "../command/command.js";
 import { Random } from "../support/random.js";
+import { SLOW } from "../support/slow.js";
 import { fakeHost } from "./fake-host.mjs";
 import { follow, newRun, options, outcome, readLog, readTensors, writeImages } from "./runs.js";
+
+/** Times that a run is killed. */
+const KILLS = SLOW ? 12 : 5;
 
 /** What an unbroken run of `short` came to. */
 let unbroken: Awaited<ReturnType<typeof outcome>>;
@@ -125,8 +129,8 @@ describe("a run that is resumed", () => {
         lines.once("line", () => resolve());
         running.once("close", () => resolve());
       });
-      // Twelve times within the run, then it may end.
-      if (kills < 12) {
+      // So many times within the run, then it may end.
+      if (kills < KILLS) {
         await delay(random.uniform(0, 60));
         running.kill("SIGKILL");
       }
@@ -138,7 +142,7 @@ describe("a run that is resumed", () => {
       if (existsSync(join(out, "model.safetensors"))) await readTensors(join(out, "model.safetensors"));
       if (existsSync(join(out, "log.jsonl"))) readLog(out);
     }
-    expect(kills).toBeGreaterThan(3);
+    expect(kills).toBeGreaterThan(KILLS / 3);
     expect(await outcome(out)).toEqual(unbroken);
     expect(readdirSync(out).filter((name) => name.endsWith(".partial"))).toEqual([]);
   });

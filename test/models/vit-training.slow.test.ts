@@ -1,0 +1,2 @@
+// With the cases that take long.
+import "./vit-training.test.js";

@@ -1,0 +1,2 @@
+// With the cases that take long.
+import "./linear-windows.test.js";

@@ -1,0 +1,2 @@
+// With the cases that take long.
+import "./configurations.test.js";
