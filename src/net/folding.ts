@@ -38,6 +38,13 @@ export class WeightUpload {
     return buffer;
   }
 
+  /** Reads and uploads a row of numbers, zeros behind it up to `width`. */
+  async row(key: string, width: number): Promise<GPUBuffer> {
+    const row = new Float32Array(width);
+    row.set(await this.read(key));
+    return this.upload(key, row);
+  }
+
   /** Reads, folds and uploads a linear layer; its bias is zero where it `stands elsewhere`. */
   async linear({ label, inputs, rows, cols, parts }: Linear, biasElsewhere = false): Promise<LinearWeights> {
     const weight = new Float32Array(rows * cols);

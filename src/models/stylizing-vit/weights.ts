@@ -2,7 +2,7 @@ import type { Gpu } from "../../gpu/gpu.js";
 import { type View, view } from "../../gpu/view.js";
 import type { WeightSource } from "../../hub/weight-source.js";
 import { type LinearWeights, WeightUpload } from "../../net/folding.js";
-import type { BlockWeights } from "../../net/layers/block.js";
+import { type BlockWeights, uploadBlocks } from "../../net/layers/block.js";
 import type { UploadOptions } from "../task.js";
 import { dimensions, type ModelConfig } from "./config.js";
 import { checkShapes, type Layout, layoutOf, type ModelParameters, modelParameters } from "./parameters.js";
@@ -56,31 +56,17 @@ async function upload(
   const table = await positionTable(weights, config, layout);
   onProgress?.(1, steps);
 
-  const blocks: BlockWeights[] = [];
-  for (const [index, { qkv, out, fc1, fc2 }] of layers.entries()) {
-    signal?.throwIfAborted();
-    blocks.push({
-      qkv: await weights.linear(qkv),
-      out: await weights.linear(out),
-      fc1: await weights.linear(fc1),
-      fc2: await weights.linear(fc2),
-    });
-    await weights.settle();
-    onProgress?.(index + 2, steps);
-  }
-
-  const padded = async (key: string) => {
-    const row = new Float32Array(layout.width);
-    row.set(await weights.read(key));
-    return weights.upload(key, row);
-  };
+  const blocks = await uploadBlocks(weights, layers, signal, (done) => onProgress?.(done + 1, steps));
   const model: ModelWeights = {
     config,
     layout,
     embed: embedding,
     table,
     layers: blocks,
-    norm: { gamma: await padded(`${norm.key}.weight`), beta: await padded(`${norm.key}.bias`) },
+    norm: {
+      gamma: await weights.row(`${norm.key}.weight`, layout.width),
+      beta: await weights.row(`${norm.key}.bias`, layout.width),
+    },
     bottleneck1: await weights.linear(bottleneck1),
     bottleneck2: await weights.linear(bottleneck2),
     convolution: weights.upload("convolution", await weights.read("post_process_conv.weight")),

@@ -2,7 +2,7 @@ import type { Gpu } from "../../gpu/gpu.js";
 import { type View, view } from "../../gpu/view.js";
 import type { WeightSource } from "../../hub/weight-source.js";
 import { type LinearWeights, WeightUpload } from "../../net/folding.js";
-import type { BlockWeights } from "../../net/layers/block.js";
+import { type BlockWeights, uploadBlocks } from "../../net/layers/block.js";
 import { checkTensors } from "../config-checks.js";
 import type { UploadOptions } from "../task.js";
 import { type VitConfig, vitDimensions } from "./config.js";
@@ -61,24 +61,7 @@ async function upload(
   const table = view(weights.upload("position table", tableOf(side, side)), "f32", layout.tokens, layout.width);
   onProgress?.(1, steps);
 
-  const blocks: BlockWeights[] = [];
-  for (const [index, { qkv, out, fc1, fc2 }] of layers.entries()) {
-    signal?.throwIfAborted();
-    blocks.push({
-      qkv: await weights.linear(qkv),
-      out: await weights.linear(out),
-      fc1: await weights.linear(fc1),
-      fc2: await weights.linear(fc2),
-    });
-    await weights.settle();
-    onProgress?.(index + 2, steps);
-  }
-
-  const padded = async (key: string) => {
-    const row = new Float32Array(layout.width);
-    row.set(await weights.read(key));
-    return weights.upload(key, row);
-  };
+  const blocks = await uploadBlocks(weights, layers, signal, (done) => onProgress?.(done + 1, steps));
   const model: VitModel = {
     config,
     layout,
@@ -86,7 +69,10 @@ async function upload(
     table,
     tableOf,
     layers: blocks,
-    norm: { gamma: await padded(`${norm.key}.weight`), beta: await padded(`${norm.key}.bias`) },
+    norm: {
+      gamma: await weights.row(`${norm.key}.weight`, layout.width),
+      beta: await weights.row(`${norm.key}.bias`, layout.width),
+    },
     head: head && (await weights.linear(head)),
     buffers: weights.buffers,
   };

@@ -2,7 +2,8 @@ import { columnsOf, type View } from "../../gpu/view.js";
 import { attention } from "../../ops/attention.js";
 import { layerNorm } from "../../ops/layer-norm.js";
 import { linear } from "../../ops/linear.js";
-import type { LinearWeights } from "../folding.js";
+import type { LinearWeights, WeightUpload } from "../folding.js";
+import type { Linear } from "../parameters.js";
 import type { Recorder } from "../recorder.js";
 
 /** Weights of an encoder block, as GEMMs take them. */
@@ -12,6 +13,32 @@ export interface BlockWeights {
   out: LinearWeights;
   fc1: LinearWeights;
   fc2: LinearWeights;
+}
+
+/**
+ * Reads and uploads blocks one after another, so that host memory holds one at a time.
+ * @param onBlock called after each, with how many are done
+ * @throws the signal's reason when aborted
+ */
+export async function uploadBlocks(
+  weights: WeightUpload,
+  layers: readonly Readonly<Record<keyof BlockWeights, Linear>>[],
+  signal: AbortSignal | undefined,
+  onBlock: (done: number) => void,
+): Promise<BlockWeights[]> {
+  const blocks: BlockWeights[] = [];
+  for (const { qkv, out, fc1, fc2 } of layers) {
+    signal?.throwIfAborted();
+    blocks.push({
+      qkv: await weights.linear(qkv),
+      out: await weights.linear(out),
+      fc1: await weights.linear(fc1),
+      fc2: await weights.linear(fc2),
+    });
+    await weights.settle();
+    onBlock(blocks.length);
+  }
+  return blocks;
 }
 
 export interface BlockShape {
