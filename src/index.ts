@@ -8,7 +8,6 @@ export type {
   AttentionMaps,
   Classification,
   ClassifierOptions,
-  ClassifierReport,
   ClassifyOptions,
 } from "./classifier/types.js";
 export { type ErrorCode, StylizingError } from "./errors.js";
@@ -20,7 +19,7 @@ export { matchColour } from "./image/colour-match.js";
 export { psnr, ssim } from "./image/metrics.js";
 export { type GpuImages, type Image, type Images, type ImageTensor, measureStatistics } from "./models/batch.js";
 export type { GpuOptions } from "./models/device.js";
-export type { LoadProgress } from "./models/load.js";
+export type { LoadProgress, ModelReport } from "./models/load.js";
 export type { ModelConfig, Preset } from "./models/stylizing-vit/config.js";
 export type { Losses } from "./models/stylizing-vit/losses.js";
 export type { VitConfig } from "./models/vit/config.js";
@@ -29,7 +28,7 @@ export type { BatchTiming, StreamBatch, StreamPair, StreamTiming } from "./paint
 export type { StyleBank } from "./painter/style-bank.js";
 export { StylizingViT } from "./painter/stylizing-vit.js";
 export type { Trace } from "./painter/trace.js";
-export type { LoadOptions, ModelReport, StreamOptions, StylizeOptions, TuneReport } from "./painter/types.js";
+export type { LoadOptions, StreamOptions, StylizeOptions, TuneReport } from "./painter/types.js";
 export { HOSPITALS, type Hospital, paintTissue, randomHospital, type TissueOptions, type TissueTile } from "./tissue/painter.js";
 export type { EpochReport, TrainingProgress } from "./train/progress.js";
 export { type PrepareProgress, Trainer, type TrainerOptions, type TrainerReport } from "./train/trainer.js";

@@ -1,16 +1,11 @@
 import { dirname, join } from "node:path";
 import { Classifier } from "../classifier/classifier.js";
-import {
-  type Classification,
-  type ClassifierOptions,
-  type ClassifierReport,
-  checkHead,
-  checkKnownStatistics,
-} from "../classifier/types.js";
+import { type Classification, type ClassifierOptions, checkHead, checkKnownStatistics } from "../classifier/types.js";
 import { describeError, StylizingError } from "../errors.js";
 import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
 import { ImagePool } from "../image/pool.js";
 import type { FittedImage } from "../image/preprocess.js";
+import { describeModel, type ModelReport } from "../models/load.js";
 import { type FoundModel, findModelOf } from "../models/open.js";
 import type { VitConfig } from "../models/vit/config.js";
 import { vit } from "../models/vit/kind.js";
@@ -55,7 +50,7 @@ export interface ClassifiedFile {
   error?: ErrorReport;
 }
 
-export interface ClassifyReport extends ClassifierReport {
+export interface ClassifyReport extends ModelReport {
   classes: readonly string[];
   /** Side of the square that images were scaled to, in pixels. */
   imageSize: number;
@@ -262,10 +257,7 @@ export async function classifyFiles(
   if (pool.note) onNote?.(pool.note);
   await using model = await Classifier.loadFound(found, load);
   const { report, classes, imageSize } = model;
-  const { adapter, tier } = report;
-  onNote?.(
-    `${report.model} on ${adapter.name}, ${tier}${adapter.software ? " (a CPU: slow; right for a first look and for tests)" : ""}`,
-  );
+  onNote?.(describeModel(report));
 
   const start = performance.now();
   onProgress?.(0, files.length);

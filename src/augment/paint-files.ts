@@ -5,6 +5,7 @@ import { ImagePool } from "../image/pool.js";
 import { cut } from "../image/preprocess.js";
 import { contactSheet } from "../image/sheet.js";
 import { measureStatistics } from "../models/batch.js";
+import { describeModel } from "../models/load.js";
 import { type FoundModel, findModel, withStatisticsOf } from "../models/open.js";
 import { StylizingViT } from "../painter/stylizing-vit.js";
 import { FilePainter } from "./file-painter.js";
@@ -71,9 +72,7 @@ export async function paintFiles(options: PaintFilesOptions, signal?: AbortSigna
     ...(options.batch ? { batchSize: options.batch } : {}),
   });
   const { adapter, tier } = model.report;
-  onNote?.(
-    `${model.report.model} on ${adapter.name}, ${tier}${adapter.software ? " (a CPU: slow; right for a first look and for tests)" : ""}`,
-  );
+  onNote?.(describeModel(model.report));
   if (statistics.source.startsWith("measured")) {
     onNote?.(
       `mean ${statistics.mean.map((v) => v.toFixed(4))} and std ${statistics.std.map((v) => v.toFixed(4))} were measured from these images: none is published for this model`,

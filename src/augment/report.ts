@@ -1,7 +1,8 @@
 import type { describeError } from "../errors.js";
 import type { OutputFormat } from "../image/encode.js";
+import type { ModelReport } from "../models/load.js";
 import type { StreamTiming } from "../painter/stream.js";
-import type { LoadOptions, ModelReport } from "../painter/types.js";
+import type { LoadOptions } from "../painter/types.js";
 import type { Pairing } from "./inputs.js";
 
 export interface PaintFilesOptions {

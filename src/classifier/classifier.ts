@@ -1,51 +1,23 @@
 import { StylizingError } from "../errors.js";
-import { adapterReport, type Gpu } from "../gpu/gpu.js";
 import { type Batch, type Image, type Images, toBatch } from "../models/batch.js";
 import { Calls } from "../models/calls.js";
-import { ModelHost } from "../models/host.js";
+import { type ModelHost, openModel } from "../models/host.js";
+import { checkLoadOptions, type ModelReport, modelReport } from "../models/load.js";
 import { type FoundModel, findModelOf } from "../models/open.js";
 import { inPieces } from "../models/pieces.js";
 import type { VitConfig } from "../models/vit/config.js";
 import { vit } from "../models/vit/kind.js";
 import { softmax } from "../models/vit/softmax.js";
-import { versions } from "../version.js";
 import { VitEngine, type VitResult } from "./engine.js";
 import {
   type AttentionMap,
   type AttentionMaps,
   type Classification,
   type ClassifierOptions,
-  type ClassifierReport,
   type ClassifyOptions,
-  checkClassifierOptions,
   checkHead,
   checkKnownStatistics,
 } from "./types.js";
-
-async function createEngine(
-  gpu: Gpu,
-  found: FoundModel<VitConfig>,
-  size: number,
-  { onProgress, onNote, signal, tune = "auto" }: ClassifierOptions,
-): Promise<VitEngine> {
-  await using source = await found.open();
-  const engine = await VitEngine.create(gpu, found.config, source, {
-    signal,
-    tune,
-    onFirstMeasure: () => onNote?.("measuring kernels on this adapter; what is found is remembered, and tune off does without"),
-    onProgress: (loaded, total) => onProgress?.({ phase: "upload", loaded, total }),
-  });
-  try {
-    signal?.throwIfAborted();
-    onProgress?.({ phase: "compile", loaded: 0, total: 1 });
-    await engine.warm({ images: 1, height: size, width: size, input: found.config.mean ? "bytes" : "planes" });
-    onProgress?.({ phase: "compile", loaded: 1, total: 1 });
-    return engine;
-  } catch (error) {
-    engine.dispose();
-    throw error;
-  }
-}
 
 /** Submissions of a call that may be on their way at a time. */
 const UNDER_WAY = 2;
@@ -80,13 +52,13 @@ export class Classifier implements Disposable, AsyncDisposable {
    *   driver finds no folder to be unpacked into; the signal's reason when aborted. Nothing stays allocated then.
    */
   static async load(model: string, options: ClassifierOptions = {}): Promise<Classifier> {
-    checkClassifierOptions(options);
+    checkLoadOptions(options);
     return Classifier.loadFound(await findModelOf(vit, model, options), options);
   }
 
   /** @internal `load` for whoever has found the model already. */
   static async loadFound(found: FoundModel<VitConfig>, options: ClassifierOptions): Promise<Classifier> {
-    checkClassifierOptions(options);
+    checkLoadOptions(options);
     const { patch_size: patch, image_size } = found.config;
     const size = options.imageSize ?? image_size;
     if (!(Number.isSafeInteger(size) && size >= patch && size % patch === 0))
@@ -95,9 +67,11 @@ export class Classifier implements Disposable, AsyncDisposable {
         `imageSize is ${size}.`,
         `Give a multiple of this model's patches of ${patch} pixels.`,
       );
-    const quiet = { ...options, onProgress: () => {} };
-    const create = (gpu: Gpu, again: boolean) => createEngine(gpu, found, size, again ? quiet : options);
-    const host = await ModelHost.open(create, options);
+    const input = found.config.mean ? "bytes" : "planes";
+    const host = await openModel(found, options, {
+      create: (gpu, source, settings) => VitEngine.create(gpu, found.config, source, settings),
+      warm: (engine) => engine.warm({ images: 1, height: size, width: size, input }),
+    });
     options.onProgress?.({ phase: "ready", loaded: 1, total: 1 });
     return new Classifier(found, size, options, host);
   }
@@ -117,9 +91,8 @@ export class Classifier implements Disposable, AsyncDisposable {
     return this.#host.gpu.device;
   }
 
-  get report(): ClassifierReport {
-    const { tier, notes } = this.#host.gpu.profile;
-    return { model: this.#found.label, adapter: adapterReport(this.#host.gpu), tier, notes, versions: versions() };
+  get report(): ModelReport {
+    return modelReport(this.#found.label, this.#host.gpu);
   }
 
   /** Names of the classes, in the order of the logits: their numbers where names are not known. */
@@ -152,9 +125,10 @@ export class Classifier implements Disposable, AsyncDisposable {
       const { attention = false } = options;
       await this.#inBatches(batch, options, { attention }, (from, result) => {
         for (let image = 0; image * count < result.logits.length; image++) {
-          const map = { data: result.attention.slice(image * each, (image + 1) * each), shape: [heads, rows, columns] } as const;
           const said = this.#classification(result.logits.slice(image * count, (image + 1) * count));
-          results[from + image] = attention ? { ...said, attention: map } : said;
+          if (attention)
+            said.attention = { data: result.attention.slice(image * each, (image + 1) * each), shape: [heads, rows, columns] };
+          results[from + image] = said;
         }
       });
       return batch.guise === "one" ? results[0]! : results;

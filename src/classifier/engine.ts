@@ -1,9 +1,9 @@
-import { StylizingError } from "../errors.js";
 import type { Gpu } from "../gpu/gpu.js";
 import type { DispatchTime } from "../gpu/timing.js";
 import type { TuneMode } from "../gpu/tuner.js";
 import type { WeightSource } from "../hub/weight-source.js";
-import type { UploadOptions } from "../models/task.js";
+import type { EngineOptions } from "../models/host.js";
+import { largestBatch } from "../models/load.js";
 import type { VitConfig } from "../models/vit/config.js";
 import { recordVit, VIT_OUTPUTS, type VitRequest } from "../models/vit/programs.js";
 import { uploadVit, type VitModel } from "../models/vit/weights.js";
@@ -24,14 +24,17 @@ export interface VitResult {
   attention: Float32Array;
 }
 
-/** Images a submission where nothing else limits it: large enough to fill a GPU, small enough for a CPU to answer between. */
-const DEFAULT_BATCH = { hardware: 64, software: 4 };
+/** Requests with one key have one program. */
+const programKey = ({ images, height, width, input, tokens = false, attention = false }: VitRequest): string =>
+  [images, height, width, input, tokens, attention].join();
 
 /** A classifier on a device: weights, and a runner for its programs. It knows no files. */
 export class VitEngine {
   readonly gpu: Gpu;
   readonly model: VitModel;
   readonly #runner: Runner;
+  /** Of the largest activation of one image, by request. */
+  readonly #bytes = new Map<string, number>();
 
   private constructor(gpu: Gpu, model: VitModel, tune: TuneMode) {
     this.gpu = gpu;
@@ -44,7 +47,7 @@ export class VitEngine {
     gpu: Gpu,
     config: VitConfig,
     source: WeightSource,
-    { tune = "off", onFirstMeasure, ...options }: UploadOptions & { tune?: TuneMode; onFirstMeasure?: () => void } = {},
+    { tune = "off", onFirstMeasure, ...options }: EngineOptions = {},
   ): Promise<VitEngine> {
     const engine = new VitEngine(gpu, await uploadVit(gpu, config, source, options), tune);
     engine.#runner.tuner.onFirstMeasure = onFirstMeasure;
@@ -53,21 +56,15 @@ export class VitEngine {
 
   /** Images of a size that one submission may hold. @throws StylizingError `GPU` where not even one fits the device's limits */
   largestBatch(request: Omit<VitRequest, "images">, wanted?: number): number {
-    const { maxStorageBufferBindingSize, maxBufferSize, maxComputeWorkgroupsPerDimension } = this.gpu.profile.limits;
-    const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
-    const needs = this.#runner.measure((r) => recordVit(r, this.model, { ...request, images: 1 }));
-    const one = Math.max(...needs.values());
-    const tokens = 1 + (request.height * request.width) / this.model.config.patch_size ** 2;
-    // The row tiles of the smallest linear grid: 16 rows a workgroup.
-    const largest = Math.min(Math.floor(limit / one), Math.floor((maxComputeWorkgroupsPerDimension * 16) / tokens));
-    if (largest < 1) {
-      throw new StylizingError(
-        "GPU",
-        `One image of this model needs a buffer of ${one} bytes, and this device allows ${limit}.`,
-        "Use a smaller image size or another device.",
-      );
+    const one = { ...request, images: 1 };
+    const key = programKey(one);
+    let bytes = this.#bytes.get(key);
+    if (bytes === undefined) {
+      bytes = Math.max(...this.#runner.measure((r) => recordVit(r, this.model, one)).values());
+      this.#bytes.set(key, bytes);
     }
-    return Math.min(wanted ?? DEFAULT_BATCH[this.gpu.profile.software ? "software" : "hardware"], largest);
+    const rows = 1 + (request.height * request.width) / this.model.config.patch_size ** 2;
+    return largestBatch(this.gpu, { bytes, sequences: 1, rows }, wanted);
   }
 
   /** Compiles what a request needs, and on a GPU measures how long a dispatch may be. */
@@ -121,9 +118,8 @@ export class VitEngine {
     return this.#runner.exclusively(async () => this.#runner.time((await this.#program(job)).program));
   }
 
-  #program({ images, height, width, input, tokens = false, attention = false }: VitRequest) {
-    const request = { images, height, width, input, tokens, attention };
-    return this.#runner.program(Object.values(request).join(), `a batch of ${images} images`, (r) =>
+  #program(request: VitRequest) {
+    return this.#runner.program(programKey(request), `a batch of ${request.images} images`, (r) =>
       recordVit(r, this.model, request),
     );
   }

@@ -1,10 +1,7 @@
 import { StylizingError } from "../errors.js";
-import type { AdapterReport } from "../gpu/gpu.js";
-import type { Tier } from "../gpu/profile.js";
-import { checkWorkers } from "../image/pool.js";
 import { refuseConfig } from "../models/config-checks.js";
-import { checkGpuOptions, type GpuOptions } from "../models/device.js";
-import { checkBatchSize, type LoadProgress } from "../models/load.js";
+import type { GpuOptions } from "../models/device.js";
+import type { LoadProgress } from "../models/load.js";
 import type { OpenOptions } from "../models/open.js";
 import type { VitConfig } from "../models/vit/config.js";
 
@@ -52,25 +49,6 @@ export interface AttentionMaps {
   /** [images, heads, rows, columns] of patches; those of a head sum to less than 1, by CLS's own share. */
   data: Float32Array;
   shape: readonly [images: number, heads: number, rows: number, columns: number];
-}
-
-/** What the model runs on, for reports. */
-export interface ClassifierReport {
-  model: string;
-  adapter: AdapterReport;
-  tier: Tier;
-  /** Why the tier is not a higher one. */
-  notes: readonly string[];
-  versions: { "stylizing-vit": string; webgpu: string; node: string };
-}
-
-/** @throws StylizingError `ARGUMENT`; the signal's reason when aborted */
-export function checkClassifierOptions(options: ClassifierOptions): void {
-  const { batchSize, workers, signal } = options;
-  if (batchSize !== undefined) checkBatchSize(batchSize);
-  checkWorkers(workers);
-  checkGpuOptions(options);
-  signal?.throwIfAborted();
 }
 
 /** @throws StylizingError `ARGUMENT` where a model has no head */

@@ -33,10 +33,8 @@ export interface ClassifyFlags extends ModelFlags {
 /** Classifies files with notices and a bar on stderr. @throws StylizingError as `classifyFiles` does. */
 async function run(images: readonly string[], flags: ClassifyFlags, signal: AbortSignal): Promise<ClassifyReport> {
   if (flags.csv !== undefined) await checkOutput(flags.csv);
-  const { config, ...options } = loadOptions(flags);
   const load: ClassifierOptions = {
-    ...options,
-    ...(typeof config === "string" ? { config } : {}),
+    ...loadOptions(flags),
     ...{ mean: flags.mean, std: flags.std, imageSize: flags.imageSize, batchSize: flags.batch },
   };
   let bar: Progress | undefined;

@@ -53,8 +53,7 @@ async function forward(flags: ForwardFlags): Promise<void> {
   await checkOutput(flags.output);
   const started = performance.now();
   const kind = await kindOf(flags.model, flags);
-  const { config: path, ...options } = loadOptions(flags);
-  const given = typeof path === "string" ? { ...options, config: path } : options;
+  const given = loadOptions(flags);
   await using model = kind === "vit" ? await Classifier.load(flags.model, given) : await StylizingViT.load(flags.model, given);
   const { batch, outputs, loaded } =
     model instanceof Classifier ? await classifyPixels(model, flags) : await paintPairs(model, flags);

@@ -151,12 +151,11 @@ async function ofImages(flags: GradientFlags, options: ClassifierOptions, gpu: (
 async function gradients(flags: GradientFlags): Promise<void> {
   await checkOutput(flags.output);
   const kind = await kindOf(flags.model, flags);
-  const { config, ...rest } = loadOptions(flags);
-  const options = typeof config === "string" ? { ...rest, config } : rest;
+  const options = loadOptions(flags);
   let device: Gpu | undefined;
   let started = 0;
   const open = async () => {
-    device = await openDevice({ ...rest, precision: flags.precision === "auto" ? "f32" : flags.precision });
+    device = await openDevice({ ...options, precision: flags.precision === "auto" ? "f32" : flags.precision });
     started = performance.now();
     return device;
   };

@@ -153,7 +153,7 @@ export function sourceOptions(flags: SourceFlags) {
 }
 
 /** And for where it runs. */
-export function loadOptions(flags: ModelFlags): LoadOptions {
+export function loadOptions(flags: ModelFlags): Omit<LoadOptions, "config"> & { config?: string } {
   return {
     ...sourceOptions(flags),
     ...(flags.adapter === undefined ? {} : { adapter: flags.adapter }),

@@ -23,7 +23,8 @@ export interface LabelledSet {
 }
 
 const KINDS = "PNG, JPEG, WebP, TIFF, GIF or AVIF files";
-const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+/** As torchvision sorts: the same on every machine, whatever its language. */
+export const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 const nameBelow = (folder: string, path: string): string => relative(folder, path).replaceAll("\\", "/");
 const isFolder = async (path: string): Promise<boolean> => (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 

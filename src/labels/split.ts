@@ -1,6 +1,6 @@
 import { StylizingError } from "../errors.js";
 import { fnv1a, permutation } from "../random.js";
-import type { LabelledFile } from "./labels.js";
+import { byCodeUnits, type LabelledFile } from "./labels.js";
 
 /** What stays together: the images of one group, or one image. */
 interface Unit<File> {
@@ -15,8 +15,6 @@ interface ClassTotal {
   /** Images that validation should have. */
   target: number;
 }
-
-const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** Orders in which groups are dealt out, at most. One may end where no single group can better it, beside a far better one. */
 const ATTEMPTS = 40;

@@ -90,6 +90,36 @@ export async function givenConfig<Config extends BaseConfig>(
   return preset;
 }
 
+type Begun<Config extends BaseConfig> = Pick<OpenOptions<Config>, "config" | "preset"> & {
+  init?: string | undefined;
+  imageSize?: number | undefined;
+};
+
+/**
+ * The configuration of a model that is trained from the beginning.
+ * @param preset where none and no configuration is given
+ * @throws StylizingError `ARGUMENT` where both are given, `CONFIG`
+ */
+export async function firstConfig<Config extends BaseConfig>(
+  kind: ModelKind<Config>,
+  options: Begun<Config>,
+  preset: string,
+): Promise<Config> {
+  if (options.preset !== undefined && options.config !== undefined)
+    throw new StylizingError("ARGUMENT", "Both a preset and a configuration are given.", "Give one of them.");
+  const given = options.config === undefined ? { preset: options.preset ?? preset } : { config: options.config };
+  return (await givenConfig(kind, given))!;
+}
+
+/** What a run's options ask of its configuration: the preset of a model that is begun with is only a check of it. */
+export async function askedConfig<Config extends BaseConfig>(
+  kind: ModelKind<Config>,
+  { init, preset, config, imageSize }: Begun<Config>,
+): Promise<Partial<Config>> {
+  const asked = init === undefined || config !== undefined ? await givenConfig(kind, { preset, config }) : undefined;
+  return { ...asked, ...(imageSize === undefined ? {} : { image_size: imageSize }) } as Partial<Config>;
+}
+
 /** Configuration of a checkpoint on disk: the one given, the one beside it, or what its shapes say. */
 async function checkpointConfig<Config extends BaseConfig>(
   kind: ModelKind<Config>,

@@ -182,8 +182,8 @@ export class Parameters {
     for (const tensor of this.tensors) {
       if (!holds(tensor)) continue;
       const { offset, rows, stride, row } = tensor.place;
-      const last =
-        offset + (Array.from({ length: rows }, (_, r) => (row ? row(r) : r)).reduce((a, b) => Math.max(a, b), 0) + 1) * stride;
+      // Rows lie in their order, so that nothing is behind the last one.
+      const last = offset + ((row ? row(rows - 1) : rows - 1) + 1) * stride;
       for (let block = Math.floor(offset / ALIGNMENT); block * ALIGNMENT < last; block++) words[block >> 5]! |= 1 << (block & 31);
     }
     return words;

@@ -1,14 +1,14 @@
-import { StylizingError } from "../errors.js";
 import { Gpu } from "../gpu/gpu.js";
 import type { DispatchTime } from "../gpu/timing.js";
 import type { TuneMode } from "../gpu/tuner.js";
 import { hashedUniform } from "../hub/hashed.js";
 import type { WeightSource } from "../hub/weight-source.js";
+import type { EngineOptions } from "../models/host.js";
+import { largestBatch } from "../models/load.js";
 import type { ModelConfig } from "../models/stylizing-vit/config.js";
 import { type KeptContent, type Mode, type ProgramRequest, STREAMS, type StylePage } from "../models/stylizing-vit/modes.js";
 import { recordMode } from "../models/stylizing-vit/programs.js";
 import { type ModelWeights, uploadModel } from "../models/stylizing-vit/weights.js";
-import type { UploadOptions } from "../models/task.js";
 import { asFloats, type Pixels, writePixels } from "../net/pixels.js";
 import type { RunTiming } from "../net/run.js";
 import { Runner } from "../net/runner.js";
@@ -33,9 +33,6 @@ export interface Job {
   target?: Uint8Array;
 }
 
-/** Images a submission where nothing else limits it: large enough to fill a GPU, small enough for a CPU to answer between. */
-const DEFAULT_BATCH = { hardware: 64, software: 4 };
-
 /** Which rows of a page the sequences of a batch attend to; rewritten before every run. */
 type StyleRows = Pick<ProgramRequest, "styleRows" | "sharedStyleRows">;
 
@@ -58,7 +55,7 @@ export class Engine {
     gpu: Gpu,
     config: ModelConfig,
     source: WeightSource,
-    { tune = "off", onFirstMeasure, ...options }: UploadOptions & { tune?: TuneMode; onFirstMeasure?: () => void } = {},
+    { tune = "off", onFirstMeasure, ...options }: EngineOptions = {},
   ): Promise<Engine> {
     const engine = new Engine(gpu, await uploadModel(gpu, config, source, options), tune);
     engine.tuner.onFirstMeasure = onFirstMeasure;
@@ -71,24 +68,9 @@ export class Engine {
 
   /** Images that one submission of a mode may hold on this device. */
   largestBatch(mode: Mode, wanted?: number): number {
-    const { maxStorageBufferBindingSize, maxBufferSize, maxComputeWorkgroupsPerDimension } = this.gpu.profile.limits;
-    const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
-    const slots = STREAMS[mode].length;
-    const one = this.#bytesOf(mode);
-    const largest = Math.min(
-      Math.floor(limit / one),
-      Math.floor(maxComputeWorkgroupsPerDimension / slots),
-      // The row tiles of the smallest linear grid: 16 rows a workgroup.
-      Math.floor((maxComputeWorkgroupsPerDimension * 16) / (slots * this.model.layout.tokens)),
-    );
-    if (largest < 1) {
-      throw new StylizingError(
-        "GPU",
-        `One image of this model needs a buffer of ${one} bytes, and this device allows ${limit}.`,
-        "Use a smaller image size or another device.",
-      );
-    }
-    return Math.min(wanted ?? DEFAULT_BATCH[this.gpu.profile.software ? "software" : "hardware"], largest);
+    const sequences = STREAMS[mode].length;
+    const rows = sequences * this.model.layout.tokens;
+    return largestBatch(this.gpu, { bytes: this.#bytesOf(mode), sequences, rows }, wanted);
   }
 
   readonly #bytes = new Map<Mode, number>();

@@ -1,6 +1,5 @@
 import { StylizingError } from "../errors.js";
 import { BufferUsage } from "../gpu/dawn.js";
-import { adapterReport } from "../gpu/gpu.js";
 import { ImagePool } from "../image/pool.js";
 import {
   asGuise,
@@ -16,13 +15,12 @@ import {
 } from "../models/batch.js";
 import { Calls } from "../models/calls.js";
 import type { ModelHost } from "../models/host.js";
-import { checkBatchSize } from "../models/load.js";
+import { checkBatchSize, checkLoadOptions, type ModelReport, modelReport } from "../models/load.js";
 import { DEFAULT_MODEL, type FoundModel, findModel } from "../models/open.js";
 import type { ModelConfig } from "../models/stylizing-vit/config.js";
 import { MODEL_TOLERANCE } from "../models/stylizing-vit/tolerance.js";
 import { asFloats } from "../net/pixels.js";
 import { noTime, type RunTiming } from "../net/run.js";
-import { versions } from "../version.js";
 import { Batches } from "./batches.js";
 import type { Engine } from "./engine.js";
 import { openHost } from "./host.js";
@@ -37,14 +35,7 @@ import {
 } from "./stream.js";
 import { StyleBank } from "./style-bank.js";
 import type { Trace } from "./trace.js";
-import {
-  checkOptions,
-  type LoadOptions,
-  type ModelReport,
-  type StreamOptions,
-  type StylizeOptions,
-  type TuneReport,
-} from "./types.js";
+import type { LoadOptions, StreamOptions, StylizeOptions, TuneReport } from "./types.js";
 
 /**
  * Stylizing ViT (Doerrich et al., arXiv 2601.17586) on a GPU: repaints a content image in the appearance of a style image.
@@ -74,13 +65,13 @@ export class StylizingViT implements Disposable, AsyncDisposable {
    *   driver finds no folder to be unpacked into; the signal's reason when aborted. Nothing stays allocated then.
    */
   static async load(model: string = DEFAULT_MODEL, options: LoadOptions = {}): Promise<StylizingViT> {
-    checkOptions(options);
+    checkLoadOptions(options);
     return StylizingViT.loadFound(await findModel(model, options), options);
   }
 
   /** @internal `load` for whoever has found the model already: a name is looked up and a checkpoint's header read once a run. */
   static async loadFound(found: FoundModel, options: LoadOptions): Promise<StylizingViT> {
-    checkOptions(options);
+    checkLoadOptions(options);
     const host = await openHost(found, options);
     options.onProgress?.({ phase: "ready", loaded: 1, total: 1 });
     return new StylizingViT(found, options, host);
@@ -97,8 +88,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   }
 
   get report(): ModelReport {
-    const { tier, notes } = this.#host.gpu.profile;
-    return { model: this.#found.label, adapter: adapterReport(this.#host.gpu), tier, notes, versions: versions() };
+    return modelReport(this.#found.label, this.#host.gpu);
   }
 
   /**

@@ -1,9 +1,6 @@
-import type { AdapterReport } from "../gpu/gpu.js";
-import type { Tier } from "../gpu/profile.js";
 import type { Choice } from "../gpu/tuner.js";
-import { checkWorkers } from "../image/pool.js";
-import { checkGpuOptions, type GpuOptions } from "../models/device.js";
-import { checkBatchSize, type LoadProgress } from "../models/load.js";
+import type { GpuOptions } from "../models/device.js";
+import type { LoadProgress } from "../models/load.js";
 import type { OpenOptions } from "../models/open.js";
 import type { StreamTiming } from "./stream.js";
 import type { StyleBank } from "./style-bank.js";
@@ -26,16 +23,6 @@ export interface StylizeOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
-/** What the model runs on, for reports. */
-export interface ModelReport {
-  model: string;
-  adapter: AdapterReport;
-  tier: Tier;
-  /** Why the tier is not a higher one. */
-  notes: readonly string[];
-  versions: { "stylizing-vit": string; webgpu: string; node: string };
-}
-
 export interface StreamOptions<P> {
   /** Pairs a batch; by default the model's `batchSize`. */
   batchSize?: number;
@@ -53,13 +40,4 @@ export interface TuneReport {
   choices: (Choice & { op: string })[];
   /** Difference between tuned and default results, of the largest value. */
   error: number;
-}
-
-/** @throws StylizingError `ARGUMENT`; the signal's reason when aborted */
-export function checkOptions(options: LoadOptions): void {
-  const { batchSize, workers, signal } = options;
-  if (batchSize !== undefined) checkBatchSize(batchSize);
-  checkWorkers(workers);
-  checkGpuOptions(options);
-  signal?.throwIfAborted();
 }

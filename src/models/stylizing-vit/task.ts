@@ -7,7 +7,7 @@ import { lossScaleOf } from "../../losses/scale.js";
 import type { LossTerm } from "../../losses/terms.js";
 import type { Parameters } from "../../net/parameters.js";
 import type { Recorder } from "../../net/recorder.js";
-import { type FoundModel, findModel, givenConfig } from "../open.js";
+import { askedConfig, type FoundModel, findModel, firstConfig } from "../open.js";
 import type { FlatArrays, OpenTask, Part, Task, TaskKind, TaskSettings } from "../task.js";
 import { Vgg19 } from "../vgg19/features.js";
 import { openVgg, SMALLEST_IMAGE, type Stage } from "../vgg19/weights.js";
@@ -43,8 +43,7 @@ function refuse(problem: string, fix: string): never {
 
 async function firstModel({ init, imageSize, preset, config, signal }: StylizingOptions, seed: number) {
   if (init === undefined) {
-    if (preset !== undefined && config !== undefined) refuse("Both a preset and a configuration are given.", "Give one of them.");
-    const given = (await givenConfig(stylizingVit, config === undefined ? { preset: preset ?? "tiny" } : { config }))!;
+    const given = await firstConfig(stylizingVit, { preset, config }, "tiny");
     const sized = imageSize === undefined ? given : checkConfig({ ...given, image_size: imageSize });
     return { config: sized, weights: async (settled: ModelConfig) => modelParameters(settled).parameters.initial(seed) };
   }
@@ -82,11 +81,7 @@ export const stylizing: TaskKind<ModelConfig, StylizingOptions> = {
     validation: await listDataset(val, out, "validation images"),
     config: {},
   }),
-  async givenConfig({ init, preset, config, imageSize }) {
-    // The preset of a model that is begun with is only a check of it.
-    const asked = init === undefined || config !== undefined ? await givenConfig(stylizingVit, { preset, config }) : {};
-    return { ...asked, ...(imageSize === undefined ? {} : { image_size: imageSize }) };
-  },
+  givenConfig: (options) => askedConfig(stylizingVit, options),
   firstModel,
   async open({ vgg: source }, channels, options: DownloadOptions): Promise<OpenTask<ModelConfig>> {
     const vgg = await openVgg(String(source), channels, options);

@@ -1,8 +1,8 @@
 import { StylizingError } from "../../errors.js";
 import { classCounts, inverseFrequencyWeights } from "../../labels/class-weights.js";
-import { type LabelledFile, type LabelledSet, labelsOfFolders, labelsOfTable } from "../../labels/labels.js";
+import { byCodeUnits, type LabelledFile, type LabelledSet, labelsOfFolders, labelsOfTable } from "../../labels/labels.js";
 import { splitStratified } from "../../labels/split.js";
-import { findModelOf, givenConfig } from "../open.js";
+import { askedConfig, findModelOf, firstConfig } from "../open.js";
 import type { DataOptions, OpenTask, TaskData, TaskKind } from "../task.js";
 import { adaptWeights } from "./adapt.js";
 import type { VitConfig } from "./config.js";
@@ -47,8 +47,6 @@ export interface ClassifyingOptions {
 function refuse(problem: string, fix: string): never {
   throw new StylizingError("ARGUMENT", problem, fix);
 }
-
-const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** One set of several, whose classes are those of all, or of `known`. @throws StylizingError `ARGUMENT` for a class that is not known */
 function joined(sets: readonly LabelledSet[], known?: readonly string[]): LabelledSet {
@@ -116,8 +114,7 @@ const decided = ({ imageSize, labelSmoothing }: ClassifyingOptions, data: TaskDa
 async function firstModel(options: ClassifyingOptions, seed: number, data: TaskData<VitConfig>) {
   const { init, preset, config, signal } = options;
   if (init === undefined) {
-    if (preset !== undefined && config !== undefined) refuse("Both a preset and a configuration are given.", "Give one of them.");
-    const given = (await givenConfig(vit, config === undefined ? { preset: preset ?? "deit-tiny" } : { config }))!;
+    const given = await firstConfig(vit, { preset, config }, "deit-tiny");
     const settled = vit.checkConfig({ ...given, ...decided(options, data) });
     return { config: settled, weights: async (to: VitConfig) => vitParameters(to).parameters.initial(seed) };
   }
@@ -170,11 +167,7 @@ export const classifying: TaskKind<VitConfig, ClassifyingOptions> = {
   data: listData,
   checkConfig: vit.checkConfig,
   shapes: vitShapes,
-  async givenConfig(options, data) {
-    const { preset, config, init } = options;
-    const asked = init === undefined || config !== undefined ? await givenConfig(vit, { preset, config }) : {};
-    return { ...asked, ...decided(options, data) };
-  },
+  givenConfig: async (options, data) => ({ ...(await askedConfig(vit, options)), ...decided(options, data) }),
   firstModel,
   async open(): Promise<OpenTask<VitConfig>> {
     return {

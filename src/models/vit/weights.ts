@@ -88,11 +88,18 @@ async function tables(weights: WeightUpload, config: VitConfig, padded: number):
   const cls = await weights.read("cls_token");
   const trained = await weights.read("pos_embed");
   const { side } = vitDimensions(config);
-  return (rows, columns) => {
+  const made = new Map<string, Float32Array>();
+  const make = (rows: number, columns: number): Float32Array => {
     const position = resizePositions(trained, d, side, rows, columns);
     const table = new Float32Array((1 + rows * columns) * padded);
     for (let token = 0; token <= rows * columns; token++)
       for (let i = 0; i < d; i++) table[token * padded + i] = position[token * d + i]! + (token === 0 ? cls : bias)[i]!;
+    return table;
+  };
+  return (rows, columns) => {
+    const grid = `${rows} × ${columns}`;
+    const table = made.get(grid) ?? make(rows, columns);
+    made.set(grid, table);
     return table;
   };
 }
