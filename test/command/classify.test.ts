@@ -7,7 +7,7 @@ import { classTable, concludeClassify } from "../../src/command/classify.js";
 import { columnsOf, shortened, table } from "../../src/command/table.js";
 import { Classifier, type VitConfig } from "../../src/index.js";
 import { parseVitConfig } from "../../src/models/vit/config.js";
-import { build, type Failure, fresh, imageFile, imageFiles, json, listFiles, pixels, run } from "./command.js";
+import { build, type Failure, fresh, HERE, imageFile, imageFiles, json, listFiles, pixels, run } from "./command.js";
 
 beforeAll(build);
 
@@ -161,7 +161,7 @@ describe("the command", () => {
   it("ends with what is wrong where a model has no head", async () => {
     const { classes, ...rest } = CONFIG;
     const args = ["classify", "/nowhere.png", ...model({ ...rest, num_classes: 0 }), "--json"];
-    const finished = await run(args);
+    const finished = await run(args, HERE);
     expect(finished.code, finished.stderr).toBe(2);
     expect(json<Failure>(finished).error).toMatchObject({ code: "ARGUMENT", message: expect.stringMatching(/no head/) });
   });

@@ -4,8 +4,9 @@ import { tmpdir } from "node:os";
 import { basename, dirname, extname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import sharp from "sharp";
-import { afterAll, expect } from "vitest";
+import { afterAll, expect, vi } from "vitest";
 import type { StylizeReport } from "../../src/augment/report.js";
+import { runProgram } from "../../src/command/program.js";
 import { SafetensorsFile } from "../../src/hub/safetensors.js";
 import { type TensorToWrite, writeSafetensors } from "../../src/hub/safetensors-writer.js";
 import { root, shared } from "../support/fixtures.js";
@@ -66,7 +67,12 @@ export interface RunOptions {
   main?: string;
   /** Runs as another user, which root alone can do. */
   uid?: number;
+  /** In this process, which spares half a second and cannot be asked for at once: for what ends before it paints. */
+  here?: boolean;
 }
+
+/** Of runs in this process. */
+export const HERE: RunOptions = { here: true };
 
 /** Nothing of the caller's own settings, no network, and a CPU, so that results are the same on every machine. */
 export function environment(extra: Record<string, string | undefined> = {}): NodeJS.ProcessEnv {
@@ -106,7 +112,38 @@ export function start(args: readonly string[], options: RunOptions = {}) {
 }
 
 export function run(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
-  return start(args, options).finished;
+  return options.here ? runHere(args, options) : start(args, options).finished;
+}
+
+/** In place: drivers read the process's own, which no other object is. */
+function setEnvironment(wanted: NodeJS.ProcessEnv): void {
+  for (const name of Object.keys(process.env)) if (wanted[name] === undefined) delete process.env[name];
+  for (const [name, value] of Object.entries(wanted)) if (value !== undefined) process.env[name] = value;
+}
+
+let running = false;
+async function runHere(args: readonly string[], { env }: RunOptions): Promise<Finished> {
+  if (running) throw new Error("What this process prints belongs to one run at a time.");
+  running = true;
+  const before = { env: { ...process.env }, code: process.exitCode };
+  const printed = { stdout: "", stderr: "" };
+  const spies = (["stdout", "stderr"] as const).map((stream) =>
+    vi.spyOn(process[stream], "write").mockImplementation((text) => {
+      printed[stream] += String(text);
+      return true;
+    }),
+  );
+  setEnvironment(environment(env));
+  process.exitCode = undefined;
+  try {
+    await runProgram(args);
+    return { ...printed, code: Number(process.exitCode ?? 0), signal: null };
+  } finally {
+    running = false;
+    setEnvironment(before.env);
+    process.exitCode = before.code;
+    for (const spy of spies) spy.mockRestore();
+  }
 }
 
 /** What was printed on stdout, which is one JSON document and nothing else. */

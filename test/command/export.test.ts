@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { readOnnx } from "../onnx/read.js";
-import { build, DEMO_MODEL, type Failure, fresh, listFiles, micro, run, runJson, spoiledModel } from "./command.js";
+import { build, DEMO_MODEL, type Failure, fresh, HERE, listFiles, micro, run, runJson, spoiledModel } from "./command.js";
 
 beforeAll(build);
 
@@ -23,7 +23,7 @@ describe("export", () => {
   });
 
   it("needs no adapter", async () => {
-    const { code } = await run(onnx(fresh("x.onnx"), ...micro()), { env: { STYLIZING_VIT_ADAPTER: "hardware" } });
+    const { code } = await run(onnx(fresh("x.onnx"), ...micro()), { ...HERE, env: { STYLIZING_VIT_ADAPTER: "hardware" } });
     expect(code).toBe(0);
   });
 });
@@ -31,7 +31,7 @@ describe("export", () => {
 describe("export that cannot be", () => {
   const file = () => fresh("none.onnx");
 
-  it.concurrent.each<[string, () => string[], RegExp]>([
+  it.each<[string, () => string[], RegExp]>([
     ["no file", () => ["export", "--model", "demo"], /required option '--onnx <file>'/],
     ["no model", () => onnx(file()), /required option '--model <name>'/],
     ["a choice of device", () => onnx(file(), "--model", "demo", "--precision", "f16"), /unknown option '--precision'/],
@@ -39,7 +39,7 @@ describe("export that cannot be", () => {
     ["hashed weights without a shape", () => onnx(file(), "--model", "hashed:1"), /Give a preset/],
     ["an unknown model", () => onnx(file(), "--model", "tiny/epi"), /no published model.*Nearest names: tiny\/epistr/],
   ])("%s: wrong usage, which ends with 2", async (_, args, message) => {
-    const { code, stdout, stderr } = await run([...args(), "--json"], { cwd: fresh() });
+    const { code, stdout, stderr } = await run([...args(), "--json"], HERE);
     expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(message) });
     expect((JSON.parse(stdout) as Failure).error).toMatchObject({ code: "ARGUMENT", fix: expect.stringMatching(/\w/) });
   });
@@ -54,7 +54,7 @@ describe("export that cannot be", () => {
       [["--model", spoiled], "CHECKPOINT", /lacks the tensor encoder\.norm\.bias/],
     ] as const) {
       const out = fresh("out.onnx");
-      const { error } = await runJson<Failure>(onnx(out, ...args), 1);
+      const { error } = await runJson<Failure>(onnx(out, ...args), 1, HERE);
       expect(error).toMatchObject({ code, message: expect.stringMatching(message), fix: expect.stringMatching(/\w/) });
       expect(listFiles(dirname(out))).toEqual([]);
     }

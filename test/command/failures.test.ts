@@ -13,6 +13,7 @@ import {
   DEMO_MODEL,
   type Failure,
   fresh,
+  HERE,
   imageFile,
   imageFiles,
   listFiles,
@@ -27,7 +28,7 @@ beforeAll(build);
 
 describe("wrong usage ends with 2 and says what is wrong", () => {
   const paths = stylize(["c.png"], ["s.png"], "out");
-  it.concurrent.each<[string, string[], RegExp]>([
+  it.each<[string, string[], RegExp]>([
     ["an unknown verb", ["paint"], /unknown command 'paint'/],
     ["an unknown option", [...paths, "--colour"], /unknown option '--colour'/],
     ["a missing option", ["stylize", "--content", "c.png", "--style", "s.png"], /required option '--out <folder>'/],
@@ -42,15 +43,14 @@ describe("wrong usage ends with 2 and says what is wrong", () => {
     ["hashed weights without a shape", [...paths, "--model", "hashed:1"], /Give a preset/],
     ["an unknown preset", [...paths, "--model", "hashed:1", "--preset", "huge"], /Unknown preset "huge".*tiny, small, base/],
   ])("%s", async (_, args, message) => {
-    const cwd = fresh();
-    const { code, stdout, stderr } = await run([...args, "--json"], { cwd });
+    const { code, stdout, stderr } = await run([...args, "--json"], HERE);
     expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(message) });
     const { error } = JSON.parse(stdout) as Failure;
     expect(error).toMatchObject({ code: "ARGUMENT", fix: expect.stringMatching(/\w/) });
   });
 
   it("no verb at all: the help, on stderr", async () => {
-    const { code, stdout, stderr } = await run([]);
+    const { code, stdout, stderr } = await run([], HERE);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
     expect(stderr).toContain("Usage: stylizing-vit");
   });
@@ -63,7 +63,7 @@ describe("wrong usage ends with 2 and says what is wrong", () => {
       ["style", stylize(some, [empty], out)],
     ] as const) {
       // biome-ignore format: a table
-      const { error } = await runJson<Failure>(args, 2);
+      const { error } = await runJson<Failure>(args, 2, HERE);
       expect(error.message).toContain(`There is no ${what} image in ${empty}.`);
     }
     expect(existsSync(out)).toBe(false);
@@ -204,14 +204,15 @@ describe("weights that cannot be used", () => {
       return;
     }
     const [contents, styles, out] = [await imageFiles("a"), await imageFiles("s"), fresh("out")];
-    const { error } = await runJson<Failure>([...stylize(contents, styles, out), "--model", await make()], 1);
+    const { error } = await runJson<Failure>([...stylize(contents, styles, out), "--model", await make()], 1, HERE);
     expect(error).toMatchObject(expected);
     expect(listFiles(out)).toEqual([]);
   });
 
   it("in PyTorch's own format are refused with the Python that converts them", async () => {
     const file = join(modelOf(new Uint8Array([0x50, 0x4b, 3, 4, 0, 0, 0, 0, 0, 0]), "{}", "weights.pth"), "weights.pth");
-    const { stderr, code } = await run([...stylize(await imageFiles("a"), await imageFiles("s"), fresh("out")), "--model", file]);
+    const args = stylize(await imageFiles("a"), await imageFiles("s"), fresh("out"));
+    const { stderr, code } = await run([...args, "--model", file], HERE);
     expect(code).toBe(1);
     expect(stderr).toContain("is a PyTorch pickle, which can run code when it is loaded");
     expect(stderr).toContain(`import torch; from safetensors.torch import save_file
@@ -222,7 +223,7 @@ save_file({k: v.contiguous() for k, v in state.items()}, ${JSON.stringify(file.r
 
 describe("configurations of no possible model", () => {
   const shape = { image_size: 224, patch_size: 16, embed_dim: 192, num_heads: 3, depth: 12 };
-  it.concurrent.each<[string, object | string | undefined, RegExp]>([
+  it.each<[string, object | string | undefined, RegExp]>([
     [
       "a width of 1024 with 16-pixel RGB patches",
       { ...shape, embed_dim: 1024, num_heads: 16 },
@@ -243,7 +244,7 @@ describe("configurations of no possible model", () => {
     if (config !== undefined) writeFileSync(file, typeof config === "string" ? config : JSON.stringify(config));
     const input = fresh("none.safetensors");
     const args = ["forward", "--model", "hashed:1", "--config", file, "--input", input, "--output", output];
-    const { error } = await runJson<Failure>(args, 1);
+    const { error } = await runJson<Failure>(args, 1, HERE);
     expect(error).toMatchObject({ code: "CONFIG", message: expect.stringMatching(message), fix: expect.stringMatching(/\w/) });
     expect(existsSync(output)).toBe(false);
   });
@@ -265,6 +266,7 @@ it("a device or a pipe is never replaced by a result", async (test) => {
   const { error } = await runJson<Failure>(
     ["forward", "--model", "hashed:1", "--preset", "tiny", "--input", "x", "--output", pipe],
     1,
+    HERE,
   );
   expect(error).toMatchObject({ code: "OUTPUT", message: expect.stringContaining("a device or a pipe") });
   expect(statSync(pipe).isFIFO()).toBe(true);

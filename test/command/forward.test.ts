@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { readPairs } from "../../src/command/tensors.js";
 import type { StylizingError } from "../../src/errors.js";
 import { loadGolden, relativeError } from "../support/fixtures.js";
-import { build, type Failure, fresh, json, listFiles, run, runJson } from "./command.js";
+import { build, type Failure, fresh, HERE, json, listFiles, run, runJson } from "./command.js";
 import { BOUND, configFile, forward, INPUT, inputs, nano, SHAPE, tensors, WEIGHTS } from "./forward.js";
 
 beforeAll(build);
@@ -58,13 +58,13 @@ describe("forward refuses, and writes nothing", () => {
     writeFileSync(file, "in the way");
     const args = (output: string, input = INPUT) =>
       forward(output, "--model", WEIGHTS, "--config", configFile(), "--input", input);
-    const missing = await runJson<Failure>(args(join(folder, "out.safetensors"), join(folder, "none.safetensors")), 1);
+    const missing = await runJson<Failure>(args(join(folder, "out.safetensors"), join(folder, "none.safetensors")), 1, HERE);
     expect(missing.error.message).toContain(`${join(folder, "none.safetensors")} does not exist`);
-    expect((await runJson<Failure>(args(folder), 1)).error).toMatchObject({
+    expect((await runJson<Failure>(args(folder), 1, HERE)).error).toMatchObject({
       code: "OUTPUT",
       message: expect.stringContaining(folder),
     });
-    const below = await run([...args(join(file, "out.safetensors")), "--json"]);
+    const below = await run([...args(join(file, "out.safetensors")), "--json"], HERE);
     expect(below.code).toBe(1);
     expect(json<Failure>(below).error).toMatchObject({ code: "OUTPUT", message: expect.stringContaining("a file stands where") });
     expect(listFiles(folder)).toEqual([]);

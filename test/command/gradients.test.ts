@@ -7,7 +7,7 @@ import { vggShapes } from "../../src/models/vgg19/weights.js";
 import { parseVitConfig } from "../../src/models/vit/config.js";
 import { vitShapes } from "../../src/models/vit/parameters.js";
 import { goldenFolder } from "../support/fixtures.js";
-import { type Failure, fresh, listFiles, reason, run, runJson } from "./command.js";
+import { type Failure, fresh, HERE, listFiles, reason, run, runJson } from "./command.js";
 import { FIXTURE, gradients, INFO } from "./gradients.js";
 
 describe("wrong usage ends with 2, what cannot be used with 1, and nothing is written", () => {
@@ -47,19 +47,22 @@ describe("wrong usage ends with 2, what cannot be used with 1, and nothing is wr
     const larger = fresh("config.json");
     writeFileSync(larger, JSON.stringify({ ...INFO.config, image_size: 64 }));
     const output = fresh("out.safetensors");
-    const sized = await runJson<Failure>([...gradients(output, "--vgg", "hashed:1", "--config", larger), "--json"], 2);
+    const sized = await runJson<Failure>([...gradients(output, "--vgg", "hashed:1", "--config", larger), "--json"], 2, HERE);
     expect(sized.error).toMatchObject({
       code: "ARGUMENT",
       message: expect.stringMatching(/content has the shape \[2, 1, 32, 32\]/),
     });
     const fixture = join(FIXTURE, "training.safetensors");
-    const none = await runJson<Failure>([...gradients(output, "--vgg", "hashed:1", "--input", fixture), "--json"], 2);
+    const none = await runJson<Failure>([...gradients(output, "--vgg", "hashed:1", "--input", fixture), "--json"], 2, HERE);
     expect(none.error.message).toMatch(/no tensor "content"/);
   });
 
   it("no network", async () => {
     const output = fresh("out.safetensors");
-    const { code, stderr } = await run(gradients(output, "--vgg", "hub"), { env: { HF_HUB_OFFLINE: "1", HF_HOME: fresh() } });
+    const { code, stderr } = await run(gradients(output, "--vgg", "hub"), {
+      ...HERE,
+      env: { HF_HUB_OFFLINE: "1", HF_HOME: fresh() },
+    });
     expect(code).toBe(1);
     expect(stderr).toMatch(/timm\/vgg19\.tv_in1k .*not in the cache.*--vgg FILE.*--vgg random:1/s);
   });
@@ -111,11 +114,11 @@ describe("of a classifier", () => {
   it.skipIf(!golden)(`labels out of range and a VGG-19 are refused${golden ? "" : `: ${reason.noGolden}`}`, async () => {
     const output = fresh("out.safetensors");
     for (const wrong of [3, -1]) {
-      const { error } = await runJson<Failure>(await classifier(output, [0, wrong]), 2);
+      const { error } = await runJson<Failure>(await classifier(output, [0, wrong]), 2, HERE);
       expect(error).toMatchObject({ code: "ARGUMENT", message: expect.stringContaining(`one of them is ${wrong}.`) });
       expect(error.fix).toMatch(/labels, I64 \[3\], each below 3/);
     }
-    const { error } = await runJson<Failure>([...(await classifier(output)), "--vgg", "hashed:1"], 2);
+    const { error } = await runJson<Failure>([...(await classifier(output)), "--vgg", "hashed:1"], 2, HERE);
     expect(error).toMatchObject({ code: "ARGUMENT", message: expect.stringContaining("--vgg is for Stylizing ViT") });
     expect(listFiles(join(output, ".."))).toEqual([]);
   });

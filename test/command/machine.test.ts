@@ -5,7 +5,7 @@ import sharp from "sharp";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { StylizeReport } from "../../src/augment/report.js";
 import { root } from "../support/fixtures.js";
-import { build, type Failure, fresh, imageFiles, json, listFiles, micro, run, runJson } from "./command.js";
+import { build, type Failure, fresh, HERE, imageFiles, json, listFiles, micro, run, runJson } from "./command.js";
 
 beforeAll(build);
 
@@ -60,7 +60,7 @@ describe("doctor", () => {
   });
 
   it("refuses an adapter that it does not know, from the environment too", async () => {
-    const { code, stdout } = await run(["doctor"], { env: { STYLIZING_VIT_ADAPTER: "cuda" } });
+    const { code, stdout } = await run(["doctor"], { ...HERE, env: { STYLIZING_VIT_ADAPTER: "cuda" } });
     expect(code).toBe(2);
     expect(stdout).toContain('Unknown adapter "cuda"');
   });
@@ -131,7 +131,7 @@ describe("models", () => {
       repo: "sdoerrich97/stylizing_vit_base_camelyon17wilds",
       mean: [0.744, 0.5895, 0.7214],
     });
-    const { code, stdout, stderr } = await run(["models"]);
+    const { code, stdout, stderr } = await run(["models"], HERE);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout.trimEnd().split("\n")).toHaveLength(23);
     for (const { name } of models) expect(stdout).toContain(`\n${name} `);
@@ -166,7 +166,7 @@ describe("help and version", () => {
   it("go to stdout and end with 0", async () => {
     expect(await run(["--version"])).toMatchObject({ code: 0, stdout: `${version}\n`, stderr: "" });
     for (const verb of [[], ["stylize"], ["forward"], ["doctor"], ["models"], ["demo"]]) {
-      const { code, stdout, stderr } = await run([...verb, "--help"]);
+      const { code, stdout, stderr } = await run([...verb, "--help"], HERE);
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
       expect(stdout).toContain(`Usage: stylizing-vit ${verb[0] ?? "[options]"}`);
     }

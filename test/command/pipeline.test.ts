@@ -2,13 +2,13 @@ import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { stylizeFiles } from "../../src/command/stylize.js";
 import { StylizingError } from "../../src/errors.js";
 import { Engine } from "../../src/painter/engine.js";
-import { build, fresh, imageFiles, listFiles, micro, run, stylize } from "./command.js";
+import { build, fresh, HERE, imageFiles, listFiles, micro, run, stylize } from "./command.js";
 
 beforeAll(build);
 
 describe("--workers", () => {
   it.each(["-1", "1.5", "many"])("%s is refused", async (workers) => {
-    const { code, stderr } = await run([...stylize(["c.png"], ["s.png"], "out"), `--workers=${workers}`]);
+    const { code, stderr } = await run([...stylize(["c.png"], ["s.png"], "out"), `--workers=${workers}`], HERE);
     expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining("It must be a whole number from 0 on.") });
   });
 });

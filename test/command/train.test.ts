@@ -5,7 +5,7 @@ import { type TrainDocument, type TrainFlags, train } from "../../src/command/tr
 import type { EpochReport } from "../../src/train/progress.js";
 import { type Faults, fakeHost } from "../train/fake-host.mjs";
 import { CLASSES, CONFIG, newRun, options, readLog, root, writeClasses, writeImages } from "../train/runs.js";
-import { build, type Failure, fresh, imageFile, run } from "./command.js";
+import { build, type Failure, fresh, HERE, imageFile, run } from "./command.js";
 
 beforeAll(async () => {
   await build();
@@ -17,7 +17,7 @@ const paths = (out: string) => ["--data", join(root, "training"), "--val", join(
 
 /** The last line on stdout, and what was said. */
 async function failing(args: readonly string[], code: number) {
-  const finished = await run(["train", ...args, "--json"]);
+  const finished = await run(["train", ...args, "--json"], HERE);
   expect(finished.code, finished.stderr).toBe(code);
   const lines = finished.stdout.trimEnd().split("\n");
   expect(lines).toHaveLength(1);
@@ -25,7 +25,7 @@ async function failing(args: readonly string[], code: number) {
 }
 
 describe("wrong usage ends with 2 and says what is wrong", () => {
-  it.concurrent.each<[string, string[], RegExp]>([
+  it.each<[string, string[], RegExp]>([
     ["no data", ["--val", "v", "--out", "o"], /no training images: no folder of them is given\..*--data/],
     [
       "no validation",
@@ -42,12 +42,12 @@ describe("wrong usage ends with 2 and says what is wrong", () => {
     ["an unknown crop", [...paths("o"), "--crop", "middle"], /Allowed choices are whole, random/],
     ["a mean of words", [...paths("o"), "--mean", "a,b,c"], /It must be numbers with commas between/],
   ])("%s", async (_, args, message) => {
-    const { code, stdout, stderr } = await run(["train", ...args, "--json"]);
+    const { code, stdout, stderr } = await run(["train", ...args, "--json"], HERE);
     expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(message) });
     expect(JSON.parse(stdout)).toMatchObject({ error: { code: "ARGUMENT" } });
   });
 
-  it.concurrent.each<[string, string[], RegExp]>([
+  it.each<[string, string[], RegExp]>([
     ["a batch of one", ["--batch", "1"], /batch is 1\..*from 2 on/],
     ["a batch that images do not fill", [], /14 images × 1 crops does not fill a batch of 64.*--crops/],
     ["another size than a model's", ["--init", "demo", "--image-size", "64"], /demo takes images of 96 pixels/],

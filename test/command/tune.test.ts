@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { build, type Failure, fresh, micro, run, runJson, stylize } from "./command.js";
+import { build, type Failure, fresh, HERE, micro, run, runJson, stylize } from "./command.js";
 
 beforeAll(build);
 
@@ -38,7 +38,7 @@ describe("tune", () => {
     [["--precision", "f8"], /f32/],
     [["--tune", "off"], /unknown option/],
   ])("%j is wrong usage", async (args, message) => {
-    const { code, stderr } = await run(["tune", ...micro(), ...args], { env });
+    const { code, stderr } = await run(["tune", ...micro(), ...args], { ...HERE, env });
     expect(code).toBe(2);
     expect(stderr).toMatch(message);
   });
@@ -46,7 +46,7 @@ describe("tune", () => {
 
 describe("--tune", () => {
   it("that is unknown is wrong usage", async () => {
-    const { error } = await runJson<Failure>([...stylize(["a.png"], ["b.png"], fresh("out")), "--tune", "always"], 2);
+    const { error } = await runJson<Failure>([...stylize(["a.png"], ["b.png"], fresh("out")), "--tune", "always"], 2, HERE);
     expect(error.code).toBe("ARGUMENT");
   });
 });

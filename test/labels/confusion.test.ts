@@ -82,9 +82,10 @@ describe("confusionSvg", () => {
     expect(svg.split(whole)).toHaveLength(3);
     // Nothing is drawn on the frame: the outermost pixels are all paper.
     const { data } = await sharp(Buffer.from(svg)).removeAlpha().raw().toBuffer({ resolveWithObject: true });
+    let darkest = 255;
     for (let y = 0; y < height; y++)
-      for (const x of [0, 1, 2, width - 3, width - 2, width - 1])
-        expect(data[(y * width + x) * 3], `${x}, ${y}`).toBeGreaterThan(250);
+      for (const x of [0, 1, 2, width - 3, width - 2, width - 1]) darkest = Math.min(darkest, data[(y * width + x) * 3]!);
+    expect(darkest).toBeGreaterThan(250);
   });
 
   it("writes short names level, and turns those that are wider than a column", () => {
