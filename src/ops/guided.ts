@@ -1,0 +1,226 @@
+import { type Call, call, type Plan, spread } from "../gpu/call.js";
+import type { Profile } from "../gpu/profile.js";
+import type { Placement } from "../image/types.js";
+import { planInvocations } from "./images.js";
+
+/**
+ * Guided detail (He, Sun and Tang, "Guided image filtering", 2013; He and Sun, "Fast guided filter", 2015): what a model painted
+ * small says how colours change around every pixel, and the content keeps its detail at any size. All arithmetic is f32 in
+ * every tier.
+ */
+
+/** Images, or tiles of an image, in slots of one size. */
+export interface GuidedShape {
+  /** Slots of this call, and the first of them. */
+  slots: number;
+  firstSlot: number;
+  height: number;
+  width: number;
+  /** Of the box windows of (2 · radius + 1)² pixels. */
+  radius: number;
+  /** Of all slots, see {@link placeWords}. */
+  places: GPUBuffer;
+}
+
+/** Where a slot's pixels come from. */
+export interface Place {
+  /** What is image in the slot; around it is padding. */
+  rectangle: Placement;
+  /** Column and row of the slot's first pixel in its images. */
+  column: number;
+  row: number;
+  /** Numbers of its content and of its painting. */
+  content: number;
+  painted: number;
+}
+
+/** Places as the kernels read them. */
+export const placeWords = (places: readonly Place[]): Uint32Array<ArrayBuffer> =>
+  new Uint32Array(
+    places.flatMap(({ rectangle: { left, top, width, height }, column, row, content, painted }) => [
+      ...[left, top, width, height],
+      ...[column, row, content, painted],
+    ]),
+  );
+
+/** vec4s of a pixel's moments, and of its map of colours. */
+export const MOMENTS4 = 6;
+export const MAP4 = 3;
+
+const plan = (profile: Profile, kernel: string, overrides: Record<string, number>, pixels: number): Plan =>
+  planInvocations(profile, { kernel, entryPoint: kernel, result: "f32", overrides, parts: ["guided"] }, pixels);
+
+const pixelsOf = ({ slots, height, width }: GuidedShape) => slots * height * width;
+
+export type GuidedMomentsOperands = GuidedShape & {
+  channels: 1 | 3;
+  /** Sides of the images that slots lie in. */
+  rows: number;
+  columns: number;
+  /** [images, rows, columns, C] bytes. */
+  content: GPUBuffer;
+  /** [images, rows, columns, C] f32 in [0, 1]; weighted, [images, rows, columns, 4]: sums of weight · value, and of weights. */
+  painted: GPUBuffer;
+  weighted?: boolean;
+  /** [call's slots, H, W, 24] f32. */
+  moments: GPUBuffer;
+};
+
+/** Means along rows of content, painting and their products. */
+export function guidedMoments(profile: Profile, operands: GuidedMomentsOperands): Call {
+  const { slots, firstSlot, height, width, radius, channels, content, painted, places, moments } = operands;
+  return call(
+    plan(profile, "guided_moments", { WEIGHTED: operands.weighted ? 1 : 0 }, pixelsOf(operands)),
+    { content, painted, places, moments },
+    { slots, first_slot: firstSlot, height, width, channels, radius, rows: operands.rows, columns: operands.columns },
+  );
+}
+
+export type GuidedFitOperands = GuidedShape & {
+  moments: GPUBuffer;
+  /** What is added to the content's covariance: how little contrast counts as none. */
+  epsilon: number;
+  /** [call's slots, H, W, 12] f32. */
+  coefficients: GPUBuffer;
+};
+
+/** The affine map of colours around every pixel. */
+export function guidedFit(profile: Profile, operands: GuidedFitOperands): Call {
+  const { slots, firstSlot, height, width, radius, moments, epsilon, places, coefficients } = operands;
+  return call(
+    plan(profile, "guided_fit", {}, pixelsOf(operands)),
+    { moments, places, coefficients },
+    { slots, first_slot: firstSlot, height, width, radius, epsilon },
+  );
+}
+
+export type GuidedSmoothOperands = GuidedShape & {
+  vertical: boolean;
+  /** [call's slots, H, W, 12] f32, both. */
+  input: GPUBuffer;
+  output: GPUBuffer;
+};
+
+/** The mean of the maps along rows or columns. */
+export function guidedSmooth(profile: Profile, operands: GuidedSmoothOperands): Call {
+  const { slots, firstSlot, height, width, radius, vertical, input, output, places } = operands;
+  return call(
+    plan(profile, "guided_smooth", { VERTICAL: vertical ? 1 : 0 }, pixelsOf(operands)),
+    { input, places, output },
+    { slots, first_slot: firstSlot, height, width, radius },
+  );
+}
+
+export interface GuidedApplyOperands {
+  height: number;
+  width: number;
+  channels: 1 | 3;
+  /** Slots of this call, and the first of them: of each, one piece. */
+  slots: number;
+  firstSlot: number;
+  /** Bytes; where its pieces lie `pieces` says. */
+  content: GPUBuffer;
+  coefficients: GPUBuffer;
+  /** Of all slots, see {@link pieceWords}. */
+  pieces: GPUBuffer;
+  result: GPUBuffer;
+  /** That the largest piece may have. */
+  pixels: number;
+  /** The colour of bare glass, in [0, 1], which stays as it is; without it everything is painted. */
+  background: readonly number[] | undefined;
+}
+
+/** The maps, between their pixels, applied to the content at its own size: bytes to bytes. */
+export function guidedApply(profile: Profile, operands: GuidedApplyOperands): Call {
+  const { height, width, channels, content, coefficients, pieces, result, slots, firstSlot, pixels, background } = operands;
+  const limit = profile.limits.maxComputeWorkgroupsPerDimension;
+  const [x, y] = spread(Math.ceil(pixels / 4 / 64), limit);
+  return call(
+    {
+      variant: {
+        kernel: "guided_apply",
+        entryPoint: "guided_apply",
+        result: "f32",
+        constants: {},
+        overrides: { BACKGROUND: background ? 1 : 0, CHANNELS: channels },
+        parts: ["guided"],
+      },
+      workgroups: [x, y, slots],
+      workgroupBytes: 0,
+    },
+    { content, coefficients, pieces, result },
+    {
+      height,
+      width,
+      first_slot: firstSlot,
+      white: background ? [background[0]!, background[1]!, background[2]!, 1] : [1, 1, 1, 1],
+    },
+  );
+}
+
+/** A part of an image at its full resolution: whole rows, or a tile of it. */
+export interface Piece {
+  /** Where its content and its result begin, in words. */
+  contentWord: number;
+  resultWord: number;
+  /** Pixels of a row, and rows to write. */
+  width: number;
+  rows: number;
+  /** Rows of content above the first one that is written, and in all. */
+  rowsAbove: number;
+  contentRows: number;
+  /** Pixel (x, y) of the piece lies at (x + ½) · scale + offset among the maps of its slot. */
+  scale: readonly [x: number, y: number];
+  offset: readonly [x: number, y: number];
+  /** Least and most of that place. */
+  bounds: readonly [x0: number, x1: number, y0: number, y1: number];
+}
+
+/** 32-bit words of a piece, as the kernel reads it. */
+export const PIECE_WORDS = 16;
+
+/** Pieces as the kernel reads them. */
+export function pieceWords(pieces: readonly Piece[]): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(pieces.length * PIECE_WORDS);
+  const floats = new Float32Array(words.buffer);
+  for (const [index, { contentWord, resultWord, width, rows, rowsAbove, contentRows, ...map }] of pieces.entries()) {
+    const at = index * PIECE_WORDS;
+    words.set([contentWord, resultWord, width, rows, rowsAbove, contentRows], at);
+    floats.set([...map.scale, ...map.offset, ...map.bounds], at + 8);
+  }
+  return words;
+}
+
+/** How much a window's pixels count, from one edge to the other: a raised cosine over `overlap` pixels at either end, 1 between. */
+export const windowWeights = (side: number, overlap: number): Float32Array<ArrayBuffer> =>
+  Float32Array.from({ length: side }, (_, i) => {
+    const share = (Math.min(i, side - 1 - i) + 0.5) / Math.max(overlap, 1);
+    return Math.sin((Math.PI / 2) * Math.min(1, share)) ** 2;
+  });
+
+export interface BlendWindowsOperands {
+  /** [count, side, side, channels] f32 in [0, 1]. */
+  windows: GPUBuffer;
+  count: number;
+  side: number;
+  channels: 1 | 3;
+  /** [count] two u32: column and row of each in the canvas; beyond it, none. */
+  places: GPUBuffer;
+  /** [side] f32, see {@link windowWeights}. */
+  weights: GPUBuffer;
+  /** [height, width, 4] f32: sums of weight · value, and of weights; it is added to. */
+  canvas: GPUBuffer;
+  height: number;
+  width: number;
+}
+
+/** Painted windows into the sums that they overlap in, by a raised cosine. */
+export function blendWindows(profile: Profile, operands: BlendWindowsOperands): Call {
+  const { windows, count, side, channels, places, weights, canvas, height, width } = operands;
+  const variant = { kernel: "blend_windows", entryPoint: "blend_windows", result: "f32", overrides: {} } as const;
+  return call(
+    planInvocations(profile, variant, height * width),
+    { windows, places, weights, canvas },
+    { count, side, channels, width, height },
+  );
+}
