@@ -6,13 +6,13 @@
 //   v = max(mean / white, 1/255),  chroma = ln(max v / min v),  dark = -mean ln v,
 //   w = smoothstep(.04, .10, chroma + ½ max(0, dark - .25))
 //
-// content 8-bit RGB or grey, packed: of every piece `rows` rows and those around them that the mean reaches
+// content 8-bit RGB or grey, packed: whole images, or as much around a piece as the mean reaches
 // coefficients [slots, H, W, 3] vec4f; pieces [all slots] four vec4f each, whole numbers as their bits:
-//   first word of its content, first word of its result, width, rows to write
-//   rows of content above the first, rows of content in all, 0, 0
+//   first word of its content, first word of its result, width and height of what is written
+//   column and row of its first pixel in the content, width and height of the content
 //   scale x, y and offset x, y: the map's place of pixel (x, y) is (x + ½) · scale + offset, pixels counted in the piece
 //   least x, most x, least y, most y of that place
-// result: rows · width pixels of every piece, packed, from its first word on
+// result: height · width pixels of every piece, packed, from its first word on
 // One invocation writes four pixels, which are whole words; z counts slots.
 // Workgroup memory: none. Generated in front: parts/guided.wgsl.
 
@@ -80,7 +80,7 @@ fn guided_apply(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroup
     }
     let x = at % width;
     let y = at / width;
-    let guide = pixel(sizes.x, around.x * width + at);
+    let guide = pixel(sizes.x, (around.y + y) * around.z + around.x + x);
     let place = clamp((vec2f(f32(x), f32(y)) + 0.5) * mapping.xy + mapping.zw, bounds.xz, bounds.yw);
     let near = vec2u(place);
     let far = min(near + 1, vec2u(bounds.yw));
@@ -94,7 +94,7 @@ fn guided_apply(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroup
     );
     var weight = 1.0;
     if BACKGROUND {
-      weight = tissue(sizes.x, x, y + around.x, width, around.y);
+      weight = tissue(sizes.x, around.x + x, around.y + y, around.z, around.w);
     }
     for (var c = 0u; c < CHANNELS; c++) {
       let upper = mix(coefficients[corner.x + c], coefficients[corner.y + c], t.x);

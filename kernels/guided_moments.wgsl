@@ -4,13 +4,11 @@
 //     I_r I_g I_b | p_r p_g p_b | I_r² I_r·I_g I_r·I_b I_g² I_g·I_b I_b² | I_r·p I_g·p I_b·p (nine) | three zeros
 //
 // content [images, rows, columns, C] 8-bit, packed four to a word: the image as the model saw it, I = value / 255
-// painted [images, rows, columns, C] f32 in [0, 1]; WEIGHTED: [.., rows, columns] vec4, three sums of w · value and the sum of w
+// painted [images, rows, columns, C] f32 in [0, 1]
 // places [all slots] two vec4u each: the slot's rectangle, left, top, width and height of what is image in it (around it is padding,
 //   which counts nowhere); column and row of the slot's first pixel in its images, number of its content and of its painting
 // moments [slots, H, W, 6] vec4f, written inside the rectangles. Grey counts as three equal channels.
 // One invocation: one pixel. Workgroup memory: none. Generated in front: parts/guided.wgsl.
-
-override WEIGHTED: bool = false;
 
 struct Parameters {
   slots: u32,
@@ -39,9 +37,6 @@ fn guide(pixel: u32) -> vec3f {
 }
 
 fn painting(index: u32) -> vec3f {
-  if WEIGHTED {
-    return vec3f(painted[4 * index], painted[4 * index + 1], painted[4 * index + 2]) / painted[4 * index + 3];
-  }
   if p.channels == 1 {
     return vec3f(painted[index]);
   }

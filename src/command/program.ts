@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { VERSION } from "../version.js";
 import { addClassify } from "./classify.js";
 import { addDemo } from "./demo.js";
+import { addDetail } from "./detail.js";
 import { addDoctor } from "./doctor.js";
 import { addExport } from "./export.js";
 import { addForward } from "./forward.js";
@@ -23,6 +24,7 @@ function makeProgram(): Command {
   // After the settings above: a verb copies them when it is made, so that its errors come here too.
   addStylize(program);
   addClassify(program);
+  addDetail(program);
   addForward(program);
   addGradients(program);
   addExport(program);

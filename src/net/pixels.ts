@@ -14,14 +14,17 @@ export function writePixels(queue: GPUQueue, encoder: GPUCommandEncoder, target:
   }
 }
 
-/** WebGPU writes whole words; the rest of the last one is padding that no kernel reads as a pixel. */
-export function writeArray(queue: GPUQueue, target: GPUBuffer, data: Uint8Array | Uint32Array | Float32Array): void {
+/**
+ * WebGPU writes whole words; the rest of the last one is padding that no kernel reads as a pixel.
+ * @param offset where it goes, in bytes: a multiple of 4.
+ */
+export function writeArray(queue: GPUQueue, target: GPUBuffer, data: Uint8Array | Uint32Array | Float32Array, offset = 0): void {
   const whole = data.byteLength - (data.byteLength % 4);
-  queue.writeBuffer(target, 0, data.buffer as ArrayBuffer, data.byteOffset, whole);
+  queue.writeBuffer(target, offset, data.buffer as ArrayBuffer, data.byteOffset, whole);
   if (whole === data.byteLength) return;
   const word = new Uint8Array(4);
   word.set(new Uint8Array(data.buffer, data.byteOffset + whole, data.byteLength - whole));
-  queue.writeBuffer(target, whole, word);
+  queue.writeBuffer(target, offset + whole, word);
 }
 
 /** Images one by one, each from where it lies: cheaper than laying them side by side first. */

@@ -34,6 +34,9 @@ export interface Place {
   painted: number;
 }
 
+/** 32-bit words of a place, as the kernels read it. */
+export const PLACE_WORDS = 8;
+
 /** Places as the kernels read them. */
 export const placeWords = (places: readonly Place[]): Uint32Array<ArrayBuffer> =>
   new Uint32Array(
@@ -59,9 +62,8 @@ export type GuidedMomentsOperands = GuidedShape & {
   columns: number;
   /** [images, rows, columns, C] bytes. */
   content: GPUBuffer;
-  /** [images, rows, columns, C] f32 in [0, 1]; weighted, [images, rows, columns, 4]: sums of weight · value, and of weights. */
+  /** [images, rows, columns, C] f32 in [0, 1]. */
   painted: GPUBuffer;
-  weighted?: boolean;
   /** [call's slots, H, W, 24] f32. */
   moments: GPUBuffer;
 };
@@ -70,7 +72,7 @@ export type GuidedMomentsOperands = GuidedShape & {
 export function guidedMoments(profile: Profile, operands: GuidedMomentsOperands): Call {
   const { slots, firstSlot, height, width, radius, channels, content, painted, places, moments } = operands;
   return call(
-    plan(profile, "guided_moments", { WEIGHTED: operands.weighted ? 1 : 0 }, pixelsOf(operands)),
+    plan(profile, "guided_moments", {}, pixelsOf(operands)),
     { content, painted, places, moments },
     { slots, first_slot: firstSlot, height, width, channels, radius, rows: operands.rows, columns: operands.columns },
   );
@@ -158,17 +160,19 @@ export function guidedApply(profile: Profile, operands: GuidedApplyOperands): Ca
   );
 }
 
-/** A part of an image at its full resolution: whole rows, or a tile of it. */
+/** A tile of an image at its full resolution. */
 export interface Piece {
   /** Where its content and its result begin, in words. */
   contentWord: number;
   resultWord: number;
-  /** Pixels of a row, and rows to write. */
+  /** Sides of what is written, and where its first pixel lies in the content. */
   width: number;
-  rows: number;
-  /** Rows of content above the first one that is written, and in all. */
-  rowsAbove: number;
-  contentRows: number;
+  height: number;
+  column: number;
+  row: number;
+  /** Sides of the content. */
+  contentWidth: number;
+  contentHeight: number;
   /** Pixel (x, y) of the piece lies at (x + ½) · scale + offset among the maps of its slot. */
   scale: readonly [x: number, y: number];
   offset: readonly [x: number, y: number];
@@ -183,44 +187,13 @@ export const PIECE_WORDS = 16;
 export function pieceWords(pieces: readonly Piece[]): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(pieces.length * PIECE_WORDS);
   const floats = new Float32Array(words.buffer);
-  for (const [index, { contentWord, resultWord, width, rows, rowsAbove, contentRows, ...map }] of pieces.entries()) {
+  for (const [
+    index,
+    { contentWord, resultWord, width, height, column, row, contentWidth, contentHeight, ...map },
+  ] of pieces.entries()) {
     const at = index * PIECE_WORDS;
-    words.set([contentWord, resultWord, width, rows, rowsAbove, contentRows], at);
+    words.set([contentWord, resultWord, width, height, column, row, contentWidth, contentHeight], at);
     floats.set([...map.scale, ...map.offset, ...map.bounds], at + 8);
   }
   return words;
-}
-
-/** How much a window's pixels count, from one edge to the other: a raised cosine over `overlap` pixels at either end, 1 between. */
-export const windowWeights = (side: number, overlap: number): Float32Array<ArrayBuffer> =>
-  Float32Array.from({ length: side }, (_, i) => {
-    const share = (Math.min(i, side - 1 - i) + 0.5) / Math.max(overlap, 1);
-    return Math.sin((Math.PI / 2) * Math.min(1, share)) ** 2;
-  });
-
-export interface BlendWindowsOperands {
-  /** [count, side, side, channels] f32 in [0, 1]. */
-  windows: GPUBuffer;
-  count: number;
-  side: number;
-  channels: 1 | 3;
-  /** [count] two u32: column and row of each in the canvas; beyond it, none. */
-  places: GPUBuffer;
-  /** [side] f32, see {@link windowWeights}. */
-  weights: GPUBuffer;
-  /** [height, width, 4] f32: sums of weight · value, and of weights; it is added to. */
-  canvas: GPUBuffer;
-  height: number;
-  width: number;
-}
-
-/** Painted windows into the sums that they overlap in, by a raised cosine. */
-export function blendWindows(profile: Profile, operands: BlendWindowsOperands): Call {
-  const { windows, count, side, channels, places, weights, canvas, height, width } = operands;
-  const variant = { kernel: "blend_windows", entryPoint: "blend_windows", result: "f32", overrides: {} } as const;
-  return call(
-    planInvocations(profile, variant, height * width),
-    { windows, places, weights, canvas },
-    { count, side, channels, width, height },
-  );
 }

@@ -24,7 +24,7 @@ const FLOORS = [
   ["augment"],
   ["train", "painter", "classifier", "onnx"],
   ["models"],
-  ["losses"],
+  ["losses", "detail"],
   ["net"],
   ["ops"],
   ["gpu"],

@@ -16,7 +16,7 @@ import { finishStepOp } from "./finish-step.case.js";
 import { foldBiasOp } from "./fold-bias.case.js";
 import { foldMatrixOp } from "./fold-matrix.case.js";
 import { geluOp } from "./gelu.case.js";
-import { blendWindowsOp, guidedApplyOp, guidedFitOp, guidedMomentsOp, guidedSmoothOp } from "./guided.case.js";
+import { guidedApplyOp, guidedFitOp, guidedMomentsOp, guidedSmoothOp } from "./guided.case.js";
 import { layerNormOp } from "./layer-norm.case.js";
 import { layerNormBackwardOp } from "./layer-norm-backward.case.js";
 import { linearOp } from "./linear.case.js";
@@ -88,7 +88,6 @@ export const ALL_OPS: readonly Op[] = [
   guidedFitOp,
   guidedSmoothOp,
   guidedApplyOp,
-  blendWindowsOp,
   // Weights and their steps.
   foldMatrixOp,
   foldBiasOp,

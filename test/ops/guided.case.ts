@@ -1,5 +1,4 @@
 import {
-  blendWindows,
   guidedApply,
   guidedFit,
   guidedMoments,
@@ -8,10 +7,9 @@ import {
   type Place,
   pieceWords,
   placeWords,
-  windowWeights,
 } from "../../src/ops/guided.js";
 import { Contents, flat, inUnits, memo, type Op, type OpCase, randomOf, sentinels } from "../support/op.js";
-import { boxAlong, fitMap, products, type Rectangle, tissueWeight, windowWeight } from "./guided.oracle.js";
+import { boxAlong, fitMap, products, type Rectangle, tissueWeight } from "./guided.oracle.js";
 import { PUBLISHED_IMAGE, perBatch } from "./published.js";
 
 const WHOLE = (side: number): Rectangle => ({ left: 0, top: 0, width: side, height: side });
@@ -28,7 +26,6 @@ export interface GuidedCase extends OpCase {
   shared?: boolean;
   /** Tiles of one image of these sides, `column` and `row` apart. */
   tiles?: { rows: number; columns: number; column: number; row: number };
-  weighted?: boolean;
 }
 
 export const guidedCases: readonly GuidedCase[] = [
@@ -55,8 +52,8 @@ export const guidedCases: readonly GuidedCase[] = [
   },
   { name: "one content for all", rectangles: [WHOLE(10), WHOLE(10)], height: 10, width: 10, radius: 2, shared: true },
   {
-    name: "tiles of weighted sums",
-    ...{ height: 12, width: 14, radius: 3, weighted: true, tiles: { rows: 12, columns: 31, column: 9, row: 0 } },
+    name: "tiles of an image",
+    ...{ height: 12, width: 14, radius: 3, tiles: { rows: 12, columns: 31, column: 9, row: 0 } },
     rectangles: [
       { left: 0, top: 0, width: 14, height: 12 },
       { left: 0, top: 0, width: 14, height: 12 },
@@ -74,7 +71,7 @@ const EPSILON = 1e-3;
 
 /** What the cases' ops share: geometry, and images whose paintings follow from their contents. */
 function scene(one: GuidedCase) {
-  const { rectangles, height, width, channels = 3, firstSlot = 0, tiles, weighted = false } = one;
+  const { rectangles, height, width, channels = 3, firstSlot = 0, tiles } = one;
   const { rows, columns } = tiles ?? { rows: height, columns: width };
   const places: Place[] = rectangles.map((rectangle, slot) => ({
     rectangle,
@@ -93,18 +90,10 @@ function scene(one: GuidedCase) {
       return Math.round(90 + 80 * Math.sin(place * 0.31 + (at % channels)) + random.uniform(0, 60));
     });
   });
-  const values = memo(() => {
+  const painted = memo(() => {
     const random = randomOf({ ...one, name: `${one.name} painted` });
     return Float32Array.from({ length: size * channels }, (_, at) => 0.2 + 0.5 * (content()[at]! / 255) + random.uniform(0, 0.2));
   });
-  const weights = memo(() => randomOf({ ...one, name: `${one.name} weights` }).uniforms(size, 0.1, 3));
-  const painted = () =>
-    weighted
-      ? Float32Array.from({ length: 4 * size }, (_, at) => {
-          const [pixel, c] = [Math.floor(at / 4), at % 4];
-          return weights()[pixel]! * (c === 3 ? 1 : values()[pixel * channels + (channels === 1 ? 0 : c)]!);
-        })
-      : values();
   /** Means of products along rows of a slot: [height, width, 24]. */
   const moments = inUnits(1, (slot) => {
     const { rectangle, column, row, content: from, painted: of } = places[slot]!;
@@ -115,7 +104,7 @@ function scene(one: GuidedCase) {
         const rgb = (at: number, of: ArrayLike<number>, scale: number) =>
           [0, 1, 2].map((c) => of[at * channels + (channels === 1 ? 0 : c)]! / scale);
         // A quotient of sums comes back rounded; so does the oracle's.
-        all.set(products(rgb(pixel(from), content(), 255), rgb(pixel(of), values(), 1)), (y * width + x) * 24);
+        all.set(products(rgb(pixel(from), content(), 255), rgb(pixel(of), painted(), 1)), (y * width + x) * 24);
       }
     return [boxAlong(all, { height, width, each: 24 }, rectangle, one.radius, false)] as unknown as ArrayLike<number>;
   }) as unknown as (slot: number) => Float64Array;
@@ -128,7 +117,6 @@ function scene(one: GuidedCase) {
     moments,
     channels,
     firstSlot,
-    weighted,
     slots: rectangles.length - firstSlot,
   };
 }
@@ -171,14 +159,14 @@ export const guidedMomentsOp: Op<GuidedCase> = {
   name: "guided_moments",
   cases: guidedCases,
   setup(one, profile) {
-    const { places, rows, columns, content, painted, moments, channels, firstSlot, weighted, slots } = scene(one);
+    const { places, rows, columns, content, painted, moments, channels, firstSlot, slots } = scene(one);
     const { height, width, radius } = one;
     const contents = new Contents();
     const { region, stays, result } = perPixel(one, 24, (slot) => moments(slot));
     const output = contents.add(() => sentinels(region));
     return {
       call: guidedMoments(profile, {
-        ...{ slots, firstSlot, height, width, radius, channels, rows, columns, weighted },
+        ...{ slots, firstSlot, height, width, radius, channels, rows, columns },
         places: contents.add(() => placeWords(places)),
         content: contents.add(() => asWords(content())),
         painted: contents.add(painted),
@@ -277,52 +265,54 @@ export const guidedSmoothOp: Op<SmoothCase> = {
 };
 
 export interface ApplyCase extends OpCase {
+  /** Sides of the maps of a slot. */
   height: number;
   width: number;
   channels?: 1 | 3;
   background?: readonly number[];
-  /** Full sizes; rows are those of the whole image. */
-  pieces: readonly { width: number; rows: number; from?: number; to?: number }[];
+  firstSlot?: number;
+  /** A content of its own each: its sides, and the tile of it that is written, all of it where none is said. */
+  pieces: readonly { content: readonly [width: number, height: number]; tile?: Rectangle }[];
 }
 
 export const applyCases: readonly ApplyCase[] = [
-  { name: "one pixel to one", height: 1, width: 1, pieces: [{ width: 1, rows: 1 }] },
-  { name: "the same size", height: 6, width: 7, pieces: [{ width: 7, rows: 6 }] },
-  { name: "enlarged, odd", height: 5, width: 6, pieces: [{ width: 31, rows: 23 }] },
-  { name: "reduced", height: 12, width: 9, pieces: [{ width: 4, rows: 5 }] },
-  { name: "one column", height: 8, width: 8, pieces: [{ width: 1, rows: 37 }] },
-  { name: "one row of two pixels past a word", height: 4, width: 4, pieces: [{ width: 6, rows: 1 }] },
-  { name: "grey", height: 5, width: 5, channels: 1, pieces: [{ width: 13, rows: 7 }] },
-  { name: "bare glass stays", height: 5, width: 5, background: [1, 1, 1], pieces: [{ width: 19, rows: 14 }] },
-  { name: "tinted glass, grey", height: 5, width: 5, channels: 1, background: [0.9, 0.8, 0.95], pieces: [{ width: 9, rows: 8 }] },
+  { name: "one pixel to one", height: 1, width: 1, pieces: [{ content: [1, 1] }] },
+  { name: "the same size", height: 6, width: 7, pieces: [{ content: [7, 6] }] },
+  { name: "enlarged, odd", height: 5, width: 6, pieces: [{ content: [31, 23] }] },
+  { name: "reduced", height: 12, width: 9, pieces: [{ content: [4, 5] }] },
+  { name: "one column", height: 8, width: 8, pieces: [{ content: [1, 37] }] },
+  { name: "one row of two pixels past a word", height: 4, width: 4, pieces: [{ content: [6, 1] }] },
+  { name: "grey", height: 5, width: 5, channels: 1, pieces: [{ content: [13, 7] }] },
+  { name: "bare glass stays", height: 5, width: 5, background: [1, 1, 1], pieces: [{ content: [19, 14] }] },
+  { name: "tinted glass, grey", height: 5, width: 5, channels: 1, background: [0.9, 0.8, 0.95], pieces: [{ content: [9, 8] }] },
   {
-    name: "pieces of several slots and of one image",
+    name: "tiles, whole images, and slots from the second on",
     height: 6,
     width: 5,
     background: [1, 1, 1],
+    firstSlot: 1,
     pieces: [
-      { width: 17, rows: 20, from: 0, to: 9 },
-      { width: 17, rows: 20, from: 9, to: 20 },
-      { width: 3, rows: 2 },
+      { content: [2, 2] },
+      { content: [17, 20], tile: { left: 0, top: 0, width: 17, height: 9 } },
+      { content: [17, 20], tile: { left: 6, top: 9, width: 10, height: 11 } },
+      { content: [3, 2] },
+      { content: [5, 5], tile: { left: 2, top: 2, width: 0, height: 0 } },
     ],
   },
   ...perBatch(({ bench, title, batch }): ApplyCase[] => [
     {
       ...{ name: `${title}: 512 pixels`, bench, height: PUBLISHED_IMAGE.imageSize, width: PUBLISHED_IMAGE.imageSize },
-      pieces: Array.from({ length: Math.min(batch, 4) }, () => ({ width: 512, rows: 512 })),
+      pieces: Array.from({ length: Math.min(batch, 4) }, () => ({ content: [512, 512] as const })),
     },
   ]),
 ];
-
-/** Rows around a piece that the mean over 5 × 5 reaches. */
-const HALO = 2;
 
 export const guidedApplyOp: Op<ApplyCase> = {
   name: "guided_apply",
   cases: applyCases,
   setup(one, profile) {
-    const { height, width, channels = 3, background } = one;
-    const slots = one.pieces.length;
+    const { height, width, channels = 3, background, firstSlot = 0 } = one;
+    const slots = one.pieces.length - firstSlot;
     const random = memo(() => randomOf(one));
     // Small steps between neighbours, and values around the ends of [0, 1], some beyond.
     const maps = memo(() =>
@@ -331,25 +321,18 @@ export const guidedApplyOp: Op<ApplyCase> = {
       ),
     );
     let [contentWord, resultWord] = [0, 0];
-    const parts = one.pieces.map(({ width: full, rows, from = 0, to = rows }, index) => {
-      const [above, below] = [Math.max(0, from - HALO), Math.min(rows, to + HALO)];
+    const parts = one.pieces.map(({ content: [full, rows], tile = { left: 0, top: 0, width: full, height: rows } }, index) => {
       const scale = [width / full, height / rows] as const;
       const piece: Piece = {
-        ...{
-          contentWord,
-          resultWord,
-          width: full,
-          rows: to - from,
-          rowsAbove: from - above,
-          contentRows: below - above,
-          scale,
-        },
-        offset: [-0.5, from * scale[1] - 0.5],
+        ...{ contentWord, resultWord, width: tile.width, height: tile.height, column: tile.left, row: tile.top },
+        ...{ contentWidth: full, contentHeight: rows, scale },
+        offset: [tile.left * scale[0] - 0.5, tile.top * scale[1] - 0.5],
         bounds: [0, width - 1, 0, height - 1],
       };
-      const count = piece.contentRows * full * channels;
+      const count = full * rows * channels;
       contentWord += Math.ceil(count / 4);
-      resultWord += Math.ceil((piece.rows * full * channels) / 4);
+      // Slots in front of the first are nobody's.
+      if (index >= firstSlot) resultWord += Math.ceil((tile.width * tile.height * channels) / 4);
       const bytes = memo(() => {
         const tissue = randomOf({ ...one, name: `${one.name} ${index}` });
         // Glass, tissue, and what is between them.
@@ -366,13 +349,13 @@ export const guidedApplyOp: Op<ApplyCase> = {
     /** Every byte's exact value before it is rounded. */
     const exact = memo(() => {
       const all = new Float64Array(4 * resultWord).fill(Number.NaN);
-      for (const [slot, { piece, bytes }] of parts.entries()) {
-        const { width: full, rows, rowsAbove, contentRows, scale, offset } = piece;
+      for (const [slot, { piece, bytes }] of parts.slice(firstSlot).entries()) {
+        const { contentWidth: full, contentHeight, column, row, scale, offset } = piece;
         const rgb = (x: number, y: number) =>
           [0, 1, 2].map((c) => bytes()[(y * full + x) * channels + (channels === 1 ? 0 : c)]! / 255);
-        for (let y = 0; y < rows; y++)
-          for (let x = 0; x < full; x++) {
-            const guide = rgb(x, y + rowsAbove);
+        for (let y = 0; y < piece.height; y++)
+          for (let x = 0; x < piece.width; x++) {
+            const guide = rgb(x + column, y + row);
             const near = (at: number, s: number, o: number, size: number) => Math.min(size - 1, Math.max(0, (at + 0.5) * s + o));
             const [px, py] = [near(x, scale[0], offset[0], width), near(y, scale[1], offset[1], height)];
             const [x0, y0] = [Math.floor(px), Math.floor(py)];
@@ -386,9 +369,10 @@ export const guidedApplyOp: Op<ApplyCase> = {
             if (background) {
               const sum = [0, 0, 0];
               let count = 0;
-              for (let yy = Math.max(0, y + rowsAbove - 2); yy <= Math.min(contentRows - 1, y + rowsAbove + 2); yy++)
-                for (let xx = Math.max(0, x - 2); xx <= Math.min(full - 1, x + 2); xx++, count++)
-                  for (const [c, value] of rgb(xx, yy).entries()) sum[c]! += value;
+              const around = (at: number, size: number) => [Math.max(0, at - 2), Math.min(size - 1, at + 2)] as const;
+              const [[top, bottom], [left, right]] = [around(y + row, contentHeight), around(x + column, full)];
+              for (let yy = top; yy <= bottom; yy++)
+                for (let xx = left; xx <= right; xx++, count++) for (const [c, value] of rgb(xx, yy).entries()) sum[c]! += value;
               weight = tissueWeight(
                 sum.map((value) => value / count),
                 background,
@@ -397,7 +381,8 @@ export const guidedApplyOp: Op<ApplyCase> = {
             for (let c = 0; c < channels; c++) {
               const value = guide.reduce((total, level, k) => total + map(4 * c + k) * level, map(4 * c + 3));
               const restyled = Math.min(1, Math.max(0, value));
-              all[4 * piece.resultWord + (y * full + x) * channels + c] = 255 * (weight * restyled + (1 - weight) * guide[c]!);
+              all[4 * piece.resultWord + (y * piece.width + x) * channels + c] =
+                255 * (weight * restyled + (1 - weight) * guide[c]!);
             }
           }
       }
@@ -405,7 +390,7 @@ export const guidedApplyOp: Op<ApplyCase> = {
     });
     return {
       call: guidedApply(profile, {
-        ...{ height, width, channels, background, slots, firstSlot: 0 },
+        ...{ height, width, channels, background, slots, firstSlot },
         content: contents.add(() => {
           const all = new Uint8Array(4 * contentWord);
           for (const { piece, bytes } of parts) all.set(bytes(), 4 * piece.contentWord);
@@ -414,7 +399,7 @@ export const guidedApplyOp: Op<ApplyCase> = {
         coefficients: contents.add(maps),
         pieces: contents.add(() => pieceWords(parts.map(({ piece }) => piece))),
         result: output,
-        pixels: Math.max(...parts.map(({ piece }) => piece.rows * piece.width)),
+        pixels: Math.max(...parts.map(({ piece }) => piece.height * piece.width)),
       }),
       contents,
       outputs: [{ buffer: output, kind: "bytes", region }],
@@ -428,113 +413,7 @@ export const guidedApplyOp: Op<ApplyCase> = {
         },
       ],
       flops: 0,
-      shape: one.pieces.map(({ width: full, rows }) => `${full} × ${rows}`).join(", "),
-    };
-  },
-};
-
-export interface BlendCase extends OpCase {
-  side: number;
-  channels?: 1 | 3;
-  overlap: number;
-  width: number;
-  height: number;
-  /** Column and row of every window; undefined where a place of the batch is empty. */
-  places: readonly (readonly [number, number] | undefined)[];
-}
-
-export const blendCases: readonly BlendCase[] = [
-  { name: "one window", side: 8, overlap: 2, width: 8, height: 8, places: [[0, 0]] },
-  {
-    name: "four that overlap",
-    side: 8,
-    overlap: 2,
-    width: 13,
-    height: 14,
-    places: [
-      [0, 0],
-      [5, 0],
-      [0, 6],
-      [5, 6],
-    ],
-  },
-  {
-    name: "an overlap of nothing",
-    side: 4,
-    overlap: 1,
-    width: 8,
-    height: 4,
-    places: [
-      [0, 0],
-      [4, 0],
-    ],
-  },
-  { name: "a batch that is not full", side: 5, overlap: 2, width: 9, height: 5, places: [[0, 0], [4, 0], undefined, undefined] },
-  {
-    name: "grey",
-    side: 6,
-    overlap: 2,
-    width: 10,
-    height: 6,
-    channels: 1,
-    places: [
-      [0, 0],
-      [4, 0],
-    ],
-  },
-  ...perBatch(({ bench, title, batch }): BlendCase[] => {
-    const side = PUBLISHED_IMAGE.imageSize;
-    const count = Math.min(batch, 8);
-    const places = Array.from({ length: count }, (_, k): [number, number] => [k * (side - 56), 0]);
-    return [
-      { name: `${title}: windows`, bench, side, overlap: 56, width: (count - 1) * (side - 56) + side, height: side, places },
-    ];
-  }),
-];
-
-/** Column and row of a window that is none: beyond every canvas. */
-const NOWHERE = 2 ** 31;
-
-export const blendWindowsOp: Op<BlendCase> = {
-  name: "blend_windows",
-  cases: blendCases,
-  setup(one, profile) {
-    const { side, channels = 3, overlap, width, height, places } = one;
-    const random = memo(() => randomOf(one));
-    const windows = memo(() => random().uniforms(places.length * side * side * channels, 0, 1));
-    const old = memo(() => randomOf({ ...one, name: `${one.name} before` }).uniforms(4 * width * height, 0, 2));
-    const contents = new Contents();
-    const { view, output } = contents.output(profile, "f32", 1, 4 * width * height, {}, old);
-    return {
-      call: blendWindows(profile, {
-        ...{ side, channels, width, height, count: places.length },
-        weights: contents.add(() => windowWeights(side, overlap)),
-        windows: contents.add(windows),
-        places: contents.add(() => new Uint32Array(places.flatMap((place) => place ?? [NOWHERE, NOWHERE]))),
-        canvas: view.buffer,
-      }),
-      contents,
-      outputs: [output],
-      results: [
-        {
-          size: 4 * width * height,
-          expected: (at) => {
-            const [pixel, c] = [Math.floor(at / 4), at % 4];
-            const [y, x] = [Math.floor(pixel / width), pixel % width];
-            let sum = old()[at]!;
-            for (const [k, place] of places.entries()) {
-              if (!place) continue;
-              const [i, j] = [y - place[1], x - place[0]];
-              if (i < 0 || j < 0 || i >= side || j >= side) continue;
-              const value = c === 3 ? 1 : windows()[((k * side + i) * side + j) * channels + (channels === 1 ? 0 : c)]!;
-              sum += windowWeight(i, side, overlap) * windowWeight(j, side, overlap) * value;
-            }
-            return sum;
-          },
-        },
-      ],
-      flops: 0,
-      shape: `${places.length} × ${side} × ${side}`,
+      shape: one.pieces.map(({ content }) => content.join(" × ")).join(", "),
     };
   },
 };

@@ -113,7 +113,3 @@ export function tissueWeight(rgb: readonly number[], white: readonly number[] = 
   const t = Math.min(1, Math.max(0, (x - 0.04) / 0.06));
   return t * t * (3 - 2 * t);
 }
-
-/** Weight of a window's pixel `i` of `side`: a raised cosine over `overlap` pixels at either end. */
-export const windowWeight = (i: number, side: number, overlap: number): number =>
-  Math.sin((Math.PI / 2) * Math.min(1, (Math.min(i, side - 1 - i) + 0.5) / Math.max(overlap, 1))) ** 2;

@@ -3,16 +3,17 @@ import { gpuOfThisFile } from "../support/gpu.js";
 import type { Op } from "../support/op.js";
 import { narrow, tested } from "../support/op.js";
 import { check } from "../support/run-op.js";
-import { blendWindowsOp, guidedApplyOp, guidedFitOp, guidedMomentsOp, guidedSmoothOp } from "./guided.case.js";
+import { guidedApplyOp, guidedFitOp, guidedMomentsOp, guidedSmoothOp } from "./guided.case.js";
 
 const gpu = gpuOfThisFile();
 
-describe.each(
-  [guidedMomentsOp, guidedFitOp, guidedSmoothOp, guidedApplyOp, blendWindowsOp].map((op) => [op.name, op as Op] as const),
-)("%s", (_, op) => {
-  it.each(tested(op.cases))("%s", (name, one) => check(gpu(), op.setup(one, gpu().profile), name));
+describe.each([guidedMomentsOp, guidedFitOp, guidedSmoothOp, guidedApplyOp].map((op) => [op.name, op as Op] as const))(
+  "%s",
+  (_, op) => {
+    it.each(tested(op.cases))("%s", (name, one) => check(gpu(), op.setup(one, gpu().profile), name));
 
-  it.each(tested(op.cases).slice(-2))("over a narrow grid: %s", (name, one) =>
-    check(gpu(), op.setup(one, narrow(gpu().profile, 3)), name),
-  );
-});
+    it.each(tested(op.cases).slice(-2))("over a narrow grid: %s", (name, one) =>
+      check(gpu(), op.setup(one, narrow(gpu().profile, 3)), name),
+    );
+  },
+);

@@ -1,0 +1,49 @@
+import type { Command } from "commander";
+import { Option } from "commander";
+import { type DetailReport, restoreFile } from "../augment/restore-file.js";
+import type { AdapterChoice } from "../gpu/gpu.js";
+import { note, positiveInteger, positiveNumber, printJson } from "./shared.js";
+
+interface DetailFlags {
+  content: string;
+  painted: string;
+  low?: string;
+  radius: number;
+  epsilon: number;
+  background: "keep" | "paint";
+  out: string;
+  adapter?: AdapterChoice;
+  json?: boolean;
+}
+
+async function detail({ json, ...flags }: DetailFlags): Promise<void> {
+  const report: DetailReport = await restoreFile(flags);
+  note(`${report.width} × ${report.height} from ${report.low.join(" × ")} on ${report.adapter.name}: ${flags.out}`);
+  if (json) printJson(report);
+}
+
+export function addDetail(program: Command): void {
+  program
+    .command("detail")
+    .description("give back a content's own size and detail to what any tool painted of it, small (guided filter)")
+    .requiredOption("--content <file>", "the image at its full size")
+    .requiredOption("--painted <file>", "what was painted of it")
+    .option("--low <file>", "the content as it was painted from (default: it is scaled to the painted image's size)")
+    .option("--radius <n>", "of the windows in which colours are fitted, in pixels of the painted image", positiveInteger, 6)
+    .option("--epsilon <x>", "contrast that counts as none, squared, of values in [0, 1]", positiveNumber, 1e-3)
+    .addOption(
+      new Option("--background <way>", "keep: bare glass stays as it is; paint: everything is painted")
+        .choices(["keep", "paint"])
+        .default("paint"),
+    )
+    .requiredOption("--out <file>", "where the result goes (.png, .jpg or .webp)")
+    .addOption(
+      new Option("--adapter <kind>", "where to run (default: auto, or STYLIZING_VIT_ADAPTER)").choices([
+        "auto",
+        "hardware",
+        "software",
+      ]),
+    )
+    .option("--json", "print one JSON document on stdout")
+    .action(detail);
+}

@@ -1,0 +1,193 @@
+import type { Gpu } from "../gpu/gpu.js";
+import { cut } from "../image/preprocess.js";
+import type { PixelImage, Placement } from "../image/types.js";
+import { writeArray } from "../net/pixels.js";
+import { Runner } from "../net/runner.js";
+import type { Piece } from "../ops/guided.js";
+import { type GuidedShape, recordGuided, roomFor, writeGuided } from "./guided.js";
+import { type Mapping, placeOf, type Tile, tilesOf } from "./tiles.js";
+
+/** Choices of guided detail. */
+export interface GuidedChoices {
+  /** Of the box windows, in pixels that the model saw. */
+  radius: number;
+  epsilon: number;
+  /** The colour of bare glass in [0, 1], which stays as it is; without it everything is painted. */
+  background?: readonly number[] | undefined;
+}
+
+/** A part of an image, and where it lies there. */
+export interface Region<Data> {
+  data: Data;
+  place: Placement;
+}
+
+/** What a model saw of an image and what it painted of it, [height, width, C]: bytes, and floats in [0, 1]. */
+export interface LowImages {
+  content: Uint8Array;
+  painted: Float32Array;
+  place: Placement;
+}
+
+/** Bytes of content that are on the device at a time. */
+const CONTENT_BYTES = 2 ** 26;
+/** Pixels around a tile that the mean of the background reaches. */
+const REACH = 2;
+
+/** Guided detail of images that lie in host memory. It does not own its device. */
+export class Restorer {
+  readonly #runner: Runner;
+  readonly #channels: 1 | 3;
+  readonly #choices: GuidedChoices;
+
+  constructor(gpu: Gpu, channels: 1 | 3, choices: GuidedChoices) {
+    this.#runner = new Runner(gpu);
+    this.#channels = channels;
+    this.#choices = choices;
+  }
+
+  /** A whole image. @throws StylizingError `GPU`, `DEVICE_LOST`; the signal's reason when aborted. */
+  async restore(content: PixelImage, mapping: Mapping, low: LowImages, signal?: AbortSignal): Promise<PixelImage> {
+    const { width, height, channels } = content;
+    const data = new Uint8Array(width * height * channels);
+    const whole = { left: 0, top: 0, width, height };
+    const tiles = tilesOf(mapping, this.#choices.radius);
+    for (const row of rowsOfTiles(tiles)) {
+      signal?.throwIfAborted();
+      await this.restoreRow(row, { data: content.data, place: whole }, low, { data, place: whole });
+    }
+    return { data, width, height, channels };
+  }
+
+  /**
+   * A row of tiles, into a part of the result.
+   * @param content the part of the image that the tiles are, and two pixels around them where there are some
+   * @param low what the tiles' maps are made from
+   */
+  async restoreRow(
+    tiles: readonly Tile[],
+    content: Region<Uint8Array>,
+    low: LowImages,
+    target: Region<Uint8Array>,
+  ): Promise<void> {
+    for (const chunk of this.#chunks(tiles)) {
+      const part = around(chunk, content.place);
+      const whole = part.width === content.place.width && part.height === content.place.height;
+      const bytes = whole ? content.data : this.#cut(content, part);
+      const results = await this.#run(chunk, { data: bytes, place: part }, low);
+      for (const [index, { full }] of chunk.entries()) this.#paste(results[index]!, full, target);
+    }
+  }
+
+  /** Tiles whose content fits the device together. */
+  #chunks(tiles: readonly Tile[]): Tile[][] {
+    const chunks: Tile[][] = [];
+    let bytes = Number.POSITIVE_INFINITY;
+    for (const tile of tiles) {
+      const own = tile.full.width * tile.full.height * this.#channels;
+      if (bytes + own > CONTENT_BYTES) {
+        chunks.push([]);
+        bytes = 0;
+      }
+      chunks.at(-1)!.push(tile);
+      bytes += own;
+    }
+    return chunks;
+  }
+
+  #cut({ data, place }: Region<Uint8Array>, part: Placement): Uint8Array {
+    const image = { data, width: place.width, height: place.height, channels: this.#channels };
+    return cut(image, { ...part, left: part.left - place.left, top: part.top - place.top }).data;
+  }
+
+  #paste(pixels: Uint8Array, from: Placement, { data, place }: Region<Uint8Array>): void {
+    const stride = from.width * this.#channels;
+    for (let y = 0; y < from.height; y++) {
+      const at = ((from.top - place.top + y) * place.width + from.left - place.left) * this.#channels;
+      data.set(pixels.subarray(y * stride, (y + 1) * stride), at);
+    }
+  }
+
+  /** The tiles' pixels, one after another. */
+  async #run(tiles: readonly Tile[], content: Region<Uint8Array>, low: LowImages): Promise<Uint8Array[]> {
+    const channels = this.#channels;
+    const { place } = low;
+    const pieces: Piece[] = [];
+    let words = 0;
+    for (const { full, map } of tiles) {
+      pieces.push({
+        ...{ contentWord: 0, resultWord: words, width: full.width, height: full.height },
+        ...{ column: full.left - content.place.left, row: full.top - content.place.top },
+        ...{ contentWidth: content.place.width, contentHeight: content.place.height },
+        ...map,
+      });
+      words += Math.ceil((full.width * full.height * channels) / 4);
+    }
+    const longest = (of: (tile: Tile) => number) => 16 * Math.ceil(Math.max(...tiles.map(of)) / 16);
+    const shape: GuidedShape = {
+      ...{ channels, slots: roomFor(tiles.length), ...this.#choices },
+      ...{ height: longest((tile) => tile.low.height), width: longest((tile) => tile.low.width) },
+      ...{ rows: place.height, columns: place.width },
+      contentWords: roomFor(Math.ceil(content.data.length / 4)),
+      resultWords: roomFor(words),
+      pixels: roomFor(Math.max(...pieces.map(({ width, height }) => width * height))),
+    };
+    const { queue } = this.#runner.gpu.device;
+    const [bytes] = await this.#runner.run(async () => {
+      const { program, value } = await this.#runner.program(JSON.stringify(shape), "guided detail", (r) => {
+        const pixels = place.width * place.height * channels;
+        const lowContent = r.scratch("low content", 1, roomFor(Math.ceil(pixels / 4)), "f32").buffer;
+        const lowPainted = r.scratch("low painted", 1, roomFor(pixels), "f32").buffer;
+        return { ...recordGuided(r, shape, lowContent, lowPainted), lowContent, lowPainted };
+      });
+      return {
+        label: "guided detail",
+        programs: [program],
+        reads: [{ buffer: value.restored, bytes: 4 * words }],
+        upload: () => {
+          writeArray(queue, value.lowContent, low.content);
+          writeArray(queue, value.lowPainted, low.painted);
+          writeArray(queue, value.full, content.data);
+          const places = tiles.map((tile) => {
+            const { column, row, ...rest } = placeOf(tile, 0, 0);
+            return { ...rest, column: column - place.left, row: row - place.top };
+          });
+          writeGuided(queue, value, shape.slots, places, pieces);
+        },
+      };
+    });
+    return pieces.map(({ resultWord, width, height }) =>
+      bytes!.subarray(4 * resultWord, 4 * resultWord + width * height * channels),
+    );
+  }
+
+  dispose(): void {
+    this.#runner.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** Tiles row by row. */
+export function rowsOfTiles(tiles: readonly Tile[]): Tile[][] {
+  const rows: Tile[][] = [];
+  for (const tile of tiles) {
+    if (rows.at(-1)?.[0]?.full.top !== tile.full.top) rows.push([]);
+    rows.at(-1)!.push(tile);
+  }
+  return rows;
+}
+
+/** The part of an image, of which `within` is there, that tiles of one row and what is around them take. */
+export function around(tiles: readonly Tile[], within: Placement): Placement {
+  const [first, last] = [tiles[0]!.full, tiles.at(-1)!.full];
+  const left = Math.max(within.left, first.left - REACH);
+  const top = Math.max(within.top, first.top - REACH);
+  return {
+    ...{ left, top },
+    width: Math.min(within.left + within.width, last.left + last.width + REACH) - left,
+    height: Math.min(within.top + within.height, first.top + first.height + REACH) - top,
+  };
+}
