@@ -242,8 +242,8 @@ export class FilePainter {
       if (!this.#folders.has(folder)) this.#folders.set(folder, ensureOutputFolder(folder));
       await this.#folders.get(folder);
     }
-    const { placement, originalWidth, originalHeight } = content;
-    const fit = size === "keep" ? { placement, originalWidth, originalHeight } : undefined;
+    const { placement, source } = content;
+    const fit = size === "keep" ? { placement, source } : undefined;
     const milliseconds = await this.#pool.save({ file, image: result, format, fit });
     this.#saveTime += milliseconds;
   }

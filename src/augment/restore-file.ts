@@ -6,6 +6,7 @@ import { ensureOutputFolder } from "../image/atomic-write.js";
 import { decodeImage } from "../image/decode.js";
 import { type OutputFormat, saveImage } from "../image/encode.js";
 import { resize } from "../image/resize.js";
+import { GLASS } from "../image/tissue-weight.js";
 import { openDevice } from "../models/device.js";
 import { refuseOverwriting } from "./inputs.js";
 
@@ -34,9 +35,6 @@ export interface DetailReport {
 
 const FORMATS: Readonly<Record<string, OutputFormat>> = { ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp" };
 
-/** The colour of bare glass. */
-export const WHITE = [1, 1, 1] as const;
-
 /**
  * Gives what was painted small the content's own size and detail.
  * @throws StylizingError `ARGUMENT` where sizes do not belong together or a file would be lost, `IMAGE`, `OUTPUT`, `NO_ADAPTER`, `GPU`.
@@ -63,7 +61,7 @@ export async function restoreFile(options: RestoreFileOptions): Promise<DetailRe
   }
   const gpu = await openDevice({ ...(adapter ? { adapter } : {}), precision: "f32" });
   try {
-    using restorer = new Restorer(gpu, 3, { radius, epsilon, background: background === "keep" ? WHITE : undefined });
+    using restorer = new Restorer(gpu, 3, { radius, epsilon, background: background === "keep" ? GLASS : undefined });
     const place = { left: 0, top: 0, width, height };
     const source = { left: 0, top: 0, width: full!.width, height: full!.height };
     const result = await restorer.restore(

@@ -3,9 +3,9 @@ import { cut } from "../image/preprocess.js";
 import type { PixelImage, Placement } from "../image/types.js";
 import { writeArray } from "../net/pixels.js";
 import { Runner } from "../net/runner.js";
-import type { Piece } from "../ops/guided.js";
-import { type GuidedShape, recordGuided, roomFor, writeGuided } from "./guided.js";
-import { type Mapping, placeOf, type Tile, tilesOf } from "./tiles.js";
+import { type GuidedShape, recordGuided, roomFor } from "./guided.js";
+import { layOut, paste, pixelsOfPieces, writeLayout } from "./layout.js";
+import { type Mapping, type Tile, tilesOf } from "./tiles.js";
 
 /** Choices of guided detail. */
 export interface GuidedChoices {
@@ -75,7 +75,7 @@ export class Restorer {
       const whole = part.width === content.place.width && part.height === content.place.height;
       const bytes = whole ? content.data : this.#cut(content, part);
       const results = await this.#run(chunk, { data: bytes, place: part }, low);
-      for (const [index, { full }] of chunk.entries()) this.#paste(results[index]!, full, target);
+      for (const [index, { full }] of chunk.entries()) paste(results[index]!, full, this.#channels, target);
     }
   }
 
@@ -100,37 +100,22 @@ export class Restorer {
     return cut(image, { ...part, left: part.left - place.left, top: part.top - place.top }).data;
   }
 
-  #paste(pixels: Uint8Array, from: Placement, { data, place }: Region<Uint8Array>): void {
-    const stride = from.width * this.#channels;
-    for (let y = 0; y < from.height; y++) {
-      const at = ((from.top - place.top + y) * place.width + from.left - place.left) * this.#channels;
-      data.set(pixels.subarray(y * stride, (y + 1) * stride), at);
-    }
-  }
-
   /** The tiles' pixels, one after another. */
   async #run(tiles: readonly Tile[], content: Region<Uint8Array>, low: LowImages): Promise<Uint8Array[]> {
     const channels = this.#channels;
     const { place } = low;
-    const pieces: Piece[] = [];
-    let words = 0;
-    for (const { full, map } of tiles) {
-      pieces.push({
-        ...{ contentWord: 0, resultWord: words, width: full.width, height: full.height },
-        ...{ column: full.left - content.place.left, row: full.top - content.place.top },
-        ...{ contentWidth: content.place.width, contentHeight: content.place.height },
-        ...map,
-      });
-      words += Math.ceil((full.width * full.height * channels) / 4);
-    }
+    const item = {
+      content: content.data,
+      place: content.place,
+      tiles,
+      low: { content: 0, painted: 0, left: place.left, top: place.top },
+    };
+    const layout = layOut([item], channels);
     const longest = (of: (tile: Tile) => number) => 16 * Math.ceil(Math.max(...tiles.map(of)) / 16);
     const shape: GuidedShape = {
-      ...{ channels, slots: roomFor(tiles.length), ...this.#choices },
+      ...{ channels, ...this.#choices, ...layout.shape },
       ...{ height: longest((tile) => tile.low.height), width: longest((tile) => tile.low.width) },
       ...{ rows: place.height, columns: place.width },
-      contentWords: roomFor(Math.ceil(content.data.length / 4)),
-      resultWords: roomFor(words),
-      pixels: roomFor(Math.max(...pieces.map(({ width, height }) => width * height))),
     };
     const { queue } = this.#runner.gpu.device;
     const [bytes] = await this.#runner.run(async () => {
@@ -143,22 +128,15 @@ export class Restorer {
       return {
         label: "guided detail",
         programs: [program],
-        reads: [{ buffer: value.restored, bytes: 4 * words }],
+        reads: [{ buffer: value.restored, bytes: 4 * layout.words }],
         upload: () => {
           writeArray(queue, value.lowContent, low.content);
           writeArray(queue, value.lowPainted, low.painted);
-          writeArray(queue, value.full, content.data);
-          const places = tiles.map((tile) => {
-            const { column, row, ...rest } = placeOf(tile, 0, 0);
-            return { ...rest, column: column - place.left, row: row - place.top };
-          });
-          writeGuided(queue, value, shape.slots, places, pieces);
+          writeLayout(queue, value, layout);
         },
       };
     });
-    return pieces.map(({ resultWord, width, height }) =>
-      bytes!.subarray(4 * resultWord, 4 * resultWord + width * height * channels),
-    );
+    return pixelsOfPieces(layout, bytes!, channels);
   }
 
   dispose(): void {

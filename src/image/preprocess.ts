@@ -1,12 +1,21 @@
-import { StylizingError } from "../errors.js";
+import { checkName, StylizingError } from "../errors.js";
 import { type DecodeOptions, decodeImage } from "./decode.js";
 import { resize } from "./resize.js";
 import { checkPixelImage, type PixelImage, type Placement } from "./types.js";
 
+/**
+ * How an image that is no square becomes one. `mirror`: scaled whole, and mirrored about its edges, so that what is around it is of its
+ * own stain; `pad`: the same with black, as published; `crop`: the square in its middle.
+ */
+export type Fit = "mirror" | "crop" | "pad";
+export const FITS: readonly Fit[] = ["mirror", "crop", "pad"];
+
 /** A square image as the model takes it, and what is needed to undo the squaring. */
 export interface FittedImage extends PixelImage {
-  /** Where the image lies in the square; around it is black. */
+  /** Where the image lies in the square; around it is a mirrored image of it, or black. */
   readonly placement: Placement;
+  /** The part of the image that lies there, in its own pixels: all of it, but where it was cropped. */
+  readonly source: Placement;
   /** Size before, after EXIF rotation. */
   readonly originalWidth: number;
   readonly originalHeight: number;
@@ -21,30 +30,60 @@ export function placementIn(size: number, width: number, height: number): Placem
 }
 
 /**
- * Scales an image so that its longer side has `size` pixels (bilinear, antialiased, see {@link resize}) and pads the
- * shorter one with zeros, which are black: the padding comes before normalisation. Returns `size` × `size` × channels.
- * Throws `ARGUMENT` for an impossible size or image, and the signal's reason when it is aborted.
+ * Scales an image so that its longer side has `size` pixels (bilinear, antialiased, see {@link resize}) and fills up the
+ * shorter one: with zeros, which are black, since the padding comes before normalisation, or as `fit` says. Returns
+ * `size` × `size` × channels.
+ * Throws `ARGUMENT` for an impossible size, fit or image, and the signal's reason when it is aborted.
  */
 export async function fitSquare(
   image: PixelImage,
   size: number,
-  options: { signal?: AbortSignal | undefined } = {},
+  options: { fit?: Fit | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<FittedImage> {
   checkPixelImage(image);
   checkSquare(size);
+  const { fit = "pad" } = options;
+  checkName("fit", fit, FITS);
   const { width: originalWidth, height: originalHeight, channels } = image;
-  const placement = placementIn(size, originalWidth, originalHeight);
-  const inner = await resize(image, placement.width, placement.height, options);
+  const source = fit === "crop" ? middleOf(originalWidth, originalHeight) : wholeOf(image);
+  const placement = placementIn(size, source.width, source.height);
+  const part = source.width === originalWidth && source.height === originalHeight ? image : cut(image, source);
+  const inner = await resize(part, placement.width, placement.height, options);
   let { data } = inner;
   if (placement.width !== placement.height) {
     data = new Uint8Array(size * size * channels);
-    const stride = placement.width * channels;
-    for (let y = 0; y < placement.height; y++) {
-      const at = ((placement.top + y) * size + placement.left) * channels;
-      data.set(inner.data.subarray(y * stride, (y + 1) * stride), at);
+    const columns = sidesFrom(placement.left, placement.width, size, fit);
+    for (const [y, row] of sidesFrom(placement.top, placement.height, size, fit).entries()) {
+      if (row === undefined) continue;
+      const [from, to] = [row * placement.width * channels, y * size * channels];
+      data.set(inner.data.subarray(from, from + placement.width * channels), to + placement.left * channels);
+      if (fit !== "mirror") continue;
+      for (let x = 0; x < size; x++) {
+        if (x >= placement.left && x < placement.left + placement.width) continue;
+        for (let c = 0; c < channels; c++) data[to + x * channels + c] = inner.data[from + columns[x]! * channels + c]!;
+      }
     }
   }
-  return { data, width: size, height: size, channels, placement, originalWidth, originalHeight };
+  return { data, width: size, height: size, channels, placement, source, originalWidth, originalHeight };
+}
+
+const wholeOf = ({ width, height }: { width: number; height: number }): Placement => ({ left: 0, top: 0, width, height });
+
+/** The square in the middle of an image. */
+function middleOf(width: number, height: number): Placement {
+  const side = Math.min(width, height);
+  return { left: (width - side) >> 1, top: (height - side) >> 1, width: side, height: side };
+}
+
+/** Which of `inner` pixels stands at each place of `size`: beyond the edges those behind them, again and again, or none. */
+function sidesFrom(first: number, inner: number, size: number, fit: Fit): (number | undefined)[] {
+  return Array.from({ length: size }, (_, at) => {
+    const place = at - first;
+    if (place >= 0 && place < inner) return place;
+    if (fit !== "mirror") return undefined;
+    const turn = ((place % (2 * inner)) + 2 * inner) % (2 * inner);
+    return turn < inner ? turn : 2 * inner - 1 - turn;
+  });
 }
 
 /**
@@ -89,7 +128,7 @@ export async function loadSquare(
   input: string | Uint8Array,
   size: number,
   channels: 1 | 3,
-  options: Omit<DecodeOptions, "channels"> = {},
+  options: Omit<DecodeOptions, "channels"> & { fit?: Fit } = {},
 ): Promise<FittedImage> {
   checkSquare(size);
   return fitSquare(await decodeImage(input, { ...options, channels }), size, options);

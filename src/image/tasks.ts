@@ -1,6 +1,7 @@
 import { decodeImage } from "./decode.js";
 import { type OutputFormat, saveImage } from "./encode.js";
-import { cut, type FittedImage, fitSquare, unfit } from "./preprocess.js";
+import { cut, type Fit, type FittedImage, fitSquare, unfit } from "./preprocess.js";
+import { keepBackground } from "./tissue-weight.js";
 import type { PixelImage } from "./types.js";
 
 /** What a worker is asked to do; everything in it survives being sent to another thread. */
@@ -17,6 +18,10 @@ export interface LoadTask {
    * and from top to bottom; or "original", all of it. An image with a side shorter than the square's is fitted nevertheless.
    */
   crop?: { x: number; y: number } | "original" | undefined;
+  /** How an image that is no square becomes one; padded where nothing is said. */
+  fit?: Fit | undefined;
+  /** Whether the image comes at its own size too. */
+  original?: boolean | undefined;
 }
 
 /** Where a square lies that is cut from an image at fractions, in [0, 1), of the way from left to right and from top to bottom. */
@@ -30,40 +35,45 @@ export interface SaveTask {
   file: string;
   image: PixelImage;
   format: OutputFormat;
-  /** The content whose own size the result gets back; without it the result keeps the model's. */
-  fit?: Pick<FittedImage, "placement" | "originalWidth" | "originalHeight"> | undefined;
+  /** The content whose own size the result gets back; without it the result keeps its own. */
+  fit?: Pick<FittedImage, "placement" | "source"> | undefined;
+  /** What it was painted of, of the result's size: bare glass is taken from there. */
+  background?: PixelImage | undefined;
 }
 
 /** A file's image as the model takes it, and how long reading, decoding and scaling it took, in milliseconds. */
 export interface LoadedImage extends FittedImage {
   readonly milliseconds: number;
+  /** At its own size, where that was asked for. */
+  readonly original?: PixelImage;
 }
 
 /**
  * Reads an image, as {@link fitSquare} gives it or, where a crop is asked for, with a placement that fills it.
  * Throws as `loadSquare` does.
  */
-export async function load({ file, size, channels, crop }: LoadTask): Promise<LoadedImage> {
+export async function load({ file, size, channels, crop, fit, original = false }: LoadTask): Promise<LoadedImage> {
   const start = performance.now();
   const decoded = await decodeImage(file, { channels });
   const { width, height } = decoded;
   let image: FittedImage;
-  if (crop === undefined || width < size || height < size) image = await fitSquare(decoded, size);
+  if (crop === undefined || width < size || height < size) image = await fitSquare(decoded, size, { fit });
   else {
     const placement = crop === "original" ? { left: 0, top: 0, width, height } : cropPlacement(decoded, size, crop);
     const part = crop === "original" ? { data: decoded.data, width, height, channels } : cut(decoded, placement);
     const whole = { left: 0, top: 0, width: part.width, height: part.height };
-    image = { ...part, placement: whole, originalWidth: width, originalHeight: height };
+    image = { ...part, placement: whole, source: placement, originalWidth: width, originalHeight: height };
   }
-  return { ...image, milliseconds: performance.now() - start };
+  const own = original ? { original: { data: decoded.data, width, height, channels } } : {};
+  return { ...image, ...own, milliseconds: performance.now() - start };
 }
 
 /** Writes a result, whole or not at all, and says how long that took, in milliseconds. Throws as {@link saveImage} does. */
-export async function save({ file, image, format, fit }: SaveTask): Promise<number> {
+export async function save({ file, image, format, fit, background }: SaveTask): Promise<number> {
   const start = performance.now();
   // sharp is not known to take memory that other threads may write to.
   const own = image.data.buffer instanceof SharedArrayBuffer ? { ...image, data: new Uint8Array(image.data) } : image;
-  const { placement, originalWidth, originalHeight } = fit ?? {};
-  await saveImage(file, placement ? await unfit(own, placement, originalWidth!, originalHeight!) : own, { format });
+  const sized = fit ? await unfit(own, fit.placement, fit.source.width, fit.source.height) : own;
+  await saveImage(file, background ? keepBackground(background, sized) : sized, { format });
   return performance.now() - start;
 }

@@ -18,9 +18,14 @@ export type Answer =
 
 /** An answer whose pixels can be handed over. */
 function withOwnPixels(image: LoadedImage): LoadedImage {
-  const { originalWidth, originalHeight, width, height } = image;
-  // An image that was not scaled still lies in sharp's own memory, which cannot.
-  return originalWidth === width && originalHeight === height ? { ...image, data: new Uint8Array(image.data) } : image;
+  const { original, source, placement } = image;
+  // What was not scaled still lies in sharp's own memory, which cannot.
+  const scaled = source.width !== placement.width || source.height !== placement.height;
+  return {
+    ...image,
+    data: scaled ? image.data : new Uint8Array(image.data),
+    ...(original ? { original: { ...original, data: new Uint8Array(original.data) } } : {}),
+  };
 }
 
 async function answer(task: ImageTask): Promise<Answer> {
@@ -38,7 +43,8 @@ export default async function work(tasks: readonly ImageTask[]): Promise<unknown
   // Pixels change hands instead of being copied.
   return move({
     get [transferableSymbol]() {
-      return answers.flatMap((one) => ("image" in one ? [one.image.data.buffer as ArrayBuffer] : []));
+      const images = answers.flatMap((one) => ("image" in one ? [one.image, one.image.original] : []));
+      return images.flatMap((image) => (image ? [image.data.buffer as ArrayBuffer] : []));
     },
     get [valueSymbol]() {
       return answers;

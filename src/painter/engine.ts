@@ -1,3 +1,5 @@
+import { EPSILON, type GuidedBuffers, guidedRadius, recordGuided } from "../detail/guided.js";
+import { type Layout, writeLayout } from "../detail/layout.js";
 import { Gpu } from "../gpu/gpu.js";
 import type { DispatchTime } from "../gpu/timing.js";
 import type { TuneMode } from "../gpu/tuner.js";
@@ -10,6 +12,7 @@ import { type KeptContent, type Mode, type ProgramRequest, STREAMS, type StylePa
 import { recordMode } from "../models/stylizing-vit/programs.js";
 import { type ModelWeights, uploadModel } from "../models/stylizing-vit/weights.js";
 import { asFloats, type Pixels, writePixels } from "../net/pixels.js";
+import type { Recorder } from "../net/recorder.js";
 import type { RunTiming } from "../net/run.js";
 import { Runner } from "../net/runner.js";
 import { imageBytes, type PixelFormat } from "../ops/images.js";
@@ -31,10 +34,22 @@ export interface Job {
   into?: { buffer: GPUBuffer; offset?: number };
   /** Where the result goes in host memory; without it in an array of its own. */
   target?: Uint8Array;
+  /** The contents at their full size, which the result then has: 8-bit, at whole words one behind the other, as `layout` says. */
+  detail?: DetailJob | undefined;
+}
+
+/** Guided detail of a job's images. */
+export interface DetailJob {
+  layout: Layout;
+  /** Kept as it is where it is bare glass of this colour. */
+  background: readonly number[] | undefined;
 }
 
 /** Which rows of a page the sequences of a batch attend to; rewritten before every run. */
 type StyleRows = Pick<ProgramRequest, "styleRows" | "sharedStyleRows">;
+
+/** What is written before every run of a program. */
+type Bound = StyleRows & { guided?: GuidedBuffers | undefined };
 
 /** A model on a device: weights, and a runner for its programs. It knows no files. */
 export class Engine {
@@ -195,11 +210,12 @@ export class Engine {
    * @throws StylizingError `GPU`; its `cause` is `"out-of-memory"` where a smaller batch may fit.
    */
   async run(job: Job, timing?: RunTiming): Promise<Uint8Array> {
-    const bytes = job.output === "none" ? 0 : this.#imageBytes(job.images, job.output);
+    const plain = job.output === "none" ? 0 : this.#imageBytes(job.images, job.output);
+    const bytes = job.detail ? 4 * job.detail.layout.words : plain;
     const [pixels = new Uint8Array(0)] = await this.#runner.run(async () => {
       const { program, value } = await this.#program(job);
       const { arena } = this.#runner;
-      const output = () => arena.buffer(job.output === "planes" ? "planes" : "pixels");
+      const output = () => value.guided?.restored ?? arena.buffer(job.output === "planes" ? "planes" : "pixels");
       const reads = job.output === "none" || job.into ? [] : [{ buffer: output(), bytes, target: job.target }];
       return {
         label: job.mode,
@@ -209,6 +225,7 @@ export class Engine {
         upload: (encoder) => {
           this.#upload(encoder, job);
           this.#writeStyleRows(job, value);
+          if (job.detail) writeLayout(this.gpu.device.queue, value.guided!, job.detail.layout);
         },
         // The rows of a content that is kept, layer by layer.
         ...(job.mode === "content"
@@ -268,8 +285,9 @@ export class Engine {
     return id;
   }
 
-  #key({ mode, images, input, output, page, firstStyle = 0, kept }: Job): string {
-    return [mode, images, input, output, this.#pageKey(page), firstStyle, this.#id(kept)].join();
+  #key({ mode, images, input, output, page, firstStyle = 0, kept, detail }: Job): string {
+    const guided = detail ? [...Object.values(detail.layout.shape), ...(detail.background ?? [])] : [];
+    return [mode, images, input, output, this.#pageKey(page), firstStyle, this.#id(kept), ...guided].join();
   }
 
   /** What the keys of the programs that are bound to a page have in common. */
@@ -278,14 +296,26 @@ export class Engine {
   }
 
   #program(job: Job) {
-    const { mode, images, input, output, page, firstStyle, kept } = job;
-    return this.#runner.program(this.#key(job), `a batch of ${images} images`, (r): StyleRows => {
+    const { mode, images, input, page, firstStyle, kept, detail } = job;
+    // Guided detail takes the painting before it is rounded.
+    const output = detail ? "floats" : job.output;
+    return this.#runner.program(this.#key(job), `a batch of ${images} images`, (r): Bound => {
       const rows = () => r.constant("style rows", new Uint32Array(2 * images));
       const styleRows = mode === "banked" || mode === "restyle" ? rows() : undefined;
       const sharedStyleRows = mode === "restyle" ? rows() : undefined;
       recordMode(r, this.model, { mode, images, input, output, page, firstStyle, kept, styleRows, sharedStyleRows });
-      return { styleRows, sharedStyleRows };
+      return { styleRows, sharedStyleRows, guided: detail && this.#recordDetail(r, images, detail) };
     });
+  }
+
+  /** Guided detail behind a mode's program, from what it saw and what it painted. */
+  #recordDetail(r: Recorder, images: number, { layout, background }: DetailJob): GuidedBuffers {
+    const { in_channels, image_size: side, patch_size } = this.model.config;
+    const channels = in_channels as 1 | 3;
+    const sides = { height: side, width: side, rows: side, columns: side };
+    const shape = { channels, ...sides, radius: guidedRadius(patch_size), epsilon: EPSILON, background, ...layout.shape };
+    const pixels = (name: string) => r.scratch(name, images, channels * side ** 2, "f32").buffer;
+    return recordGuided(r, shape, pixels("content"), pixels("pixels"));
   }
 
   /** Frees programs, activations and weights; the device stays. */

@@ -1,0 +1,102 @@
+import type { PixelImage, Placement } from "../image/types.js";
+import { writeArray } from "../net/pixels.js";
+import type { Piece, Place } from "../ops/guided.js";
+import { type GuidedBuffers, type GuidedShape, roomFor, writeGuided } from "./guided.js";
+import { placeOf, type Tile } from "./tiles.js";
+
+/** An image, or a part of one, to be restored. */
+export interface Item {
+  /** Bytes at full size, [height, width, C], and where they lie in the image that the tiles are counted in. */
+  content: Uint8Array;
+  place: Placement;
+  tiles: readonly Tile[];
+  /** Numbers of what the model saw and painted among the device's images, and which pixel of them the first one is. */
+  low: { content: number; painted: number; left: number; top: number };
+}
+
+/** What one run restores, laid out in the device's buffers. */
+export interface Layout {
+  shape: Pick<GuidedShape, "slots" | "contentWords" | "resultWords" | "pixels">;
+  places: Place[];
+  pieces: Piece[];
+  /** Contents, each once however often it comes, and their first words. */
+  contents: Map<Uint8Array, number>;
+  /** Words of the results. */
+  words: number;
+}
+
+/** Lays out items one behind the other, at whole words. */
+export function layOut(items: readonly Item[], channels: number): Layout {
+  const contents = new Map<Uint8Array, number>();
+  const [places, pieces]: [Place[], Piece[]] = [[], []];
+  let [contentWords, words, pixels] = [0, 0, 0];
+  for (const { content, place, tiles, low } of items) {
+    let contentWord = contents.get(content);
+    if (contentWord === undefined) {
+      contentWord = contentWords;
+      contents.set(content, contentWord);
+      contentWords += Math.ceil(content.length / 4);
+    }
+    for (const tile of tiles) {
+      const { full, map } = tile;
+      const { column, row, ...rest } = placeOf(tile, low.content, low.painted);
+      places.push({ ...rest, column: column - low.left, row: row - low.top });
+      pieces.push({
+        ...{ contentWord, resultWord: words, width: full.width, height: full.height },
+        ...{ column: full.left - place.left, row: full.top - place.top },
+        ...{ contentWidth: place.width, contentHeight: place.height },
+        ...map,
+      });
+      words += Math.ceil((full.width * full.height * channels) / 4);
+      pixels = Math.max(pixels, full.width * full.height);
+    }
+  }
+  const shape = {
+    ...{ slots: roomFor(pieces.length), contentWords: roomFor(contentWords) },
+    ...{ resultWords: roomFor(words), pixels: roomFor(pixels) },
+  };
+  return { shape, places, pieces, contents, words };
+}
+
+/** Puts a layout's contents and tables on the device. */
+export function writeLayout(queue: GPUQueue, buffers: GuidedBuffers, { shape, places, pieces, contents }: Layout): void {
+  for (const [content, word] of contents) writeArray(queue, buffers.full, content, 4 * word);
+  writeGuided(queue, buffers, shape.slots, places, pieces);
+}
+
+/** The pixels of every piece in what was read back. */
+export const pixelsOfPieces = ({ pieces }: Layout, bytes: Uint8Array, channels: number): Uint8Array[] =>
+  pieces.map(({ resultWord, width, height }) => bytes.subarray(4 * resultWord, 4 * resultWord + width * height * channels));
+
+/** Puts a tile's pixels into their place in an image or in a part of one. */
+export function paste(
+  pixels: Uint8Array,
+  from: Placement,
+  channels: number,
+  { data, place }: { data: Uint8Array; place: Placement },
+): void {
+  const stride = from.width * channels;
+  for (let y = 0; y < from.height; y++) {
+    const at = ((from.top - place.top + y) * place.width + from.left - place.left) * channels;
+    data.set(pixels.subarray(y * stride, (y + 1) * stride), at);
+  }
+}
+
+/**
+ * An image of its tiles' pixels: theirs where there is one, else an array of its own.
+ * @param make makes room for that one.
+ */
+export function assemble(
+  tiles: readonly Tile[],
+  pixels: readonly Uint8Array[],
+  { width, height, channels }: Omit<PixelImage, "data">,
+  make: (bytes: number) => Uint8Array,
+): PixelImage {
+  let data = pixels[0]!;
+  if (tiles.length > 1) {
+    data = make(width * height * channels);
+    const target = { data, place: { left: 0, top: 0, width, height } };
+    for (const [index, { full }] of tiles.entries()) paste(pixels[index]!, full, channels, target);
+  }
+  return { data, width, height, channels };
+}
