@@ -1,0 +1,57 @@
+import { Command, CommanderError } from "commander";
+import { VERSION } from "../version.js";
+import { addClassify } from "./classify.js";
+import { addDemo } from "./demo.js";
+import { addDoctor } from "./doctor.js";
+import { addExport } from "./export.js";
+import { addForward } from "./forward.js";
+import { addGradients } from "./gradients.js";
+import { addModels } from "./models.js";
+import { stopProgress } from "./progress.js";
+import { EXIT, errorDocument, exitCode, note, printJson } from "./shared.js";
+import { addStylize } from "./stylize.js";
+import { addTrain } from "./train.js";
+import { addTune } from "./tune.js";
+
+/** A new one for every run: commander keeps what it has parsed. */
+function makeProgram(): Command {
+  const program = new Command("stylizing-vit")
+    .description("Repaint a medical image in another image's style and keep its anatomy, on any GPU that WebGPU reaches.")
+    .version(VERSION)
+    .exitOverride()
+    .showHelpAfterError("(--help lists the options)");
+  // After the settings above: a verb copies them when it is made, so that its errors come here too.
+  addStylize(program);
+  addClassify(program);
+  addForward(program);
+  addGradients(program);
+  addExport(program);
+  addDoctor(program);
+  addTrain(program);
+  addTune(program);
+  addModels(program);
+  addDemo(program);
+  return program;
+}
+
+/** Runs the command of those arguments; what it came to is in `process.exitCode`. It throws nothing. */
+export async function runProgram(args: readonly string[]): Promise<void> {
+  try {
+    await makeProgram().parseAsync(args, { from: "user" });
+  } catch (error) {
+    stopProgress();
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+      if (process.exitCode === EXIT.usage && args.includes("--json")) {
+        printJson({
+          error: { code: "ARGUMENT", message: error.message.replace(/^error: /, ""), fix: "--help lists the options." },
+        });
+      }
+    } else {
+      if (args.includes("--json")) printJson({ error: errorDocument(error) });
+      note(`stylizing-vit: ${errorDocument(error).message}`);
+      if (process.env.STYLIZING_VIT_DEBUG && error instanceof Error) note(error.stack ?? "");
+      process.exitCode = exitCode(error);
+    }
+  }
+}
