@@ -14,8 +14,13 @@ export function writePixels(queue: GPUQueue, encoder: GPUCommandEncoder, target:
   }
 }
 
+/** WebGPU takes no memory that threads share: that is copied. */
+const unshared = <T extends Uint8Array | Uint32Array | Float32Array>(data: T): T =>
+  (data.buffer instanceof SharedArrayBuffer ? data.slice() : data) as T;
+
 /** WebGPU writes whole words; the rest of the last one is padding that no kernel reads as a pixel. */
-export function writeArray(queue: GPUQueue, target: GPUBuffer, data: Uint8Array | Uint32Array | Float32Array): void {
+export function writeArray(queue: GPUQueue, target: GPUBuffer, given: Uint8Array | Uint32Array | Float32Array): void {
+  const data = unshared(given);
   const whole = data.byteLength - (data.byteLength % 4);
   queue.writeBuffer(target, 0, data.buffer as ArrayBuffer, data.byteOffset, whole);
   if (whole === data.byteLength) return;
@@ -28,7 +33,8 @@ export function writeArray(queue: GPUQueue, target: GPUBuffer, data: Uint8Array 
 function writeEach(queue: GPUQueue, target: GPUBuffer, images: readonly Uint8Array[]): void {
   const each = images[0]!.byteLength;
   if (each % 4 === 0) {
-    for (const [index, image] of images.entries()) queue.writeBuffer(target, index * each, image as Uint8Array<ArrayBuffer>);
+    for (const [index, image] of images.entries())
+      queue.writeBuffer(target, index * each, unshared(image) as Uint8Array<ArrayBuffer>);
     return;
   }
   const packed = new Uint8Array(Math.ceil((images.length * each) / 4) * 4);
