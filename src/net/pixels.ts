@@ -1,6 +1,10 @@
 /** Pixels of a batch: in host memory, in one array or image by image, or in a buffer of the same device. */
 export type Pixels = Uint8Array | Float32Array | readonly Uint8Array[] | { buffer: GPUBuffer; offset?: number };
 
+/** Whether pixels lie in a buffer of the caller's. */
+export const onDevice = (pixels: Pixels | undefined): boolean =>
+  pixels !== undefined && !Array.isArray(pixels) && !ArrayBuffer.isView(pixels);
+
 /**
  * Puts a batch's pixels at the start of a buffer, which has room for whole words.
  * @param bytes of the batch, for pixels that are on the device

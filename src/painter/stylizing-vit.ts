@@ -335,7 +335,9 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     const each = channels * size ** 2 * (contents.format === "bytes" ? 1 : 4);
     // The caller's to use and to destroy.
     const usage = BufferUsage.COPY_SRC | BufferUsage.COPY_DST | BufferUsage.STORAGE;
-    const buffer = this.#host.gpu.device.createBuffer({ label: "stylized", size: pairs.length * each, usage });
+    const { gpu } = this.#host;
+    const make = () => gpu.device.createBuffer({ label: "stylized", size: pairs.length * each, usage });
+    const buffer = await gpu.checked("a buffer for results", make);
     try {
       await this.#batches.paint(this.#host.engine, contents, styles, pairs, options, (from) => ({
         into: { buffer, offset: from * each },

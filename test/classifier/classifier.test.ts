@@ -219,6 +219,11 @@ describe("bad arguments", () => {
     ["attention to NaN", () => model.attention({ ...images[0]!, data: new Float32Array(EACH).fill(Number.NaN) }), "ARGUMENT", /image has the value NaN/],
     ["planes that are no numbers", () => model.forward(new Float32Array(EACH).fill(Number.NaN), SIZE, SIZE), "ARGUMENT", /pixels has the value NaN at position 0/],
     ["null in a list", () => model.classify([images[0]!, null as never]), "ARGUMENT", /image 1 is null/],
+    ["a buffer that was destroyed", () => {
+      const buffer = model.device.createBuffer({ size: EACH, usage: 4 });
+      buffer.destroy();
+      return model.classify({ buffer, shape: [1, SIZE, SIZE, 3], format: "bytes" });
+    }, "ARGUMENT", /refused the submission "classify".*destroyed/],
     ["statistics of 0 to 255", () => Classifier.load("hashed:3", { ...options, mean: [153, 127.5, 102] }), "CONFIG", /divide by 255, 0\.6,0\.5,0\.4/],
     ["a batch size of zero", () => Classifier.load("hashed:3", { ...options, batchSize: 0 }), "ARGUMENT", /batchSize is 0/],
     ["workers below zero", () => Classifier.load("hashed:3", { ...options, workers: -1 }), "ARGUMENT", /workers is -1/],

@@ -119,6 +119,58 @@ describe("what is no image", () => {
   }); // biome-ignore format: a table
 });
 
+describe("GPU buffers", () => {
+  const usage = 4 | 8;
+  const given = (buffer: GPUBuffer, count = 1) => ({ buffer, shape: [count, SIZE, SIZE, 3], format: "bytes" }) as const;
+  const upload = (one: Image = some, device = model.device) => {
+    const buffer = device.createBuffer({ size: each, usage });
+    device.queue.writeBuffer(buffer, 0, one.data as Uint8Array<ArrayBuffer>);
+    return buffer;
+  };
+  const download = async ({ buffer }: GpuImages) => {
+    const read = model.device.createBuffer({ size: each, usage: 1 | 8 });
+    const encoder = model.device.createCommandEncoder();
+    encoder.copyBufferToBuffer(buffer, 0, read, 0, each);
+    model.device.queue.submit([encoder.finish()]);
+    await read.mapAsync(1);
+    return new Uint8Array(read.getMappedRange()).slice();
+  };
+  /** Errors of the device that reached nobody. */
+  const uncaptured: string[] = [];
+  beforeAll(() => {
+    model.device.addEventListener("uncapturederror", ({ error }) => uncaptured.push(error.message));
+  });
+
+  it("that are destroyed are an error of the call that read them, and of no other", async () => {
+    const [good, gone, style] = [upload(), upload(), upload(other)];
+    gone.destroy();
+    const calls = [model.stylize(given(good), given(style)), model.stylize(given(gone), given(style)), model.stylize(given(good), given(style))]; // biome-ignore format: one line
+    expect((await refusal(() => calls[1])).message).toMatch(/refused.*destroyed.*neither mapped nor destroyed/);
+    const expected = await model.stylize(some, other);
+    for (const call of [calls[0]!, calls[2]!]) expect(await download(await call)).toEqual(expected.data);
+    // As style of many, in a bank that is made for the call, and destroyed behind it.
+    await refusal(() => model.stylize([some, some, some], given(gone)));
+    const later = model.stylize(given(good), given(style));
+    good.destroy();
+    await refusal(() => later);
+    expect(uncaptured).toEqual([]);
+  });
+
+  it("of another device, without COPY_SRC, mapped, or too short", async () => {
+    const style = given(upload(other));
+    await using stranger = await StylizingViT.load("hashed:1", options);
+    expect((await refusal(() => model.stylize(given(upload(some, stranger.device)), style))).message).toMatch(/own device/);
+    const deaf = model.device.createBuffer({ size: each, usage: 8 });
+    expect((await refusal(() => model.stylize(given(deaf), style))).message).toMatch(/cannot be copied from/);
+    const mapped = model.device.createBuffer({ size: each, usage: 4 | 2, mappedAtCreation: true });
+    expect((await refusal(() => model.stylize(given(mapped), style))).message).toMatch(/is mapped/);
+    expect((await refusal(() => model.stylize({ ...given(upload()), offset: 4 }, style))).message).toMatch(/ends before/);
+    mapped.unmap();
+    expect((await model.stylize(given(mapped), style)).shape).toEqual([1, SIZE, SIZE, 3]);
+    expect(uncaptured).toEqual([]);
+  });
+});
+
 describe("what was given", () => {
   const bytes = ({ data }: { data: Image["data"] }) => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
   const shared = ({ data }: Image) => {
