@@ -1,4 +1,5 @@
 import { StylizingError } from "../errors.js";
+import { checkPlanes } from "../image/checks.js";
 import { type Batch, type Image, type Images, toBatch } from "../models/batch.js";
 import { Calls } from "../models/calls.js";
 import { type ModelHost, openModel } from "../models/host.js";
@@ -158,6 +159,7 @@ export class Classifier implements Disposable, AsyncDisposable {
    */
   forward(pixels: Float32Array, height: number, width: number): Promise<VitResult> {
     return this.#calls.track(async () => {
+      checkPlanes(pixels, "pixels");
       const { in_channels, patch_size: patch } = this.config;
       const whole = (side: number) => Number.isSafeInteger(side) && side >= patch && side % patch === 0;
       const images = pixels.length / (in_channels * height * width);
@@ -167,7 +169,7 @@ export class Classifier implements Disposable, AsyncDisposable {
           `${pixels.length} numbers are no images of ${in_channels} × ${height} × ${width} in patches of ${patch}.`,
           "Give [images, C, H, W], H and W multiples of the patch size.",
         );
-      const job = { images, height, width, input: "planes", tokens: true, attention: true, pixels } as const;
+      const job = { images, height, width, input: "planes", tokens: true, attention: true, pixels: pixels.slice() } as const;
       return this.#host.recovering((engine) => engine.run(job));
     });
   }

@@ -7,7 +7,7 @@ import { largestBatch } from "../models/load.js";
 import type { VitConfig } from "../models/vit/config.js";
 import { recordVit, VIT_OUTPUTS, type VitRequest } from "../models/vit/programs.js";
 import { uploadVit, type VitModel } from "../models/vit/weights.js";
-import { asFloats, type Pixels, unpadded, writePixels } from "../net/pixels.js";
+import { asFloats, onDevice, type Pixels, unpadded, writePixels } from "../net/pixels.js";
 import type { Read, RunTiming } from "../net/run.js";
 import { Runner } from "../net/runner.js";
 
@@ -98,6 +98,7 @@ export class VitEngine {
         programs: [program],
         reads: names.map((name): Read => ({ buffer: arena.buffer(VIT_OUTPUTS[name]), bytes: 4 * counts[name] })),
         timing,
+        foreign: onDevice(job.pixels),
         upload: (encoder) => writePixels(this.gpu.device.queue, encoder, arena.buffer("pixels"), job.pixels, pixelBytes),
       };
     });

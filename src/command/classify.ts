@@ -5,13 +5,14 @@ import { percent } from "../labels/percent.js";
 import { Progress } from "./progress.js";
 import {
   addModelFlags,
-  channelList,
   checkOutput,
   countFromZero,
+  deviationList,
   EXIT,
   interruptible,
   loadOptions,
   type ModelFlags,
+  meanList,
   note,
   positiveInteger,
   printJson,
@@ -115,8 +116,8 @@ export function addClassify(program: Command): void {
       .option("--top <n>", "so many classes an image, the most probable ones", positiveInteger, 1)
       .option("--csv <file>", "also write the probabilities of all classes as CSV")
       .option("--attention <folder>", "also draw what the model looks at, by head: a PNG an image")
-      .option("--mean <r,g,b>", "mean of the model's training images, in [0, 1]", channelList)
-      .option("--std <r,g,b>", "their standard deviation", channelList)
+      .option("--mean <r,g,b>", "mean of the model's training images, in [0, 1]", meanList)
+      .option("--std <r,g,b>", "their standard deviation", deviationList)
       .option("--image-size <n>", "side in pixels that images are scaled to (default: the model's)", positiveInteger)
       .option("--batch <n>", "images per submission", positiveInteger)
       .option("--workers <n>", "threads that read images; 0: none (default: the number of cores, at most 8)", countFromZero)

@@ -2,9 +2,10 @@ import type { Command } from "commander";
 import { exportOnnx } from "../onnx/export.js";
 import {
   addSourceFlags,
-  channelList,
   checkOutput,
+  deviationList,
   interruptible,
+  meanList,
   note,
   printJson,
   type SourceFlags,
@@ -36,8 +37,8 @@ export function addExport(program: Command): void {
       .requiredOption("--model <name>", "a published name, a folder, a .safetensors file, demo, or hashed:SEED")
       .requiredOption("--onnx <file>", "ONNX to write: content and style in, stylized out, normalised, any batch")
       .option("--half", "parameters and arithmetic in 16-bit floats")
-      .option("--mean <r,g,b>", "mean of the model's training images, to be noted in the file", channelList)
-      .option("--std <r,g,b>", "their standard deviation", channelList),
+      .option("--mean <r,g,b>", "mean of the model's training images, to be noted in the file", meanList)
+      .option("--std <r,g,b>", "their standard deviation", deviationList),
   ).action((flags: ExportFlags) =>
     interruptible((signal) => exportModel(flags, signal), {
       after: "this tensor",

@@ -5,6 +5,7 @@ import { describeError, type ErrorCode, StylizingError } from "../errors.js";
 import type { Precision } from "../gpu/profile.js";
 import type { TuneMode } from "../gpu/tuner.js";
 import { ensureOutputFolder } from "../image/atomic-write.js";
+import { statisticsCure } from "../models/config-checks.js";
 import type { LoadProgress } from "../models/load.js";
 import type { ExportProgress } from "../onnx/export.js";
 import type { LoadOptions } from "../painter/types.js";
@@ -81,13 +82,20 @@ export function numberFromZero(text: string): number {
 export const numberList = (text: string): number[] =>
   text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
 
-/** `r,g,b`, or one number for a grey model. */
-export function channelList(text: string): number[] {
-  const values = numberList(text);
-  if (values.some((value) => !Number.isFinite(value)))
-    throw new InvalidArgumentError("It must be numbers with commas between, one a channel: .74,.59,.72");
-  return values;
-}
+/** `r,g,b`, or one number for a grey model: the mean or the deviation of pixels in [0, 1]. */
+const channelList =
+  (name: "mean" | "std") =>
+  (text: string): number[] => {
+    const values = numberList(text);
+    if (values.some((value) => !Number.isFinite(value)))
+      throw new InvalidArgumentError("It must be numbers with commas between, one a channel: .74,.59,.72");
+    const cure = statisticsCure(name, values);
+    if (cure !== undefined) throw new InvalidArgumentError(cure);
+    return values;
+  };
+
+export const meanList = channelList("mean");
+export const deviationList = channelList("std");
 
 /** Options of every verb that takes a model. */
 export interface SourceFlags {

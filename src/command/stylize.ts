@@ -7,12 +7,13 @@ import type { FoundModel } from "../models/open.js";
 import { Progress } from "./progress.js";
 import {
   addModelFlags,
-  channelList,
   countFromZero,
+  deviationList,
   EXIT,
   interruptible,
   loadOptions,
   type ModelFlags,
+  meanList,
   note,
   positiveInteger,
   printJson,
@@ -84,8 +85,8 @@ export function addStylize(program: Command): void {
       .requiredOption("--style <path...>", "images, or folders of images, whose appearance to take")
       .requiredOption("--out <folder>", "where results go")
       .option("--model <name>", "a published name, a folder, a .safetensors file, or demo", "demo")
-      .option("--mean <r,g,b>", "mean of the model's training images, in [0, 1]", channelList)
-      .option("--std <r,g,b>", "their standard deviation", channelList)
+      .option("--mean <r,g,b>", "mean of the model's training images, in [0, 1]", meanList)
+      .option("--std <r,g,b>", "their standard deviation", deviationList)
       .addOption(
         new Option("--pair <way>", "each: i-th with i-th; all: every content in every style; random: a seeded style for each")
           .choices(["each", "all", "random"])

@@ -7,12 +7,13 @@ import { type PrepareProgress, Trainer, type TrainerOptions, type TrainerReport 
 import { Progress, stopProgress } from "./progress.js";
 import {
   addModelFlags,
-  channelList,
   countFromZero,
+  deviationList,
   errorDocument,
   exitCode,
   interruptible,
   type ModelFlags,
+  meanList,
   note,
   numberFromZero,
   numberList,
@@ -201,8 +202,8 @@ export function addTrain(program: Command): void {
       .option("--crops <n>", "times that each image stands in an epoch (default: 1)", positiveInteger)
       .option("--flips", "mirror training images at random")
       .option("--recompute", "activation checkpointing: less memory, more time")
-      .option("--mean <r,g,b>", "mean of the images, in [0, 1] (default: measured)", channelList)
-      .option("--std <r,g,b>", "their standard deviation", channelList)
+      .option("--mean <r,g,b>", "mean of the images, in [0, 1] (default: measured)", meanList)
+      .option("--std <r,g,b>", "their standard deviation", deviationList)
       .option("--workers <n>", "threads that read images; 0: none (default: the number of cores, at most 8)", countFromZero),
     { json: "print JSON lines on stdout: one an epoch, and a last one" },
   ).action(async (flags: TrainFlags) => {

@@ -154,6 +154,28 @@ export class Gpu implements Disposable {
     return result as T;
   }
 
+  /**
+   * Runs `work`, which waits for nothing, in an error scope of its own: what the device refuses of it does not show elsewhere.
+   * @returns what it gave, and the device's words once they are there, which no later work waits for.
+   */
+  watched<T>(work: () => T): { result: T; refused: Promise<string | undefined> } {
+    // Opened and closed at once, so it lies wholly inside of a `checked` call's scopes or outside. A lost device has no words left.
+    this.device.pushErrorScope("validation");
+    const close = () =>
+      this.device.popErrorScope().then(
+        (error) => error?.message.trim(),
+        () => undefined,
+      );
+    let result: T;
+    try {
+      result = work();
+    } catch (error) {
+      void close();
+      throw error;
+    }
+    return { result, refused: close() };
+  }
+
   /** Destroys what was allocated, and the device if it is ours: a living device keeps the process from exiting. */
   dispose(): void {
     if (this.#disposed) return;

@@ -1,13 +1,15 @@
-import { checkName, StylizingError } from "../errors.js";
+import { StylizingError } from "../errors.js";
+import { checkFloats, checkImage, checkPlanes, describeLength, describeValue, isSamples, type Samples } from "../image/checks.js";
 import { luma } from "../image/luma.js";
 import { MomentAccumulator } from "../image/moments.js";
 import { fitSquare } from "../image/preprocess.js";
 import { asFloats, type Pixels } from "../net/pixels.js";
+import { checkGpuImages, type GpuImages } from "./gpu-images.js";
 import type { BaseConfig } from "./kind.js";
 
 /** An image as sharp's raw output gives it: [height, width, channels]. Bytes are 0–255, floats 0–1, both sRGB. */
 export interface Image {
-  data: Uint8Array | Uint8ClampedArray | Float32Array;
+  data: Samples;
   width: number;
   height: number;
   channels: number;
@@ -15,18 +17,11 @@ export interface Image {
 
 /** Images of one size in one array: [batch, height, width, channels]. */
 export interface ImageTensor {
-  data: Uint8Array | Uint8ClampedArray | Float32Array;
+  data: Samples;
   shape: readonly [batch: number, height: number, width: number, channels: number];
 }
 
-/** Images of the model's size in a buffer of the model's own device: [batch, height, width, channels]. */
-export interface GpuImages {
-  buffer: GPUBuffer;
-  /** Bytes in front; a multiple of 4. */
-  offset?: number;
-  shape: readonly [batch: number, height: number, width: number, channels: number];
-  format: "bytes" | "floats";
-}
+export type { GpuImages };
 
 export type Images = Image | readonly Image[] | ImageTensor | GpuImages;
 
@@ -68,64 +63,37 @@ function convertChannels(image: Image, wanted: number, what: string): Image {
   return { data: out, width, height, channels: wanted };
 }
 
-function checkImage(image: Image, what: string): void {
-  const { data, width, height, channels } = image;
-  const typed = data instanceof Uint8Array || data instanceof Uint8ClampedArray || data instanceof Float32Array;
-  const sides = [width, height, channels].every((side) => Number.isSafeInteger(side) && side > 0);
-  if (!typed || !sides || data.length !== width * height * channels) {
-    const found = typed
-      ? `${data.length} values`
-      : `data of type ${(data as object | undefined)?.constructor?.name ?? typeof data}`;
-    refuse(
-      `${what} says ${width} × ${height} × ${channels} and has ${found}.`,
-      "Give { data, width, height, channels }, data a Uint8Array or Float32Array of that size.",
-    );
-  }
+/** @throws StylizingError `ARGUMENT` with the number of what is no image; holes in a list are none either */
+function checkList(list: readonly Image[], nameOf: (index: number) => string): void {
+  for (let index = 0; index < list.length; index++) checkImage(list[index], nameOf(index));
 }
 
-/** One image at the model's size and channels. */
-async function fitImage(image: Image, config: BaseConfig, what: string): Promise<Image> {
-  checkImage(image, what);
-  const size = config.image_size;
-  const converted = convertChannels(image, config.in_channels, what);
-  if (converted.width === size && converted.height === size) return converted;
-  const { data, width, height } = converted;
+/** An image at the model's channels, its bytes at the model's size too, once they have been scaled. */
+async function scaled({ data, width, height, channels }: Image, size: number, what: string): Promise<Uint8Array> {
   if (data instanceof Float32Array) {
     refuse(
       `${what} is ${width} × ${height} in floats, and this model takes ${size} × ${size}.`,
       "Resize it first, or give 8-bit pixels, which are resized here.",
     );
   }
-  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  return fitSquare({ data: bytes, width, height, channels: config.in_channels as 1 | 3 }, size);
+  return (await fitSquare({ data: view(data), width, height, channels: channels as 1 | 3 }, size)).data;
 }
 
-function ofTensor(tensor: ImageTensor, config: BaseConfig, what: string): Batch | Image[] {
-  const [count, height, width, channels] = tensor.shape;
-  const each = height * width * channels;
-  if (
-    !(tensor.data instanceof Uint8Array || tensor.data instanceof Uint8ClampedArray || tensor.data instanceof Float32Array) ||
-    tensor.data.length !== count * each
-  ) {
-    refuse(
-      `${what} says [${tensor.shape.join(", ")}] and has ${tensor.data?.length} values.`,
-      "Give a Uint8Array or Float32Array of that size.",
-    );
-  }
-  const { data } = tensor;
-  if (height !== config.image_size || width !== config.image_size || channels !== config.in_channels) {
-    return Array.from({ length: count }, (_, i) => ({ data: data.subarray(i * each, (i + 1) * each), width, height, channels }));
-  }
-  return {
-    count,
-    format: data instanceof Float32Array ? "floats" : "bytes",
-    guise: "tensor",
-    pixels: (from, n) => view(data).subarray(from * each, (from + n) * each),
-  };
+/** @throws StylizingError `ARGUMENT` */
+function checkTensor(tensor: ImageTensor, what: string): void {
+  const { data, shape } = tensor;
+  const fix = "Give { data, shape: [batch, height, width, channels] }, data a Uint8Array or Float32Array of that size.";
+  const axes = Array.isArray(shape) && shape.length === 4 && shape.every((side) => Number.isSafeInteger(side) && side >= 0);
+  if (!axes) refuse(`The shape of ${what} is ${Array.isArray(shape) ? `[${shape.join(", ")}]` : describeValue(shape)}.`, fix);
+  if (!isSamples(data)) refuse(`${what} has data of type ${describeValue(data)}.`, fix);
+  if (data.length !== shape.reduce((product, side) => product * side, 1))
+    refuse(`${what} says [${shape.join(", ")}] and has ${describeLength(data)}.`, fix);
+  const each = shape[1] * shape[2] * shape[3];
+  if (data instanceof Float32Array) checkFloats(data, (at) => `${what} ${Math.floor(at / each)}`);
 }
 
-const view = (data: Image["data"]): Uint8Array | Float32Array =>
-  data instanceof Uint8ClampedArray ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : data;
+const view = (data: Samples): Uint8Array =>
+  data instanceof Uint8ClampedArray ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : (data as Uint8Array);
 
 /**
  * Brings 8-bit images to the model's size and channels and leaves each where it lies, for work that is done before its
@@ -133,9 +101,15 @@ const view = (data: Image["data"]): Uint8Array | Float32Array =>
  * @throws as `toBatch` does.
  */
 export async function toList(images: readonly Image[], config: BaseConfig, what: string): Promise<Batch> {
+  const nameOf = (index: number) => `${what} ${index}`;
+  checkList(images, nameOf);
+  const { image_size: size, in_channels } = config;
   const fitted: Uint8Array[] = [];
-  for (const [index, image] of images.entries())
-    fitted.push(view((await fitImage(image, config, `${what} ${index}`)).data) as Uint8Array);
+  for (const [index, image] of images.entries()) {
+    const converted = convertChannels(image, in_channels, nameOf(index));
+    const fits = converted.width === size && converted.height === size;
+    fitted.push(fits ? view(converted.data) : await scaled(converted, size, nameOf(index)));
+  }
   return {
     count: fitted.length,
     format: "bytes",
@@ -145,59 +119,57 @@ export async function toList(images: readonly Image[], config: BaseConfig, what:
 }
 
 /**
- * Brings images to the model's size and channels, and into one array.
+ * Brings images to the model's size and channels, and into one array. Everything is looked at, and copied, before this returns
+ * its promise: what was given may be changed then. A GPU buffer is left where it is.
  * @throws StylizingError `ARGUMENT`, naming what it was (`content`, `style`) and the number of the image.
  */
 export async function toBatch(images: Images, config: BaseConfig, what: string): Promise<Batch> {
   if (typeof images !== "object" || images === null)
-    refuse(`${what} is ${typeof images}.`, "Give an image, an array of them, a tensor or a GPU buffer.");
-  const each = config.image_size ** 2 * config.in_channels;
+    refuse(`${what} is ${describeValue(images)}.`, "Give an image, an array of them, a tensor or a GPU buffer.");
+  const { image_size: size, in_channels } = config;
+  const each = size ** 2 * in_channels;
   if (isGpu(images)) {
-    checkName(`format of ${what}`, images.format, ["bytes", "floats"]);
-    const [count, height, width, channels] = images.shape;
-    if (height !== config.image_size || width !== config.image_size || channels !== config.in_channels) {
-      refuse(
-        `${what} is a GPU buffer of [${images.shape.join(", ")}].`,
-        `This model takes [batch, ${config.image_size}, ${config.image_size}, ${config.in_channels}] there.`,
-      );
-    }
-    const bytes = each * (images.format === "bytes" ? 1 : 4);
-    if (bytes % 4 !== 0) refuse(`${what}: images of ${bytes} bytes do not start at whole words in a GPU buffer.`, "Use floats.");
-    if ((images.offset ?? 0) + count * bytes > images.buffer.size) {
-      refuse(`${what} says ${count} images and its buffer ends before.`, `It needs ${count * bytes} bytes behind its offset.`);
-    }
-    return {
-      count,
-      format: images.format,
-      guise: "gpu",
-      pixels: (from) => ({ buffer: images.buffer, offset: (images.offset ?? 0) + from * bytes }),
-    };
+    const { buffer, shape, offset = 0, format } = images;
+    const bytes = checkGpuImages(images, config, what);
+    return { count: shape[0], format, guise: "gpu", pixels: (from) => ({ buffer, offset: offset + from * bytes }) };
   }
 
-  let guise: Batch["guise"] = "list";
+  const guise = isTensor(images) ? "tensor" : Array.isArray(images) ? "list" : "one";
+  const nameOf = (index: number) => (guise === "one" ? what : `${what} ${index}`);
   let list: readonly Image[];
   if (isTensor(images)) {
-    const batch = ofTensor(images, config, what);
-    if (!Array.isArray(batch)) return batch;
-    [guise, list] = ["tensor", batch];
-  } else if (Array.isArray(images)) list = images as readonly Image[];
-  else [guise, list] = ["one", [images as Image]];
-
-  const fitted: Image[] = [];
-  for (const [index, image] of list.entries())
-    fitted.push(await fitImage(image, config, guise === "one" ? what : `${what} ${index}`));
-  const floats = fitted.some((image) => image.data instanceof Float32Array);
+    checkTensor(images, what);
+    list = imagesOf(images);
+  } else {
+    // A copy of the list too; holes in it become `undefined`.
+    list = Array.isArray(images) ? [...(images as readonly Image[])] : [images as Image];
+    checkList(list, nameOf);
+  }
+  const floats = list.some(({ data }) => data instanceof Float32Array);
   const packed = floats ? new Float32Array(list.length * each) : new Uint8Array(list.length * each);
-  for (const [index, { data }] of fitted.entries()) {
+  const put = (index: number, data: Samples) => {
     if (floats && !(data instanceof Float32Array)) for (let i = 0; i < each; i++) packed[index * each + i] = data[i]! / 255;
     else packed.set(data, index * each);
+  };
+  const others: { index: number; image: Image }[] = [];
+  for (const [index, image] of list.entries()) {
+    const converted = convertChannels(image, in_channels, nameOf(index));
+    if (converted.width === size && converted.height === size) put(index, converted.data);
+    else others.push({ index, image: converted === image ? { ...image, data: image.data.slice() } : converted });
   }
+  for (const { index, image } of others) put(index, await scaled(image, size, nameOf(index)));
   return {
     count: list.length,
     format: floats ? "floats" : "bytes",
     guise,
     pixels: (from, n) => packed.subarray(from * each, (from + n) * each),
   };
+}
+
+/** The images of a tensor, each where it lies. */
+function imagesOf({ data, shape: [count, height, width, channels] }: ImageTensor): Image[] {
+  const each = height * width * channels;
+  return Array.from({ length: count }, (_, i) => ({ data: data.subarray(i * each, (i + 1) * each), width, height, channels }));
 }
 
 /** The same batch in floats; a GPU buffer of bytes cannot be converted. */
@@ -234,29 +206,36 @@ export function asGuise(
 
 /**
  * Mean and standard deviation by channel, in [0, 1]: for a model whose training statistics are not known.
- * @throws StylizingError `ARGUMENT` where there is no image, one is malformed, or their channels differ.
+ * @throws StylizingError `ARGUMENT` where there is no image, one is malformed or has floats outside [0, 1], or their channels
+ *   differ.
  */
 export function measureStatistics(images: readonly Image[]): { mean: number[]; std: number[] } {
-  const channels = images[0]?.channels ?? 0;
-  if (channels === 0) refuse("There is no image to measure.", "Give at least one.");
+  if (!Array.isArray(images)) refuse(`The images to measure are ${describeValue(images)}.`, "Give an array of images.");
+  if (images.length === 0) refuse("There is no image to measure.", "Give at least one.");
+  checkList(images, (index) => `Image ${index}`);
+  const { channels } = images[0] as Image;
   const accumulator = new MomentAccumulator(channels);
-  for (const [index, image] of images.entries()) {
+  for (const image of images as readonly Image[]) {
     if (image.channels !== channels)
       refuse(`Images have ${channels} and ${image.channels} channels.`, "Give images of one kind.");
-    checkImage(image, `Image ${index}`);
     accumulator.add(image);
   }
   return accumulator.statistics();
 }
 
-/** Images of two tensors of planes. @throws StylizingError `ARGUMENT` where they are not of one shape, or not the model's. */
-export function countPlanes(content: Float32Array, style: Float32Array, config: BaseConfig): number {
+/**
+ * Two tensors of planes, copied, and how many images they hold.
+ * @throws StylizingError `ARGUMENT` where they are not of one shape, or not the model's, or hold what is no number.
+ */
+export function takePlanes(content: Float32Array, style: Float32Array, config: BaseConfig) {
   const { in_channels: channels, image_size: size } = config;
+  checkPlanes(content, "content");
+  checkPlanes(style, "style");
   const each = channels * size ** 2;
   if (content.length === 0 || content.length % each !== 0 || style.length !== content.length)
     refuse(
       `content has ${content.length} values and style ${style.length}.`,
       `Give [batch, ${channels}, ${size}, ${size}] for both.`,
     );
-  return content.length / each;
+  return { count: content.length / each, content: content.slice(), style: style.slice() };
 }

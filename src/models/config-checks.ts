@@ -50,20 +50,26 @@ export function checkGrid(config: { image_size: number; patch_size: number; embe
   if (d % h !== 0) refuseConfig(`The width ${d} is not a multiple of ${h} heads.`, "Change embed_dim or num_heads.");
 }
 
+/** What is to be done about a mean or a deviation that cannot be one of pixels in [0, 1]; undefined where nothing is wrong. */
+export function statisticsCure(name: "mean" | "std", values: readonly unknown[]): string | undefined {
+  const numbers = values as readonly number[];
+  const within = (least: number, most: number) => numbers.every((v) => Number.isFinite(v) && v >= least && v <= most);
+  if (within(0, 1) && !(name === "std" && numbers.includes(0))) return undefined;
+  if (within(0, 255) && numbers.some((v) => v > 1))
+    return `Pixels count from 0 to 1 here: divide by 255, ${numbers.map((v) => Number((v / 255).toFixed(4)))}.`;
+  return `Give ${numbers.length} ${name === "mean" ? "numbers in [0, 1]" : "positive numbers up to 1"}, one a channel.`;
+}
+
 /** Mean and deviation of a channel each, where they are given. */
 export function checkStatistics(config: { in_channels: number; mean?: unknown; std?: unknown }): void {
   for (const name of ["mean", "std"] as const) {
     const value = config[name];
     if (value === undefined) continue;
-    const valid =
-      Array.isArray(value) &&
-      value.length === config.in_channels &&
-      value.every((v) => Number.isFinite(v) && (name === "mean" || v > 0));
-    if (!valid)
-      refuseConfig(
-        `The configuration's ${name} is ${JSON.stringify(value)}.`,
-        `Give ${config.in_channels} ${name === "std" ? "positive " : ""}numbers, one a channel, in units of [0, 1].`,
-      );
+    const problem = `The configuration's ${name} is ${JSON.stringify(value)}.`;
+    if (!Array.isArray(value) || value.length !== config.in_channels)
+      refuseConfig(problem, `Give ${config.in_channels} ${name === "std" ? "positive " : ""}numbers, one a channel, in [0, 1].`);
+    const cure = statisticsCure(name, value);
+    if (cure !== undefined) refuseConfig(problem, cure);
   }
 }
 

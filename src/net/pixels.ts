@@ -1,6 +1,10 @@
 /** Pixels of a batch: in host memory, in one array or image by image, or in a buffer of the same device. */
 export type Pixels = Uint8Array | Float32Array | readonly Uint8Array[] | { buffer: GPUBuffer; offset?: number };
 
+/** Whether pixels lie in a buffer of the caller's. */
+export const onDevice = (pixels: Pixels | undefined): boolean =>
+  pixels !== undefined && !Array.isArray(pixels) && !ArrayBuffer.isView(pixels);
+
 /**
  * Puts a batch's pixels at the start of a buffer, which has room for whole words.
  * @param bytes of the batch, for pixels that are on the device
@@ -14,11 +18,16 @@ export function writePixels(queue: GPUQueue, encoder: GPUCommandEncoder, target:
   }
 }
 
+/** WebGPU takes no memory that threads share: that is copied. */
+const unshared = <T extends Uint8Array | Uint32Array | Float32Array>(data: T): T =>
+  (data.buffer instanceof SharedArrayBuffer ? data.slice() : data) as T;
+
 /**
  * WebGPU writes whole words; the rest of the last one is padding that no kernel reads as a pixel.
  * @param offset where it goes, in bytes: a multiple of 4.
  */
-export function writeArray(queue: GPUQueue, target: GPUBuffer, data: Uint8Array | Uint32Array | Float32Array, offset = 0): void {
+export function writeArray(queue: GPUQueue, target: GPUBuffer, given: Uint8Array | Uint32Array | Float32Array, offset = 0): void {
+  const data = unshared(given);
   const whole = data.byteLength - (data.byteLength % 4);
   queue.writeBuffer(target, offset, data.buffer as ArrayBuffer, data.byteOffset, whole);
   if (whole === data.byteLength) return;
@@ -31,7 +40,8 @@ export function writeArray(queue: GPUQueue, target: GPUBuffer, data: Uint8Array 
 function writeEach(queue: GPUQueue, target: GPUBuffer, images: readonly Uint8Array[]): void {
   const each = images[0]!.byteLength;
   if (each % 4 === 0) {
-    for (const [index, image] of images.entries()) queue.writeBuffer(target, index * each, image as Uint8Array<ArrayBuffer>);
+    for (const [index, image] of images.entries())
+      queue.writeBuffer(target, index * each, unshared(image) as Uint8Array<ArrayBuffer>);
     return;
   }
   const packed = new Uint8Array(Math.ceil((images.length * each) / 4) * 4);

@@ -1,3 +1,4 @@
+import { StylizingError } from "../errors.js";
 import type { Program, Tap } from "../gpu/program.js";
 
 /** Where the time of one or several runs went, in milliseconds; a run adds to it. */
@@ -45,5 +46,15 @@ export interface Run {
   /** Copies behind the programs. */
   after?: (encoder: GPUCommandEncoder) => void;
   reads?: readonly Read[];
+  /** Whether buffers of the caller's own are in it. What the device refuses is then laid to them. */
+  foreign?: boolean;
   timing?: RunTiming | undefined;
+}
+
+/** What the device's refusal of a submission means; without it results would be zeros. */
+export function refusal({ label, foreign }: Run, words: string): StylizingError {
+  const problem = `The device refused the submission "${label}": ${words.replace(/\s*\n[\s-]*/g, "; ").replace(/\.?$/, ".")}`;
+  if (!foreign) return new StylizingError("GPU", problem, "Please report this with what `doctor` prints.");
+  const fix = "Give buffers of the model's own device with COPY_SRC, neither mapped nor destroyed before the call is done.";
+  return new StylizingError("ARGUMENT", problem, fix);
 }

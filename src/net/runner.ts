@@ -8,7 +8,7 @@ import { type TuneMode, Tuner } from "../gpu/tuner.js";
 import { Arena, type Needs } from "./arena.js";
 import { sleepThrough } from "./patience.js";
 import { type Description, Recorder } from "./recorder.js";
-import type { Read, Run } from "./run.js";
+import { type Read, type Run, refusal } from "./run.js";
 import { aligned, copyOut, StagingRing } from "./staging.js";
 
 /** Runs on the device at the same time: enough for it to work while one is read. */
@@ -194,13 +194,14 @@ export class Runner {
     const down = reads.reduce((sum, { bytes }) => sum + aligned(bytes), 0);
     // Without results a run still has a buffer of its own: mapping it waits for this run and no later one.
     const staging = await this.#staging.take(Math.max(down + (stamps ? STAMPS : 0), STAMPS));
-    let submitted: number;
+    let sent: { result: number; refused: Promise<string | undefined> };
     try {
-      submitted = this.#send(run, staging, down, stamps);
+      sent = this.gpu.watched(() => this.#send(run, staging, down, stamps));
     } catch (error) {
       this.gpu.release(staging);
       throw error;
     }
+    const { result: submitted, refused } = sent;
     let previous = this.#inFlight.at(-1);
     const before = this.#done;
     let seen!: (at: number) => void;
@@ -218,6 +219,9 @@ export class Runner {
             previous = undefined;
             const begun = Math.max(submitted, await before);
             await this.#mapped(staging, run.programs?.at(-1), begun);
+            // There by now: the device looks at commands before it runs them.
+            const words = await refused;
+            if (words !== undefined) throw refusal(run, words);
             const ended = performance.now();
             seen(ended);
             const results = copyOut(staging, reads);

@@ -11,7 +11,7 @@ import type { ModelConfig } from "../models/stylizing-vit/config.js";
 import { type KeptContent, type Mode, type ProgramRequest, STREAMS, type StylePage } from "../models/stylizing-vit/modes.js";
 import { recordMode } from "../models/stylizing-vit/programs.js";
 import { type ModelWeights, uploadModel } from "../models/stylizing-vit/weights.js";
-import { asFloats, type Pixels, writePixels } from "../net/pixels.js";
+import { asFloats, onDevice, type Pixels, writePixels } from "../net/pixels.js";
 import type { Recorder } from "../net/recorder.js";
 import type { RunTiming } from "../net/run.js";
 import { Runner } from "../net/runner.js";
@@ -222,6 +222,7 @@ export class Engine {
         programs: [program],
         reads,
         timing,
+        foreign: onDevice(job.content) || onDevice(job.style),
         upload: (encoder) => {
           this.#upload(encoder, job);
           this.#writeStyleRows(job, value);

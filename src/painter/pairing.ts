@@ -1,10 +1,18 @@
 import { StylizingError } from "../errors.js";
+import { describeValue } from "../image/checks.js";
 import type { Batch } from "../models/batch.js";
 
 /** Numbers of a content and of a style. */
 export interface Pair {
   content: number;
   style: number;
+}
+
+/** Numbers of styles, copied. @throws StylizingError `ARGUMENT` where they are no list */
+export function chosenStyles(styles: readonly number[] | undefined): number[] | undefined {
+  if (styles === undefined) return undefined;
+  if (Array.isArray(styles) || ArrayBuffer.isView(styles)) return Array.from(styles);
+  throw new StylizingError("ARGUMENT", `\`styles\` is ${describeValue(styles)}.`, "Give a list of numbers of the bank's styles.");
 }
 
 /** Which content goes with which style. */

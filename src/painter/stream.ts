@@ -1,4 +1,5 @@
 import { StylizingError } from "../errors.js";
+import { describeValue } from "../image/checks.js";
 import type { ImagePool } from "../image/pool.js";
 import type { FittedImage } from "../image/preprocess.js";
 import type { Image } from "../models/batch.js";
@@ -85,20 +86,24 @@ function refuse(problem: string, fix: string): never {
   throw new StylizingError("ARGUMENT", problem, fix);
 }
 
-function checkPair({ content, style }: StreamPair, banked: boolean): void {
+function checkPair(pair: StreamPair, banked: boolean): void {
+  if (typeof pair !== "object" || pair === null) refuse(`A pair is ${describeValue(pair)}.`, "Give { content, style }.");
+  const { content, style } = pair;
   const image = (value: unknown) => typeof value === "string" || (typeof value === "object" && value !== null);
-  if (!image(content)) refuse(`The content of a pair is ${typeof content}.`, "Give an image or a file's path.");
+  if (!image(content)) refuse(`The content of a pair is ${describeValue(content)}.`, "Give an image or a file's path.");
   if (banked && typeof style !== "number")
-    refuse(`A style bank was given, and a pair's style is ${typeof style}.`, "Give the number of a style in the bank.");
+    refuse(`A style bank was given, and a pair's style is ${describeValue(style)}.`, "Give the number of a style in the bank.");
   if (!banked && !image(style))
     refuse(
-      `The style of a pair is ${typeof style}.`,
+      `The style of a pair is ${describeValue(style)}.`,
       "Give an image or a file's path, or a bank with the number of one of its styles.",
     );
 }
 
 /** Cuts a source into batches of `size`. Ending it ends the source. */
 export async function* inGroups<P>(pairs: Iterable<P> | AsyncIterable<P>, size: number): AsyncGenerator<P[], void, undefined> {
+  const iterable = typeof pairs === "object" && pairs !== null && (Symbol.iterator in pairs || Symbol.asyncIterator in pairs);
+  if (!iterable) refuse(`The pairs are ${describeValue(pairs)}.`, "Give an array, a generator or whatever else can be iterated.");
   let group: P[] = [];
   for await (const pair of pairs) {
     group.push(pair);

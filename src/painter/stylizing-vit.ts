@@ -4,12 +4,12 @@ import { ImagePool } from "../image/pool.js";
 import {
   asGuise,
   type Batch,
-  countPlanes,
   type GpuImages,
   type Image,
   type Images,
   type ImageTensor,
   inFloats,
+  takePlanes,
   toBatch,
   toList,
 } from "../models/batch.js";
@@ -24,7 +24,7 @@ import { noTime, type RunTiming } from "../net/run.js";
 import { Batches } from "./batches.js";
 import type { Engine } from "./engine.js";
 import { openHost } from "./host.js";
-import { type Pair, pairUp } from "./pairing.js";
+import { chosenStyles, type Pair, pairUp } from "./pairing.js";
 import {
   inGroups,
   type PaintedBatch,
@@ -149,8 +149,12 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     options: StylizeOptions,
   ): Promise<Image | Image[] | ImageTensor | GpuImages> {
     this.#requireStatistics();
-    let contents = await toBatch(content, this.config, "content");
-    let styles = style instanceof StyleBank ? style : await toBatch(style, this.config, "style");
+    const chosen = chosenStyles(options.styles);
+    // Both are copied before anything is waited for.
+    let [contents, styles] = await Promise.all([
+      toBatch(content, this.config, "content"),
+      style instanceof StyleBank ? style : toBatch(style, this.config, "style"),
+    ]);
     if (!(styles instanceof StyleBank) && styles.format !== contents.format) {
       contents = inFloats(contents, "content");
       styles = inFloats(styles, "style");
@@ -158,7 +162,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     const pairs = pairUp(
       contents.count,
       styles instanceof StyleBank ? styles.size : styles.count,
-      options.styles,
+      chosen,
       styles instanceof StyleBank,
     );
     const single = contents.guise === "one" && !(style instanceof StyleBank) && (styles as Batch).guise === "one";
@@ -261,13 +265,9 @@ export class StylizingViT implements Disposable, AsyncDisposable {
    * @throws as `stylize` does.
    */
   async forward(content: Float32Array, style: Float32Array, options: StylizeOptions = {}): Promise<Float32Array> {
-    const count = countPlanes(content, style, this.config);
+    const { count, content: contents, style: styles } = takePlanes(content, style, this.config);
     const each = content.length / count;
-    const planes = (data: Float32Array) => ({
-      count,
-      pixels: (from: number, n: number) => data.subarray(from * each, (from + n) * each),
-    });
-    const [contents, styles] = [planes(content), planes(style)];
+    const part = (data: Float32Array, from: number, n: number) => data.subarray(from * each, (from + n) * each);
     const result = new Float32Array(content.length);
     await this.#calls.track(() =>
       this.#host.recovering((engine) =>
@@ -277,8 +277,8 @@ export class StylizingViT implements Disposable, AsyncDisposable {
             images,
             input: "planes",
             output: "planes",
-            content: contents.pixels(from, images),
-            style: styles.pixels(from, images),
+            content: part(contents, from, images),
+            style: part(styles, from, images),
           });
           result.set(asFloats(pixels), from * each);
         }),
@@ -288,13 +288,13 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   }
 
   /** The forward pass as published, pass by pass, with all token streams; see `Trace`. Slow, and one batch at a time. */
-  trace(
+  async trace(
     content: Float32Array,
     style: Float32Array,
     onLayer?: (layer: number, streams: Record<string, Float32Array>) => void,
   ): Promise<Trace> {
-    const images = countPlanes(content, style, this.config);
-    return this.#calls.track(() => this.#host.recovering((engine) => engine.trace({ images, content, style }, onLayer)));
+    const { count: images, ...planes } = takePlanes(content, style, this.config);
+    return this.#calls.track(() => this.#host.recovering((engine) => engine.trace({ images, ...planes }, onLayer)));
   }
 
   #requireStatistics(): void {
@@ -335,7 +335,9 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     const each = channels * size ** 2 * (contents.format === "bytes" ? 1 : 4);
     // The caller's to use and to destroy.
     const usage = BufferUsage.COPY_SRC | BufferUsage.COPY_DST | BufferUsage.STORAGE;
-    const buffer = this.#host.gpu.device.createBuffer({ label: "stylized", size: pairs.length * each, usage });
+    const { gpu } = this.#host;
+    const make = () => gpu.device.createBuffer({ label: "stylized", size: pairs.length * each, usage });
+    const buffer = await gpu.checked("a buffer for results", make);
     try {
       await this.#batches.paint(this.#host.engine, contents, styles, pairs, options, (from) => ({
         into: { buffer, offset: from * each },

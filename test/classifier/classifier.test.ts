@@ -123,6 +123,22 @@ it("the size of batches changes no result, and progress counts images", async ()
   expect(seen).toEqual([[3, 7], [6, 7], [7, 7]]); // biome-ignore format: a list
 });
 
+it("what was given may be changed as soon as the call has returned, and lie in memory that threads share", async () => {
+  const shared = (data: Image["data"]) => {
+    const copy = new Uint8Array(new SharedArrayBuffer(data.length));
+    copy.set(data);
+    return copy;
+  };
+  const given = images.map((one) => ({ ...one, data: shared(one.data) }));
+  const tensor = {
+    data: Uint8Array.from(images.flatMap(({ data }) => [...data])),
+    shape: [images.length, SIZE, SIZE, 3] as const,
+  };
+  const calls = [model.classify(given), model.classify(tensor)];
+  for (const { data } of [...given, tensor]) data.fill(0);
+  for (const call of calls) expect(logitsOf(await call)).toEqual(logitsOf(expected));
+});
+
 describe("attention", () => {
   it("has a map a head, whose shares sum to less than one, and is that of the bare model", async () => {
     const { data, shape } = await model.attention(images);
@@ -199,6 +215,16 @@ describe("bad arguments", () => {
     ["no image at all", () => model.classify(undefined as never), "ARGUMENT", /image is undefined/],
     ["data too short", () => model.classify({ ...images[0]!, data: new Uint8Array(5) }), "ARGUMENT", /has 5 values/],
     ["floats of another size", () => model.classify({ data: new Float32Array(12), width: 2, height: 2, channels: 3 }), "ARGUMENT", /2 × 2 in floats/],
+    ["floats up to 255", () => model.classify([images[0]!, { ...images[1]!, data: Float32Array.from(images[1]!.data) }]), "ARGUMENT", /image 1 has the value \d+,.*Divide by 255/],
+    ["attention to NaN", () => model.attention({ ...images[0]!, data: new Float32Array(EACH).fill(Number.NaN) }), "ARGUMENT", /image has the value NaN/],
+    ["planes that are no numbers", () => model.forward(new Float32Array(EACH).fill(Number.NaN), SIZE, SIZE), "ARGUMENT", /pixels has the value NaN at position 0/],
+    ["null in a list", () => model.classify([images[0]!, null as never]), "ARGUMENT", /image 1 is null/],
+    ["a buffer that was destroyed", () => {
+      const buffer = model.device.createBuffer({ size: EACH, usage: 4 });
+      buffer.destroy();
+      return model.classify({ buffer, shape: [1, SIZE, SIZE, 3], format: "bytes" });
+    }, "ARGUMENT", /refused the submission "classify".*destroyed/],
+    ["statistics of 0 to 255", () => Classifier.load("hashed:3", { ...options, mean: [153, 127.5, 102] }), "CONFIG", /divide by 255, 0\.6,0\.5,0\.4/],
     ["a batch size of zero", () => Classifier.load("hashed:3", { ...options, batchSize: 0 }), "ARGUMENT", /batchSize is 0/],
     ["workers below zero", () => Classifier.load("hashed:3", { ...options, workers: -1 }), "ARGUMENT", /workers is -1/],
     ["a precision that is none", () => Classifier.load("hashed:3", { ...options, precision: "fp16" as never }), "ARGUMENT", /fp16/],

@@ -113,6 +113,28 @@ describe("checked work", () => {
   });
 });
 
+describe("watched work", () => {
+  const mistake = () => void gpu().device.createBuffer({ size: 16, usage: BufferUsage.MAP_READ | BufferUsage.MAP_WRITE });
+
+  it("gives its result at once and the device's words later, within checked work too", async () => {
+    const { result, refused } = gpu().watched(() => 7);
+    expect([result, await refused]).toEqual([7, undefined]);
+    const words = await gpu().checked("the work around it", async () => gpu().watched(mistake).refused);
+    expect(words).toMatch(/usage/i);
+  });
+
+  it("passes on what it threw, and leaves no scope open", async () => {
+    const own = new Error("mine");
+    expect(() =>
+      gpu().watched(() => {
+        mistake();
+        throw own;
+      }),
+    ).toThrow(own);
+    await expect(gpu().checked("the next", () => 1)).resolves.toBe(1);
+  });
+});
+
 describe("dispatches", () => {
   const shape = { images: 1, channels: 1, imageSize: 4, format: "floats" as const };
 
