@@ -125,7 +125,7 @@ class FileClassifier {
     const { batchSize: size } = this.#model;
     const { imageSize, config } = this.#model;
     const read = (from: number): Promise<Loaded[]> =>
-      loadAll(this.#pool, this.#files.slice(from, from + size), imageSize, config.in_channels, signal);
+      loadAll(this.#pool, this.#files.slice(from, from + size), imageSize, config.in_channels, { signal });
     let next = read(0);
     let drawing: Promise<void> = Promise.resolve();
     for (let from = 0; from < this.#files.length && !signal?.aborted; from += size) {

@@ -1,10 +1,14 @@
 import { dirname, join } from "node:path";
 import { describeError } from "../errors.js";
 import { ensureOutputFolder } from "../image/atomic-write.js";
+import { pixelsIn } from "../image/header.js";
 import type { ImagePool } from "../image/pool.js";
-import type { FittedImage } from "../image/preprocess.js";
+import { cut, type FittedImage, placementIn } from "../image/preprocess.js";
+import { resize } from "../image/resize.js";
 import type { SheetRow } from "../image/sheet.js";
+import type { LoadedImage } from "../image/tasks.js";
 import type { PixelImage } from "../image/types.js";
+import { type SizeOptions, type Sizing, settleSizing } from "../painter/sizing.js";
 import type { PaintedBatch, StreamPair, StreamTiming } from "../painter/stream.js";
 import type { StyleBank } from "../painter/style-bank.js";
 import type { StylizingViT } from "../painter/stylizing-vit.js";
@@ -16,6 +20,11 @@ import type { ImageReport, PaintFilesOptions, TimingReport } from "./report.js";
 const BANK = 64;
 /** Images that a sheet is made from; it shows fewer. */
 const SHEET_ROWS = 400;
+/** The side that images are kept at for it: as large as it shows them. */
+const SHEET_TILE = 224;
+/** Pixels of a batch's contents at their own size: with three batches under way, and results, some hundreds of megabytes. */
+const BATCH_PIXELS = 2 ** 25;
+
 /** Cuts jobs into runs of at most `size`. */
 function batches(jobs: readonly PaintJob[], size: number): PaintJob[][] {
   const runs: PaintJob[][] = [];
@@ -45,6 +54,11 @@ export class FilePainter {
   readonly #contents: readonly InputFile[];
   readonly #styles: readonly InputFile[];
   readonly #onDone: (done: number) => void;
+  readonly #sizing: Sizing;
+  /** Whether results have their size, and what is theirs of the content, when they come from the model. */
+  readonly #sized: boolean;
+  /** Of contents, by number. */
+  readonly #pixels = new Map<number, Promise<number>>();
   readonly #reports = new Map<PaintJob, ImageReport>();
   readonly #folders = new Map<string, Promise<void>>();
   readonly #timings: StreamTiming[] = [];
@@ -67,6 +81,41 @@ export class FilePainter {
     this.#contents = contents;
     this.#styles = styles;
     this.#onDone = onDone;
+    this.#sizing = settleSizing(options, model.config);
+    this.#sized = this.#sizing.detail === "guided" || this.#sizing.background !== undefined;
+  }
+
+  /** What the stream is told of sizes. */
+  get #stream(): SizeOptions {
+    const { size, detail, fit, scale, background, skipBlank } = this.#sizing;
+    if (!this.#sized) return { fit };
+    return { size, detail, fit, scale, background: background ? "keep" : "paint", skipBlank };
+  }
+
+  #pixelsOf(content: number): Promise<number> {
+    let pixels = this.#pixels.get(content);
+    if (!pixels) {
+      pixels = pixelsIn(this.#contents[content]!.path);
+      this.#pixels.set(content, pixels);
+    }
+    return pixels;
+  }
+
+  /** A run in parts whose contents are in memory at their own size together. */
+  async #cutBySize(run: readonly PaintJob[]): Promise<PaintJob[][]> {
+    if (!this.#sized) return [[...run]];
+    const pixels = await Promise.all(run.map(({ content }) => this.#pixelsOf(content)));
+    const parts: PaintJob[][] = [];
+    let sum = Number.POSITIVE_INFINITY;
+    for (const [index, job] of run.entries()) {
+      if (sum + pixels[index]! > BATCH_PIXELS) {
+        parts.push([]);
+        sum = 0;
+      }
+      parts.at(-1)!.push(job);
+      sum += pixels[index]!;
+    }
+    return parts;
   }
 
   /** Where the time went, over all streams; `busy` is weighted by how long each took. */
@@ -123,7 +172,7 @@ export class FilePainter {
     const { image_size: size, in_channels: channels } = this.#model.config;
     const used = [...new Set(jobs.map((job) => job.style))];
     const files = used.map((style) => this.#styles[style]!);
-    const loaded = await loadAll(this.#pool, files, size, channels);
+    const loaded = await loadAll(this.#pool, files, size, channels, { fit: this.#sizing.fit });
     const images = new Map<number, FittedImage>();
     for (const [index, style] of loaded.entries()) {
       if ("image" in style) images.set(used[index]!, style.image);
@@ -154,13 +203,15 @@ export class FilePainter {
     // A content's own jobs make one batch where it meets many styles: its stream is then computed once.
     let runs = bank && this.#options.pair === "all" ? byContent(jobs) : batches(jobs, this.#model.batchSize);
     while (runs.length > 0 && !signal?.aborted) {
+      const cut = (run: readonly PaintJob[]) => this.#cutBySize(run);
       async function* groups(all: readonly PaintJob[][]) {
-        for (const run of all) yield run.map(pairOf);
+        for (const run of all) for (const part of await cut(run)) yield part.map(pairOf);
       }
       const saving: Promise<void>[] = [];
       try {
         const stream = this.#model.streamBatches(groups(runs), {
           bank,
+          ...this.#stream,
           pool: this.#pool,
           shared: true,
           stop: signal,
@@ -208,7 +259,7 @@ export class FilePainter {
       this.#done(job, this.#report(job, { status: "done", milliseconds }));
       if (!this.#options.sheet || this.rows.length >= SHEET_ROWS) continue;
       const style = banked.get(job.style) ?? (styles[index] as FittedImage);
-      this.rows.push(this.#row(job, contents[index] as FittedImage, style, results[index]!));
+      this.rows.push(await this.#row(job, contents[index] as LoadedImage, style, results[index]!));
     }
   }
 
@@ -235,7 +286,7 @@ export class FilePainter {
   }
 
   async #save(job: PaintJob, content: FittedImage, result: PixelImage): Promise<void> {
-    const { format, size } = this.#options;
+    const { format } = this.#options;
     const file = this.#output(job);
     if (job.output.includes("/")) {
       const folder = dirname(file);
@@ -243,19 +294,28 @@ export class FilePainter {
       await this.#folders.get(folder);
     }
     const { placement, source } = content;
-    const fit = size === "keep" ? { placement, source } : undefined;
+    // What detail and background are taken from the content for has its size already; enlarging alone is left to the threads.
+    const fit = this.#sizing.size === "keep" && !this.#sized ? { placement, source } : undefined;
     const milliseconds = await this.#pool.save({ file, image: result, format, fit });
     this.#saveTime += milliseconds;
   }
 
-  #row(job: PaintJob, content: FittedImage, style: FittedImage, result: PixelImage): SheetRow {
+  async #row(job: PaintJob, content: LoadedImage, style: FittedImage, result: PixelImage): Promise<SheetRow> {
+    const shown = (image: FittedImage) => cut(image, image.placement);
     return {
-      content: { name: this.#contents[job.content]!.path, image: content },
-      style: { name: this.#styles[job.style]!.path, image: style },
-      // Out of the memory that its whole batch shares.
-      result: { name: job.output, image: { ...result, data: new Uint8Array(result.data) } },
+      content: { name: this.#contents[job.content]!.path, image: await small(content.original ?? shown(content)) },
+      style: { name: this.#styles[job.style]!.path, image: shown(style) },
+      result: { name: job.output, image: await small(result) },
     };
   }
+}
+
+/** An image that is no larger than a tile of a sheet, and in memory of its own: its whole batch may share the other. */
+async function small({ data, ...image }: PixelImage): Promise<PixelImage> {
+  const own = { ...image, data: new Uint8Array(data) };
+  if (Math.max(own.width, own.height) <= SHEET_TILE) return own;
+  const { width, height } = placementIn(SHEET_TILE, own.width, own.height);
+  return resize(own, width, height);
 }
 
 /** Appends to the list of a key. */

@@ -1,5 +1,5 @@
 import type { ImagePool } from "../image/pool.js";
-import type { FittedImage } from "../image/preprocess.js";
+import type { Fit, FittedImage } from "../image/preprocess.js";
 import type { InputFile } from "./inputs.js";
 
 export type Loaded = { image: FittedImage } | { error: unknown };
@@ -10,11 +10,11 @@ export function loadAll(
   files: readonly InputFile[],
   size: number,
   channels: number,
-  signal?: AbortSignal,
+  { fit, signal }: { fit?: Fit | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<Loaded[]> {
   return Promise.all(
     files.map(({ path }) =>
-      pool.load({ file: path, size, channels: channels as 1 | 3 }, signal).then(
+      pool.load({ file: path, size, channels: channels as 1 | 3, fit }, signal).then(
         (image) => ({ image }),
         (error: unknown) => ({ error }),
       ),

@@ -125,7 +125,7 @@ async function settleStatistics(
   const std = options.std ?? config.std;
   if (mean && std) return { mean, std, source: options.mean || options.std ? "given" : "model" };
   const files = [...contents.slice(0, MEASURED), ...styles.slice(0, MEASURED)];
-  const some = await loadAll(pool, files, config.image_size, config.in_channels);
+  const some = await loadAll(pool, files, config.image_size, config.in_channels, { fit: options.fit });
   const images = some.flatMap((loaded) => ("image" in loaded ? [cut(loaded.image, loaded.image.placement)] : []));
   if (images.length === 0) {
     const failure = some.find((loaded) => "error" in loaded);

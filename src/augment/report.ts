@@ -1,11 +1,12 @@
 import type { describeError } from "../errors.js";
 import type { OutputFormat } from "../image/encode.js";
 import type { ModelReport } from "../models/load.js";
+import type { SizeOptions } from "../painter/sizing.js";
 import type { StreamTiming } from "../painter/stream.js";
 import type { LoadOptions } from "../painter/types.js";
 import type { Pairing } from "./inputs.js";
 
-export interface PaintFilesOptions {
+export interface PaintFilesOptions extends SizeOptions {
   /** A published name, a folder, a `.safetensors` file, or `demo`. */
   model: string;
   /** Files, and folders that are read at any depth. */
@@ -19,7 +20,6 @@ export interface PaintFilesOptions {
   batch?: number | undefined;
   seed: number;
   format: OutputFormat;
-  size: "model" | "keep";
   /** Where a labelled contact sheet goes. */
   sheet?: string | undefined;
   workers?: number | undefined;

@@ -3,7 +3,9 @@ import type { Pairing } from "../augment/inputs.js";
 import { paintFiles } from "../augment/paint-files.js";
 import type { StylizeReport, TimingReport } from "../augment/report.js";
 import type { OutputFormat } from "../image/encode.js";
+import { FITS } from "../image/preprocess.js";
 import type { FoundModel } from "../models/open.js";
+import type { Scale, SizeOptions } from "../painter/sizing.js";
 import { Progress } from "./progress.js";
 import {
   addModelFlags,
@@ -16,11 +18,12 @@ import {
   meanList,
   note,
   positiveInteger,
+  positiveNumber,
   printJson,
   wholeNumber,
 } from "./shared.js";
 
-export interface StylizeFlags extends ModelFlags {
+export interface StylizeFlags extends ModelFlags, SizeOptions {
   content: string[];
   style: string[];
   out: string;
@@ -30,7 +33,6 @@ export interface StylizeFlags extends ModelFlags {
   batch?: number;
   seed: number;
   format: OutputFormat;
-  size: "model" | "keep";
   sheet?: string;
   workers?: number;
 }
@@ -47,6 +49,11 @@ export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal, kn
   } finally {
     bar?.stop();
   }
+}
+
+/** `fit`, `native`, or a factor. */
+function scaleOf(text: string): Scale {
+  return text === "fit" || text === "native" ? text : positiveNumber(text);
 }
 
 /** One line for people. */
@@ -96,10 +103,39 @@ export function addStylize(program: Command): void {
       .option("--seed <n>", "for --pair random", wholeNumber, 0)
       .addOption(new Option("--format <kind>", "of the results").choices(["png", "jpeg", "webp"]).default("png"))
       .addOption(
-        new Option("--size <kind>", "model: the model's square; keep: the content's own size")
+        new Option("--size <kind>", "keep: the content's own size; model: the model's square, as published")
           .choices(["model", "keep"])
-          .default("model"),
+          .default("keep"),
       )
+      .addOption(
+        new Option(
+          "--detail <kind>",
+          "guided: the content's detail in the painting's colours; model: the painting itself (default: guided where the size is kept)",
+        ).choices(["guided", "model"]),
+      )
+      .addOption(
+        new Option(
+          "--fit <way>",
+          "what stands around images that are no squares: mirror; crop: nothing, the middle is taken; pad: black, as published",
+        )
+          .choices([...FITS])
+          .default("mirror"),
+      )
+      .addOption(
+        new Option(
+          "--scale <scale>",
+          "at which the model sees contents: fit, whole in its square; native, in windows; or a factor",
+        )
+          .argParser(scaleOf)
+          .default("fit"),
+      )
+      .addOption(
+        new Option(
+          "--background <way>",
+          "keep: bare glass stays as it is; paint: everything is painted (default: as the model says)",
+        ).choices(["keep", "paint"]),
+      )
+      .option("--skip-blank", "leave windows without tissue as they are, at no cost")
       .option(
         "--workers <n>",
         "threads that read and write images; 0: none (default: the number of cores, at most 8)",

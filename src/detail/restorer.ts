@@ -1,5 +1,4 @@
 import type { Gpu } from "../gpu/gpu.js";
-import { cut } from "../image/preprocess.js";
 import type { PixelImage, Placement } from "../image/types.js";
 import { writeArray } from "../net/pixels.js";
 import { Runner } from "../net/runner.js";
@@ -71,10 +70,7 @@ export class Restorer {
     target: Region<Uint8Array>,
   ): Promise<void> {
     for (const chunk of this.#chunks(tiles)) {
-      const part = around(chunk, content.place);
-      const whole = part.width === content.place.width && part.height === content.place.height;
-      const bytes = whole ? content.data : this.#cut(content, part);
-      const results = await this.#run(chunk, { data: bytes, place: part }, low);
+      const results = await this.#run(chunk, this.#part(content, around(chunk, content.place)), this.#lowPart(low, chunk));
       for (const [index, { full }] of chunk.entries()) paste(results[index]!, full, this.#channels, target);
     }
   }
@@ -95,9 +91,35 @@ export class Restorer {
     return chunks;
   }
 
-  #cut({ data, place }: Region<Uint8Array>, part: Placement): Uint8Array {
-    const image = { data, width: place.width, height: place.height, channels: this.#channels };
-    return cut(image, { ...part, left: part.left - place.left, top: part.top - place.top }).data;
+  /** A part of an image, where it lies if that is all of it. */
+  #part<Data extends Uint8Array | Float32Array>({ data, place }: Region<Data>, part: Placement): Region<Data> {
+    if (part.width === place.width && part.height === place.height) return { data, place };
+    const [stride, wide] = [part.width * this.#channels, place.width * this.#channels];
+    const cut = data.slice(0, stride * part.height) as Data;
+    for (let y = 0; y < part.height; y++) {
+      const at = (part.top - place.top + y) * wide + (part.left - place.left) * this.#channels;
+      cut.set(data.subarray(at, at + stride), y * stride);
+    }
+    return { data: cut, place: part };
+  }
+
+  /** What the maps of some tiles are made from. */
+  #lowPart({ content, painted, place }: LowImages, tiles: readonly Tile[]): LowImages {
+    const sides = (from: (tile: Tile) => number, size: (tile: Tile) => number) => {
+      const first = Math.min(...tiles.map(from));
+      return [first, Math.max(...tiles.map((tile) => from(tile) + size(tile))) - first] as const;
+    };
+    const [left, width] = sides(
+      ({ low }) => low.left,
+      ({ low }) => low.width,
+    );
+    const [top, height] = sides(
+      ({ low }) => low.top,
+      ({ low }) => low.height,
+    );
+    const part = { left, top, width, height };
+    const seen = this.#part({ data: content, place }, part);
+    return { content: seen.data, painted: this.#part({ data: painted, place }, part).data, place: seen.place };
   }
 
   /** The tiles' pixels, one after another. */

@@ -38,9 +38,10 @@ function spans(
   source: { from: number; size: number },
   low: { from: number; size: number },
   radius: number,
+  most: number,
 ): Span[] {
   const scale = low.size / source.size;
-  const longest = Math.max(1, Math.min(LONGEST.full, Math.floor(LONGEST.low / scale)));
+  const longest = Math.max(1, Math.min(most, Math.floor(LONGEST.low / scale)));
   const count = Math.ceil(size / longest);
   const place = (at: number) => low.from + Math.min(low.size - 1, Math.max(0, (at - source.from + 0.5) * scale - 0.5));
   return Array.from({ length: count }, (_, index) => {
@@ -56,10 +57,21 @@ function spans(
   });
 }
 
-/** An image in tiles, row after row, that are restored each by itself: where they meet they are the same. */
-export function tilesOf({ width, height, source, low }: Mapping, radius: number): Tile[] {
-  const across = spans(width, { from: source.left, size: source.width }, { from: low.left, size: low.width }, radius);
-  const down = spans(height, { from: source.top, size: source.height }, { from: low.top, size: low.height }, radius);
+/**
+ * An image in tiles, row after row, that are restored each by itself: where they meet they are the same.
+ * @param most rows of a tile
+ */
+export function tilesOf({ width, height, source, low }: Mapping, radius: number, most: number = LONGEST.full): Tile[] {
+  const [left, lowLeft] = [
+    { from: source.left, size: source.width },
+    { from: low.left, size: low.width },
+  ];
+  const [top, lowTop] = [
+    { from: source.top, size: source.height },
+    { from: low.top, size: low.height },
+  ];
+  const across = spans(width, left, lowLeft, radius, LONGEST.full);
+  const down = spans(height, top, lowTop, radius, Math.min(most, LONGEST.full));
   return down.flatMap((y) =>
     across.map((x) => ({
       full: { left: x.from, top: y.from, width: x.to - x.from, height: y.to - y.from },

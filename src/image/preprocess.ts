@@ -52,9 +52,9 @@ export async function fitSquare(
   let { data } = inner;
   if (placement.width !== placement.height) {
     data = new Uint8Array(size * size * channels);
-    const columns = sidesFrom(placement.left, placement.width, size, fit);
-    for (const [y, row] of sidesFrom(placement.top, placement.height, size, fit).entries()) {
-      if (row === undefined) continue;
+    const columns = mirrored(placement.left, placement.width, size);
+    for (const [y, row] of mirrored(placement.top, placement.height, size).entries()) {
+      if (fit !== "mirror" && (y < placement.top || y >= placement.top + placement.height)) continue;
       const [from, to] = [row * placement.width * channels, y * size * channels];
       data.set(inner.data.subarray(from, from + placement.width * channels), to + placement.left * channels);
       if (fit !== "mirror") continue;
@@ -75,12 +75,13 @@ function middleOf(width: number, height: number): Placement {
   return { left: (width - side) >> 1, top: (height - side) >> 1, width: side, height: side };
 }
 
-/** Which of `inner` pixels stands at each place of `size`: beyond the edges those behind them, again and again, or none. */
-function sidesFrom(first: number, inner: number, size: number, fit: Fit): (number | undefined)[] {
+/**
+ * Which of `inner` pixels stands at each place of `size` where the first stands at `first`: beyond the edges those behind them, the edge's
+ * own first, again and again.
+ */
+export function mirrored(first: number, inner: number, size: number): number[] {
   return Array.from({ length: size }, (_, at) => {
     const place = at - first;
-    if (place >= 0 && place < inner) return place;
-    if (fit !== "mirror") return undefined;
     const turn = ((place % (2 * inner)) + 2 * inner) % (2 * inner);
     return turn < inner ? turn : 2 * inner - 1 - turn;
   });

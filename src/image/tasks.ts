@@ -1,7 +1,6 @@
 import { decodeImage } from "./decode.js";
 import { type OutputFormat, saveImage } from "./encode.js";
 import { cut, type Fit, type FittedImage, fitSquare, unfit } from "./preprocess.js";
-import { keepBackground } from "./tissue-weight.js";
 import type { PixelImage } from "./types.js";
 
 /** What a worker is asked to do; everything in it survives being sent to another thread. */
@@ -37,8 +36,6 @@ export interface SaveTask {
   format: OutputFormat;
   /** The content whose own size the result gets back; without it the result keeps its own. */
   fit?: Pick<FittedImage, "placement" | "source"> | undefined;
-  /** What it was painted of, of the result's size: bare glass is taken from there. */
-  background?: PixelImage | undefined;
 }
 
 /** A file's image as the model takes it, and how long reading, decoding and scaling it took, in milliseconds. */
@@ -69,11 +66,11 @@ export async function load({ file, size, channels, crop, fit, original = false }
 }
 
 /** Writes a result, whole or not at all, and says how long that took, in milliseconds. Throws as {@link saveImage} does. */
-export async function save({ file, image, format, fit, background }: SaveTask): Promise<number> {
+export async function save({ file, image, format, fit }: SaveTask): Promise<number> {
   const start = performance.now();
   // sharp is not known to take memory that other threads may write to.
   const own = image.data.buffer instanceof SharedArrayBuffer ? { ...image, data: new Uint8Array(image.data) } : image;
   const sized = fit ? await unfit(own, fit.placement, fit.source.width, fit.source.height) : own;
-  await saveImage(file, background ? keepBackground(background, sized) : sized, { format });
+  await saveImage(file, sized, { format });
   return performance.now() - start;
 }

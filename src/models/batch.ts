@@ -2,7 +2,9 @@ import { StylizingError } from "../errors.js";
 import { checkFloats, checkImage, checkPlanes, describeLength, describeValue, isSamples, type Samples } from "../image/checks.js";
 import { luma } from "../image/luma.js";
 import { MomentAccumulator } from "../image/moments.js";
-import { fitSquare } from "../image/preprocess.js";
+import { type Fit, type FittedImage, fitSquare } from "../image/preprocess.js";
+import type { LoadedImage } from "../image/tasks.js";
+import type { PixelImage } from "../image/types.js";
 import { asFloats, type Pixels } from "../net/pixels.js";
 import { checkGpuImages, type GpuImages } from "./gpu-images.js";
 import type { BaseConfig } from "./kind.js";
@@ -32,6 +34,21 @@ export interface Batch {
   guise: "one" | "list" | "tensor" | "gpu";
   /** Images [from, from + count) of the batch. */
   pixels(from: number, count: number): Pixels;
+  /** Each at its own size, where that was asked for. */
+  originals?: readonly Original[];
+}
+
+/** An image at its own size and the model's channels, and where it lies in the model's square. */
+export interface Original extends Pick<FittedImage, "placement" | "source"> {
+  image: PixelImage;
+}
+
+/** How images become the model's squares. */
+export interface FitOptions {
+  /** By default padded with black, as published. */
+  fit?: Fit | undefined;
+  /** Whether to keep images at their own size too; 8-bit ones only. */
+  originals?: boolean | undefined;
 }
 
 function refuse(problem: string, fix: string): never {
@@ -68,15 +85,29 @@ function checkList(list: readonly Image[], nameOf: (index: number) => string): v
   for (let index = 0; index < list.length; index++) checkImage(list[index], nameOf(index));
 }
 
-/** An image at the model's channels, its bytes at the model's size too, once they have been scaled. */
-async function scaled({ data, width, height, channels }: Image, size: number, what: string): Promise<Uint8Array> {
+/** An image at the model's channels, fitted to the model's square. */
+async function fitted(image: Image, size: number, what: string, fit: Fit | undefined): Promise<FittedImage> {
+  const { data, width, height } = image;
   if (data instanceof Float32Array) {
     refuse(
       `${what} is ${width} × ${height} in floats, and this model takes ${size} × ${size}.`,
       "Resize it first, or give 8-bit pixels, which are resized here.",
     );
   }
-  return (await fitSquare({ data: view(data), width, height, channels: channels as 1 | 3 }, size)).data;
+  return fitSquare(pixelsOf(image), size, { fit });
+}
+
+const pixelsOf = ({ data, width, height, channels }: Image): PixelImage => ({
+  data: view(data),
+  ...{ width, height, channels: channels as 1 | 3 },
+});
+
+/** An image of bytes that has the model's size, by itself. */
+function originalOf(image: Image, what: string): Original {
+  if (image.data instanceof Float32Array)
+    refuse(`${what} is in floats.`, "Give 8-bit pixels: results at an image's own size, and guided detail, are made of them.");
+  const whole = { left: 0, top: 0, width: image.width, height: image.height };
+  return { image: pixelsOf(image), placement: whole, source: whole };
 }
 
 /** @throws StylizingError `ARGUMENT` */
@@ -100,21 +131,33 @@ const view = (data: Samples): Uint8Array =>
  * caller can change them.
  * @throws as `toBatch` does.
  */
-export async function toList(images: readonly Image[], config: BaseConfig, what: string): Promise<Batch> {
+export async function toList(
+  images: readonly (Image | LoadedImage)[],
+  config: BaseConfig,
+  what: string,
+  { fit, originals: wanted = false }: FitOptions = {},
+): Promise<Batch> {
   const nameOf = (index: number) => `${what} ${index}`;
   checkList(images, nameOf);
   const { image_size: size, in_channels } = config;
-  const fitted: Uint8Array[] = [];
+  const squares: Uint8Array[] = [];
+  const originals: Original[] = [];
   for (const [index, image] of images.entries()) {
     const converted = convertChannels(image, in_channels, nameOf(index));
     const fits = converted.width === size && converted.height === size;
-    fitted.push(fits ? view(converted.data) : await scaled(converted, size, nameOf(index)));
+    const square = fits ? undefined : await fitted(converted, size, nameOf(index), fit);
+    squares.push(square?.data ?? view(converted.data));
+    if (!wanted) continue;
+    if ("original" in image && image.original) originals.push({ ...image, image: image.original });
+    else if (square) originals.push({ ...square, image: pixelsOf(converted) });
+    else originals.push(originalOf(converted, nameOf(index)));
   }
   return {
-    count: fitted.length,
+    count: squares.length,
     format: "bytes",
     guise: "list",
-    pixels: (from, n) => (n === 1 ? fitted[from]! : fitted.slice(from, from + n)),
+    pixels: (from, n) => (n === 1 ? squares[from]! : squares.slice(from, from + n)),
+    ...(wanted ? { originals } : {}),
   };
 }
 
@@ -123,12 +166,22 @@ export async function toList(images: readonly Image[], config: BaseConfig, what:
  * its promise: what was given may be changed then. A GPU buffer is left where it is.
  * @throws StylizingError `ARGUMENT`, naming what it was (`content`, `style`) and the number of the image.
  */
-export async function toBatch(images: Images, config: BaseConfig, what: string): Promise<Batch> {
+export async function toBatch(
+  images: Images,
+  config: BaseConfig,
+  what: string,
+  { fit, originals: wanted = false }: FitOptions = {},
+): Promise<Batch> {
   if (typeof images !== "object" || images === null)
     refuse(`${what} is ${describeValue(images)}.`, "Give an image, an array of them, a tensor or a GPU buffer.");
   const { image_size: size, in_channels } = config;
   const each = size ** 2 * in_channels;
   if (isGpu(images)) {
+    if (wanted)
+      refuse(
+        `${what} is a GPU buffer, whose images have the model's size.`,
+        "Give them in host memory, or take the model's size and detail.",
+      );
     const { buffer, shape, offset = 0, format } = images;
     const bytes = checkGpuImages(images, config, what);
     return { count: shape[0], format, guise: "gpu", pixels: (from) => ({ buffer, offset: offset + from * bytes }) };
@@ -152,17 +205,28 @@ export async function toBatch(images: Images, config: BaseConfig, what: string):
     else packed.set(data, index * each);
   };
   const others: { index: number; image: Image }[] = [];
+  const originals: Original[] = [];
   for (const [index, image] of list.entries()) {
     const converted = convertChannels(image, in_channels, nameOf(index));
-    if (converted.width === size && converted.height === size) put(index, converted.data);
-    else others.push({ index, image: converted === image ? { ...image, data: image.data.slice() } : converted });
+    if (converted.width === size && converted.height === size) {
+      put(index, converted.data);
+      if (wanted) {
+        const data = packed.subarray(index * each, (index + 1) * each);
+        originals[index] = originalOf({ ...converted, data }, nameOf(index));
+      }
+    } else others.push({ index, image: converted === image ? { ...image, data: image.data.slice() } : converted });
   }
-  for (const { index, image } of others) put(index, await scaled(image, size, nameOf(index)));
+  for (const { index, image } of others) {
+    const square = await fitted(image, size, nameOf(index), fit);
+    put(index, square.data);
+    if (wanted) originals[index] = { ...square, image: pixelsOf(image) };
+  }
   return {
     count: list.length,
     format: floats ? "floats" : "bytes",
     guise,
     pixels: (from, n) => packed.subarray(from * each, (from + n) * each),
+    ...(wanted ? { originals } : {}),
   };
 }
 
@@ -202,6 +266,17 @@ export function asGuise(
     channels,
   }));
   return single ? images[0]! : images;
+}
+
+/** Results that have sizes of their own, in their contents' guise; those of a tensor are all of one size. */
+export function asSized(images: PixelImage[], contents: Batch, single: boolean): Image | Image[] | ImageTensor {
+  if (single) return images[0]!;
+  if (contents.guise !== "tensor") return images;
+  const { width, height, channels } = images[0]!;
+  const each = width * height * channels;
+  const data = new Uint8Array(images.length * each);
+  for (const [index, image] of images.entries()) data.set(image.data, index * each);
+  return { data, shape: [images.length, height, width, channels] };
 }
 
 /**

@@ -8,6 +8,12 @@ import { BATCHES_UNDER_WAY } from "./stream.js";
 import { type BankOwner, StyleBank } from "./style-bank.js";
 import type { LoadOptions, StylizeOptions } from "./types.js";
 
+/** Where the results of a submission go, and what else is to be done with them. */
+export type Delivery = Pick<Job, "into" | "target" | "detail"> & {
+  /** Gets what the job gave, once it is there. */
+  take?: (bytes: Uint8Array) => void;
+};
+
 /** Cuts work into submissions that fit a device, whichever it is. */
 export class Batches {
   readonly #options: Pick<LoadOptions, "batchSize" | "onNote">;
@@ -30,7 +36,7 @@ export class Batches {
     engine: Engine,
     mode: Mode,
     count: number,
-    { signal, onProgress }: StylizeOptions,
+    { signal, onProgress, most = Number.POSITIVE_INFINITY }: StylizeOptions & { most?: number },
     run: (from: number, images: number) => Promise<void>,
   ): Promise<void> {
     const onSmaller = (size: number, tooLarge: number) => {
@@ -38,22 +44,36 @@ export class Batches {
       this.#fits.set(mode, size);
       this.#options.onNote?.(`a batch of ${tooLarge} does not fit the device's memory: going on with ${size}`);
     };
-    const options = { size: this.largest(engine, mode), underWay: BATCHES_UNDER_WAY - 1, signal, onProgress, onSmaller };
+    const options = {
+      size: Math.min(most, this.largest(engine, mode)),
+      underWay: BATCHES_UNDER_WAY - 1,
+      signal,
+      onProgress,
+      onSmaller,
+    };
     return inPieces(count, options, run);
   }
 
-  /** Paints pairs by the cheapest programs: pairs at once, a bank of styles, or one content kept for many styles. */
+  /**
+   * Paints pairs by the cheapest programs: pairs at once, a bank of styles, or one content kept for many styles.
+   * @param options.most images of a submission, where something else than the model limits them.
+   * @param deliver is asked before every submission; `shared` where its images have one content, the first.
+   */
   async paint(
     engine: Engine,
     contents: Batch,
     styles: Batch | StyleBank,
     pairs: readonly Pair[],
-    options: StylizeOptions & { timing?: RunTiming },
-    target: (from: number, images: number) => Pick<Job, "into" | "target">,
+    options: StylizeOptions & { timing?: RunTiming; most?: number },
+    deliver: (from: number, images: number, shared: boolean) => Delivery,
   ): Promise<void> {
     const format = contents.format;
     const finish = async (from: number, job: Job) => {
-      await engine.run({ ...job, ...target(from, job.images) }, options.timing);
+      const { take, ...delivery } = deliver(from, job.images, job.mode === "restyle");
+      // The content is not among what a kept one's program needs, and guided detail takes it.
+      const seen = job.mode === "restyle" && delivery.detail ? { content: contents.pixels(0, 1) } : {};
+      const bytes = await engine.run({ ...job, ...delivery, ...seen }, options.timing);
+      take?.(bytes);
     };
     const shared = !(styles instanceof StyleBank) && pairs.length > 1 && (contents.count === 1 || styles.count === 1);
     if (!(styles instanceof StyleBank) && !shared) {

@@ -1,7 +1,7 @@
 import { StylizingError } from "../errors.js";
 import { describeValue } from "../image/checks.js";
 import type { ImagePool } from "../image/pool.js";
-import type { FittedImage } from "../image/preprocess.js";
+import type { Fit, FittedImage } from "../image/preprocess.js";
 import type { Image } from "../models/batch.js";
 import { noTime, type RunTiming } from "../net/run.js";
 
@@ -64,6 +64,9 @@ export interface StreamPainter {
   readonly size: number;
   readonly channels: number;
   readonly clock: StreamTiming["clock"];
+  /** How files become squares, and whether contents come at their own size too. */
+  readonly fit: Fit;
+  readonly originals: boolean;
   pool(): ImagePool;
   /** Paints pairs; `contents` is a single image where all have the same. */
   paint(contents: Image[], styles: (Image | number)[], timing: RunTiming): Promise<Image[]>;
@@ -131,11 +134,12 @@ async function read<P extends StreamPair>(
 ): Promise<Ready<P>> {
   const { size, channels } = painter;
   const files = new Map<string, Promise<FittedImage>>();
+  const contents = new Set(pairs.map(({ content }) => content));
   let decode = 0;
-  const load = async (file: string) => {
+  const load = async (file: string, original: boolean) => {
     if (channels !== 1 && channels !== 3)
       throw new StylizingError("CONFIG", `This model takes ${channels} channels.`, "Files have 1 or 3; give images.");
-    const { milliseconds, ...image } = await painter.pool().load({ file, size, channels }, signal);
+    const { milliseconds, ...image } = await painter.pool().load({ file, size, channels, fit: painter.fit, original }, signal);
     decode += milliseconds;
     return image;
   };
@@ -143,7 +147,7 @@ async function read<P extends StreamPair>(
     if (typeof source !== "string") return Promise.resolve(source);
     let image = files.get(source);
     if (!image) {
-      image = load(source);
+      image = load(source, painter.originals && contents.has(source));
       files.set(source, image);
     }
     return image;

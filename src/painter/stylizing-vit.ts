@@ -3,6 +3,7 @@ import { BufferUsage } from "../gpu/dawn.js";
 import { ImagePool } from "../image/pool.js";
 import {
   asGuise,
+  asSized,
   type Batch,
   type GpuImages,
   type Image,
@@ -20,11 +21,13 @@ import { DEFAULT_MODEL, type FoundModel, findModel } from "../models/open.js";
 import type { ModelConfig } from "../models/stylizing-vit/config.js";
 import { MODEL_TOLERANCE } from "../models/stylizing-vit/tolerance.js";
 import { asFloats } from "../net/pixels.js";
-import { noTime, type RunTiming } from "../net/run.js";
+import type { RunTiming } from "../net/run.js";
 import { Batches } from "./batches.js";
 import type { Engine } from "./engine.js";
 import { openHost } from "./host.js";
 import { chosenStyles, type Pair, pairUp } from "./pairing.js";
+import { type PaintOptions, PairPainter } from "./sized.js";
+import { isPlain, type Sizing, settleSizing } from "./sizing.js";
 import {
   inGroups,
   type PaintedBatch,
@@ -47,6 +50,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   readonly #options: LoadOptions;
   readonly #host: ModelHost<Engine>;
   readonly #batches: Batches;
+  readonly #painter: PairPainter;
   readonly #calls = new Calls("model");
   #pool: ImagePool | undefined;
 
@@ -56,6 +60,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     this.config = found.config;
     this.#host = host;
     this.#batches = new Batches(options, this);
+    this.#painter = new PairPainter(host, this.#batches, found.config, this);
   }
 
   /**
@@ -150,12 +155,15 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   ): Promise<Image | Image[] | ImageTensor | GpuImages> {
     this.#requireStatistics();
     const chosen = chosenStyles(options.styles);
+    const sizing = settleSizing(options, this.config);
+    const { fit } = sizing;
+    const plain = isPlain(sizing);
     // Both are copied before anything is waited for.
     let [contents, styles] = await Promise.all([
-      toBatch(content, this.config, "content"),
-      style instanceof StyleBank ? style : toBatch(style, this.config, "style"),
+      toBatch(content, this.config, "content", { fit, originals: !plain }),
+      style instanceof StyleBank ? style : toBatch(style, this.config, "style", { fit }),
     ]);
-    if (!(styles instanceof StyleBank) && styles.format !== contents.format) {
+    if (plain && !(styles instanceof StyleBank) && styles.format !== contents.format) {
       contents = inFloats(contents, "content");
       styles = inFloats(styles, "style");
     }
@@ -166,8 +174,9 @@ export class StylizingViT implements Disposable, AsyncDisposable {
       styles instanceof StyleBank,
     );
     const single = contents.guise === "one" && !(style instanceof StyleBank) && (styles as Batch).guise === "one";
+    if (!plain) return asSized(await this.#painter.images(contents, styles, pairs, sizing, options), contents, single);
     if (contents.guise === "gpu") return this.#paintOnDevice(contents, styles, pairs, options);
-    const data = await this.#paint(contents, styles, pairs, options);
+    const data = await this.#painter.pixels(contents, styles, pairs, options);
     return asGuise(data, contents, pairs.length, this.config, single);
   }
 
@@ -226,6 +235,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   ): AsyncGenerator<PaintedBatch<P>, void, undefined> {
     this.#requireStatistics();
     const { bank, pool, shared = false, ...rest } = options;
+    const sizing = settleSizing(options, this.config);
     const painter = {
       size: this.config.image_size,
       channels: this.config.in_channels,
@@ -235,8 +245,10 @@ export class StylizingViT implements Disposable, AsyncDisposable {
         this.#pool ??= new ImagePool(this.#options.workers);
         return this.#pool;
       },
+      fit: sizing.fit,
+      originals: !isPlain(sizing),
       paint: (contents: Image[], styles: (Image | number)[], timing: RunTiming) =>
-        this.#calls.track(() => this.#paintBatch(contents, bank ?? (styles as Image[]), styles, timing, shared)),
+        this.#calls.track(() => this.#paintBatch(contents, bank ?? (styles as Image[]), styles, sizing, { timing, shared })),
     } as const;
     return paintStream(painter, groups, { ...rest, banked: bank !== undefined });
   }
@@ -245,18 +257,24 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     content: Image[],
     style: Image[] | StyleBank,
     numbers: readonly (Image | number)[],
-    timing: RunTiming,
-    shared: boolean,
+    sizing: Sizing,
+    options: PaintOptions,
   ): Promise<Image[]> {
     const floats = (images: Image[]) => images.some(({ data }) => data instanceof Float32Array);
     const either = floats(content) || (!(style instanceof StyleBank) && floats(style));
-    const batch = async (images: Image[], what: string) =>
-      either ? inFloats(await toBatch(images, this.config, what), what) : toList(images, this.config, what);
-    const contents = await batch(content, "content");
+    const plain = isPlain(sizing);
+    const { fit } = sizing;
+    const batch = async (images: Image[], what: string, originals = false) => {
+      if (!either) return toList(images, this.config, what, { fit, originals });
+      const read = await toBatch(images, this.config, what, { fit, originals });
+      return plain ? inFloats(read, what) : read;
+    };
+    const contents = await batch(content, "content", !plain);
     const styles = style instanceof StyleBank ? style : await batch(style, "style");
     const chosen = styles instanceof StyleBank ? (numbers as number[]) : undefined;
     const pairs = pairUp(contents.count, styles instanceof StyleBank ? styles.size : styles.count, chosen, chosen !== undefined);
-    const data = await this.#paint(contents, styles, pairs, { timing, shared });
+    if (!plain) return this.#painter.images(contents, styles, pairs, sizing, options);
+    const data = await this.#painter.pixels(contents, styles, pairs, options);
     return asGuise(data, contents, pairs.length, this.config, false) as Image[];
   }
 
@@ -306,25 +324,6 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     );
   }
 
-  /** All results, [pairs, S, S, C] in the contents' format. */
-  async #paint(
-    contents: Batch,
-    styles: Batch | StyleBank,
-    pairs: readonly Pair[],
-    options: StylizeOptions & { timing?: RunTiming; shared?: boolean },
-  ): Promise<Uint8Array> {
-    const each = this.config.in_channels * this.config.image_size ** 2 * (contents.format === "bytes" ? 1 : 4);
-    const bytes = pairs.length * each;
-    const result = new Uint8Array(options.shared ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes));
-    await this.#host.recovering((engine) => {
-      // What was measured on a device that was lost counts for nothing.
-      if (options.timing) Object.assign(options.timing, noTime());
-      const target = (from: number, images: number) => ({ target: result.subarray(from * each, (from + images) * each) });
-      return this.#batches.paint(engine, contents, styles, pairs, options, target);
-    });
-    return result;
-  }
-
   async #paintOnDevice(
     contents: Batch,
     styles: Batch | StyleBank,
@@ -359,6 +358,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
   /** Frees everything and destroys the device if it is ours. Idempotent. Work under way is rejected. */
   dispose(): void {
     if (!this.#calls.close()) return;
+    this.#painter.dispose();
     this.#host.dispose();
     this.#pool?.dispose();
   }

@@ -2,6 +2,7 @@ import type { Choice } from "../gpu/tuner.js";
 import type { GpuOptions } from "../models/device.js";
 import type { LoadProgress } from "../models/load.js";
 import type { OpenOptions } from "../models/open.js";
+import type { SizeOptions } from "./sizing.js";
 import type { StreamTiming } from "./stream.js";
 import type { StyleBank } from "./style-bank.js";
 
@@ -15,7 +16,7 @@ export interface LoadOptions extends Omit<OpenOptions, "onProgress">, GpuOptions
   onNote?: (note: string) => void;
 }
 
-export interface StylizeOptions {
+export interface StylizeOptions extends SizeOptions {
   signal?: AbortSignal | undefined;
   /** For each content its style's number in the bank. Without it contents and styles go in pairs, or one goes with all. */
   styles?: readonly number[];
@@ -23,7 +24,7 @@ export interface StylizeOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
-export interface StreamOptions<P> {
+export interface StreamOptions<P> extends SizeOptions {
   /** Pairs a batch; by default the model's `batchSize`. */
   batchSize?: number;
   signal?: AbortSignal | undefined;

@@ -28,6 +28,8 @@ export interface ModelConfig {
   /** Per channel, of pixels in [0, 1]; needed to take images rather than normalised tensors. */
   mean?: readonly number[];
   std?: readonly number[];
+  /** What its images show where there is nothing; white is bare glass, which stays as it is where detail is guided. */
+  background?: "white";
 }
 
 /** The published sizes; all take 224-pixel RGB in 16-pixel patches. */
@@ -89,6 +91,8 @@ export function checkConfig(config: ModelConfig): ModelConfig {
       "Use an odd size: an even one has no middle, and would change the image's size.",
     );
   checkStatistics(config);
+  if (config.background !== undefined && config.background !== "white")
+    refuseConfig(`The configuration's background is ${JSON.stringify(config.background)}.`, 'Write "white", or leave it away.');
   return config;
 }
 
@@ -103,7 +107,7 @@ export function parseConfig(json: unknown, label: string): ModelConfig {
       `${label} is of the kind ${JSON.stringify(kind)}, and not of a Stylizing ViT.`,
       "Give a Stylizing ViT's configuration.",
     );
-  const keys = [...INTEGERS, "mlp_ratio", "bottleneck_mlp_ratio", "qkv_bias", "mean", "std"] as const;
+  const keys = [...INTEGERS, "mlp_ratio", "bottleneck_mlp_ratio", "qkv_bias", "mean", "std", "background"] as const;
   return checkConfig(readConfig<ModelConfig>(json, label, { keys, needed: ["embed_dim", "num_heads"], defaults: DEFAULTS }));
 }
 

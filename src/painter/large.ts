@@ -1,0 +1,198 @@
+import type { LowImages, Region } from "../detail/restorer.js";
+import { around, rowsOfTiles } from "../detail/restorer.js";
+import { type Tile, tilesOf } from "../detail/tiles.js";
+import { blendWeights } from "../detail/windows.js";
+import { mirrored } from "../image/preprocess.js";
+import { tissueWeights } from "../image/tissue-weight.js";
+import { Rows } from "./rows.js";
+
+/** Rows of an image, [count, width, C] bytes from row `top` on; asked for from top to bottom. */
+export interface RowSource {
+  readonly width: number;
+  readonly height: number;
+  rows(top: number, count: number): Uint8Array | Promise<Uint8Array>;
+}
+
+export interface LargePainting {
+  channels: 1 | 3;
+  /** At its full size, and at the scale that the model sees it at; one object where that is the same. */
+  full: RowSource;
+  low: RowSource;
+  /** Side of the model's square, and the radius of guided detail. */
+  side: number;
+  radius: number;
+  skipBlank: boolean;
+  /** Paints windows, [S, S, C] each, into [count, S, S, C]. */
+  paint(windows: readonly Uint8Array[]): Promise<Uint8Array>;
+  restoreRow(tiles: readonly Tile[], content: Region<Uint8Array>, low: LowImages, target: Region<Uint8Array>): Promise<void>;
+  signal?: AbortSignal | undefined;
+  /** Windows done, of all; those that were left out count. */
+  onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/** Rows of a result. */
+export interface Band {
+  top: number;
+  rows: number;
+  /** [rows, width, C] */
+  data: Uint8Array;
+}
+
+/** Pixels of a band of the result, at most: what is in memory at a time grows with an image's width alone. */
+const BAND_PIXELS = 2 ** 24;
+/** A window has tissue where more than this share of it does. */
+const LEAST_TISSUE = 1e-3;
+
+const hasTissue = (data: Uint8Array, side: number, channels: 1 | 3): boolean => {
+  const weights = tissueWeights({ data, width: side, height: side, channels });
+  return weights.reduce((count, weight) => count + Number(weight > 0.5), 0) > LEAST_TISSUE * weights.length;
+};
+
+/**
+ * Paints an image larger than the model's square in overlapping windows, blends them by a raised cosine, and gives the result its content's
+ * detail, from top to bottom. Only a few rows are in memory at a time.
+ */
+export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band, void, undefined> {
+  const { channels, full, low, side, radius, skipBlank, signal, onProgress } = painting;
+  const { width, height } = low;
+  const overlap = Math.floor(side / 4);
+  const [across, down] = [blendWeights(width, side, overlap), blendWeights(height, side, overlap)];
+  const whole = { left: 0, top: 0, width: full.width, height: full.height };
+  const mapping = { width: full.width, height: full.height, source: whole, low: { left: 0, top: 0, width, height } };
+  const most = Math.max(32, Math.floor(BAND_PIXELS / full.width));
+  const tiles = rowsOfTiles(tilesOf(mapping, radius, most));
+  // A side shorter than a window is mirrored up to it; a longer one is read as it is.
+  const reach = (size: number) => mirrored(size < side ? (side - size) >> 1 : 0, size, Math.max(size, side));
+  const [columns, lines] = [reach(width), reach(height)];
+  const [content, painted] = [
+    new Rows<Uint8Array>(Uint8Array, width * channels),
+    new Rows<Float32Array>(Float32Array, width * channels),
+  ];
+  /** By row of windows: which of them have no tissue. */
+  const blank: boolean[][] = [];
+  let done = 0;
+  let next = 0;
+
+  for (const [row, { origin: top, weights: rowWeights }] of down.entries()) {
+    const end = Math.min(height, top + side);
+    if (content.end < end) content.push(await low.rows(content.end, end - content.end));
+    painted.extend(end);
+    const windows = across.map(({ origin }) => cutWindow(content, lines, columns, { top, left: origin, side, channels }));
+    const empty = windows.map((window) => skipBlank && !hasTissue(window, side, channels));
+    blank.push(empty);
+    const chosen = [...windows.keys()].filter((index) => !empty[index]);
+    signal?.throwIfAborted();
+    const results = chosen.length > 0 ? await painting.paint(chosen.map((index) => windows[index]!)) : new Uint8Array(0);
+    const each = side * side * channels;
+    for (const [column, { origin: left, weights }] of across.entries()) {
+      const at = chosen.indexOf(column);
+      const pixels = at < 0 ? windows[column]! : results.subarray(at * each, (at + 1) * each);
+      addWindow(painted, pixels, { top, left, side, channels, width, height }, rowWeights, weights);
+    }
+    done += across.length;
+    onProgress?.(done, across.length * down.length);
+
+    // No later window reaches what is above it.
+    const final = row + 1 < down.length ? down[row + 1]!.origin : height;
+    for (; next < tiles.length && bottom(tiles[next]![0]!) <= final; next++) {
+      signal?.throwIfAborted();
+      const line = tiles[next]!;
+      yield await restoreLine(painting, line, content, painted, (tile) => isBlank(tile, across, down, side, blank));
+    }
+    const needed = next < tiles.length ? Math.min(final, tiles[next]![0]!.low.top) : height;
+    // Where both are one, the rows around a tile are read here too.
+    const keep = full === low && next < tiles.length ? Math.min(needed, Math.max(0, tiles[next]![0]!.full.top - 2)) : needed;
+    content.drop(keep);
+    painted.drop(needed);
+  }
+}
+
+const bottom = ({ low }: Tile): number => low.top + low.height;
+
+/** A window's pixels, mirrored where it reaches beyond the image. */
+function cutWindow(
+  content: Rows<Uint8Array>,
+  lines: readonly number[],
+  columns: readonly number[],
+  { top, left, side, channels }: { top: number; left: number; side: number; channels: number },
+): Uint8Array {
+  const window = new Uint8Array(side * side * channels);
+  const plain = columns.length === content.stride / channels;
+  for (let y = 0; y < side; y++) {
+    const from = content.row(lines[top + y]!);
+    if (plain) window.set(from.subarray(left * channels, (left + side) * channels), y * side * channels);
+    else
+      for (let x = 0; x < side; x++)
+        for (let c = 0; c < channels; c++) window[(y * side + x) * channels + c] = from[columns[left + x]! * channels + c]!;
+  }
+  return window;
+}
+
+/** Adds a window's pixels, weighted, as values in [0, 1]; what reaches beyond the image is left out. */
+function addWindow(
+  painted: Rows<Float32Array>,
+  pixels: Uint8Array,
+  {
+    top,
+    left,
+    side,
+    channels,
+    width,
+    height,
+  }: { top: number; left: number; side: number; channels: number; width: number; height: number },
+  rowWeights: Float32Array,
+  weights: Float32Array,
+): void {
+  const [offsetX, offsetY] = [width < side ? (side - width) >> 1 : 0, height < side ? (side - height) >> 1 : 0];
+  for (let y = offsetY; y < Math.min(side, offsetY + height - top); y++) {
+    const line = painted.row(top + y - offsetY);
+    const rowWeight = rowWeights[y]! / 255;
+    for (let x = offsetX; x < Math.min(side, offsetX + width - left); x++) {
+      const weight = rowWeight * weights[x]!;
+      const [from, to] = [(y * side + x) * channels, (left + x - offsetX) * channels];
+      for (let c = 0; c < channels; c++) line[to + c]! += weight * pixels[from + c]!;
+    }
+  }
+}
+
+/** Whether nothing that a tile's maps are made from was painted. */
+function isBlank(
+  { low }: Tile,
+  across: readonly { origin: number }[],
+  down: readonly { origin: number }[],
+  side: number,
+  blank: readonly boolean[][],
+): boolean {
+  const meets = (from: number, size: number, origin: number) => origin < from + size && from < origin + side;
+  return down.every(
+    ({ origin: top }, row) =>
+      !meets(low.top, low.height, top) ||
+      across.every(({ origin: left }, column) => !meets(low.left, low.width, left) || (blank[row]?.[column] ?? false)),
+  );
+}
+
+/** A row of tiles at the full size. */
+async function restoreLine(
+  { channels, full, low, restoreRow }: LargePainting,
+  tiles: readonly Tile[],
+  content: Rows<Uint8Array>,
+  painted: Rows<Float32Array>,
+  untouched: (tile: Tile) => boolean,
+): Promise<Band> {
+  const { top, height: rows } = tiles[0]!.full;
+  const place = around(tiles, { left: 0, top: 0, width: full.width, height: full.height });
+  const data = full === low ? content.slice(place.top, place.top + place.height) : await full.rows(place.top, place.height);
+  const start = (top - place.top) * full.width * channels;
+  const target = data.slice(start, start + rows * full.width * channels);
+  const first = tiles[0]!.low.top;
+  const last = bottom(tiles[0]!);
+  const seen = {
+    content: content.slice(first, last),
+    painted: painted.slice(first, last),
+    place: { left: 0, top: first, width: low.width, height: last - first },
+  };
+  const touched = tiles.filter((tile) => !untouched(tile));
+  const band = { data: target, place: { left: 0, top, width: full.width, height: rows } };
+  if (touched.length > 0) await restoreRow(touched, { data, place }, seen, band);
+  return { top, rows, data: target };
+}
