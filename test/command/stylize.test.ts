@@ -28,7 +28,7 @@ describe("results of the demo model", () => {
   it.skipIf(!golden)(`are those of PyTorch within one level${golden ? "" : `: ${reason.noGolden}`}`, async () => {
     const files = (what: string) => [0, 1, 2].map((i) => join(golden!, `${what}${i}.png`));
     const out = fresh("out");
-    const report = await runJson<StylizeReport>(stylize(files("content"), files("style"), out));
+    const report = await runJson<StylizeReport>(stylize(files("content"), files("style"), out, "--size", "model"));
     const statistics = { mean: [0.6, 0.45, 0.6], std: [0.2, 0.2, 0.18], source: "model" };
     expect(report).toMatchObject({ model: "demo", statistics, done: 3, failed: 0, stopped: 0, tier: "f32" });
     expect(listFiles(out)).toEqual(["content0.png", "content1.png", "content2.png"]);
@@ -85,7 +85,7 @@ describe("--pair", () => {
     expect(couples(paired)).toEqual(["a.png s.png", "b.png tt.png", "c.png s.png"]);
     expect(listFiles(each)).toEqual(["a.png", "b.png", "c.png"]);
 
-    for (const name of listFiles(each)) expect(await about(join(each, name))).toBe("png 32 × 32 × 3");
+    for (const name of listFiles(each)) expect(await about(join(each, name))).toBe("png 96 × 96 × 3");
 
     const sheet = fresh("sheets/all.png");
     const crossed = await runJson<StylizeReport>(paint(contents, styles, all, "--pair", "all", "--sheet", sheet));
@@ -149,8 +149,8 @@ describe("--format and --size", () => {
     const tall = await imageFile(join(folder, "tall.png"), 4, 61, 130);
     const style = await imageFiles("s");
     const [jpeg, webp] = [fresh("out"), fresh("out")];
-    await runJson(paint([wide, tall], style, jpeg, "--format", "jpeg", "--size", "keep"));
-    await runJson(paint([wide], style, webp, "--format", "webp"));
+    await runJson(paint([wide, tall], style, jpeg, "--format", "jpeg"));
+    await runJson(paint([wide], style, webp, "--format", "webp", "--size", "model"));
     expect(await about(join(jpeg, "wide.jpeg"))).toBe("jpeg 150 × 90 × 3");
     expect(await about(join(jpeg, "tall.jpeg"))).toBe("jpeg 61 × 130 × 3");
     expect(await about(join(webp, "wide.webp"))).toBe("webp 32 × 32 × 3");

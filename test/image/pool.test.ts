@@ -83,12 +83,12 @@ describe.each([
     const content = await pool.load({ file: at("large.jpg"), size: SIZE, channels: 3 });
     const data = new Uint8Array(new SharedArrayBuffer(content.data.length));
     data.set(content.data);
-    const { placement, originalWidth, originalHeight } = content;
+    const { placement, source } = content;
     const image = { data, width: SIZE, height: SIZE, channels: 3 } as const;
     const file = at(`out-${workers}.png`);
     expect(await pool.save({ file, image, format: "png" })).toBeGreaterThan(0);
     expect((await sharp(file).raw().toBuffer()).equals(content.data)).toBe(true);
-    await pool.save({ file, image, format: "png", fit: { placement, originalWidth, originalHeight } });
+    await pool.save({ file, image, format: "png", fit: { placement, source } });
     expect(await sharp(file).metadata()).toMatchObject({ width: 120, height: 90 });
     expect(readdirSync(folder).filter((name) => name.includes("partial"))).toEqual([]);
   });

@@ -147,3 +147,60 @@ describe.skipIf(!existsSync(tiles))("real tiles", () => {
     expect(largestDifference(inner.data, triangle(image, placement.width, placement.height))).toBeLessThanOrEqual(1.0001);
   });
 });
+
+describe("how an image becomes a square", () => {
+  const numbered = (width: number, height: number, channels: 1 | 3): PixelImage => ({
+    data: Uint8Array.from({ length: width * height * channels }, (_, at) => Math.floor(at / channels) % 251),
+    ...{ width, height, channels },
+  });
+  const rows = ({ data, width, height, channels }: PixelImage) =>
+    Array.from({ length: height }, (_, y) => Array.from({ length: width }, (_, x) => data[(y * width + x) * channels]!));
+
+  it("mirror: whole, its edges' pixels twice, above and below or beside", async () => {
+    const wide = numbered(6, 2, 3);
+    const square = await fitSquare(wide, 6, { fit: "mirror" });
+    expect(square).toMatchObject({
+      placement: { left: 0, top: 2, width: 6, height: 2 },
+      source: { left: 0, top: 0, width: 6, height: 2 },
+    });
+    const [first, second] = rows(wide);
+    expect(rows(square)).toEqual([second, first, first, second, second, first]);
+    const tall = numbered(2, 5, 1);
+    // One pixel to the left of two, two to the right.
+    expect(rows(await fitSquare(tall, 5, { fit: "mirror" }))).toEqual(rows(tall).map(([a, b]) => [a, a, b, b, a]));
+  });
+
+  it("mirror: as often as needed, of a line of one pixel too", async () => {
+    const line = numbered(1, 32, 3);
+    expect(rows(await fitSquare(line, 32, { fit: "mirror" }))).toEqual(rows(line).map(([a]) => Array(32).fill(a)));
+    const strip = numbered(32, 4, 1);
+    const { data } = await fitSquare(strip, 32, { fit: "mirror" });
+    expect(new Set(data)).toEqual(new Set(strip.data));
+  });
+
+  it("crop: the square in the middle, and where it was", async () => {
+    const wide = numbered(9, 4, 3);
+    const square = await fitSquare(wide, 4, { fit: "crop" });
+    expect(square).toMatchObject({
+      placement: { left: 0, top: 0, width: 4, height: 4 },
+      source: { left: 2, top: 0, width: 4, height: 4 },
+      originalWidth: 9,
+      originalHeight: 4,
+    });
+    expect(rows(square)).toEqual(rows(wide).map((row) => row.slice(2, 6)));
+  });
+
+  it("pad is what stands where nothing is said, and other names are refused", async () => {
+    const wide = noise(40, 11, 3);
+    expect(await fitSquare(wide, 16)).toEqual(await fitSquare(wide, 16, { fit: "pad" }));
+    const refused = await failure(fitSquare(wide, 16, { fit: "fill" as "pad" }), "ARGUMENT");
+    expect(refused.message).toMatch(/Unknown fit "fill".*mirror, crop or pad/);
+  });
+
+  it.each(["mirror", "crop", "pad"] as const)("a square is the same by %s", async (fit) => {
+    const image = noise(37, 37, 3);
+    const { data, placement } = await fitSquare(image, 20, { fit });
+    expect(data).toEqual((await resize(image, 20, 20)).data);
+    expect(placement).toEqual({ left: 0, top: 0, width: 20, height: 20 });
+  });
+});

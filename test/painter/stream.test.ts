@@ -35,7 +35,7 @@ beforeAll(async () => {
       .extract({ left: 0, top: 0, width: 64, height: 40 + 3 * i })
       .toFile(file);
     files.push(file);
-    images.push(await loadSquare(file, SIZE, 3));
+    images.push(await loadSquare(file, SIZE, 3, { fit: "mirror" }));
   }
   model = await StylizingViT.load("hashed:1", { ...options, workers: 2 });
 });
