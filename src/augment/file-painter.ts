@@ -9,7 +9,7 @@ import type { PaintedBatch, StreamPair, StreamTiming } from "../painter/stream.j
 import type { StyleBank } from "../painter/style-bank.js";
 import type { StylizingViT } from "../painter/stylizing-vit.js";
 import type { InputFile, PaintJob } from "./inputs.js";
-import { loadAll } from "./load.js";
+import type { InputReader } from "./load.js";
 import type { ImageReport, PaintFilesOptions, TimingReport } from "./report.js";
 
 /** Styles kept on the device at a time: at the base size a gigabyte in f32. */
@@ -41,6 +41,7 @@ const SAVES_UNDER_WAY = 2;
 export class FilePainter {
   readonly #model: StylizingViT;
   readonly #pool: ImagePool;
+  readonly #reader: InputReader;
   readonly #options: PaintFilesOptions;
   readonly #contents: readonly InputFile[];
   readonly #styles: readonly InputFile[];
@@ -56,6 +57,7 @@ export class FilePainter {
   constructor(
     model: StylizingViT,
     pool: ImagePool,
+    reader: InputReader,
     options: PaintFilesOptions,
     contents: readonly InputFile[],
     styles: readonly InputFile[],
@@ -63,6 +65,7 @@ export class FilePainter {
   ) {
     this.#model = model;
     this.#pool = pool;
+    this.#reader = reader;
     this.#options = options;
     this.#contents = contents;
     this.#styles = styles;
@@ -123,7 +126,7 @@ export class FilePainter {
     const { image_size: size, in_channels: channels } = this.#model.config;
     const used = [...new Set(jobs.map((job) => job.style))];
     const files = used.map((style) => this.#styles[style]!);
-    const loaded = await loadAll(this.#pool, files, size, channels);
+    const loaded = await this.#reader.loadAll(files, size, channels);
     const images = new Map<number, FittedImage>();
     for (const [index, style] of loaded.entries()) {
       if ("image" in style) images.set(used[index]!, style.image);
@@ -148,8 +151,8 @@ export class FilePainter {
     const inBank = new Map([...styles.keys()].map((style, index) => [style, index]));
     const pairOf = (job: PaintJob): JobPair => ({
       job,
-      content: this.#contents[job.content]!.path,
-      style: bank ? inBank.get(job.style)! : this.#styles[job.style]!.path,
+      content: this.#reader.key(this.#contents[job.content]!),
+      style: bank ? inBank.get(job.style)! : this.#reader.key(this.#styles[job.style]!),
     });
     // A content's own jobs make one batch where it meets many styles: its stream is then computed once.
     let runs = bank && this.#options.pair === "all" ? byContent(jobs) : batches(jobs, this.#model.batchSize);
@@ -161,7 +164,7 @@ export class FilePainter {
       try {
         const stream = this.#model.streamBatches(groups(runs), {
           bank,
-          pool: this.#pool,
+          pool: this.#reader,
           shared: true,
           stop: signal,
           onUnreadable: ({ job }, error) => this.#fail(job, error),
@@ -213,9 +216,12 @@ export class FilePainter {
   }
 
   #report(job: PaintJob, rest: Pick<ImageReport, "status"> & Partial<ImageReport>): ImageReport {
+    const [content, style] = [this.#contents[job.content]!, this.#styles[job.style]!];
     return {
-      content: this.#contents[job.content]!.path,
-      style: this.#styles[job.style]!.path,
+      content: content.path,
+      style: style.path,
+      ...(content.page === undefined ? {} : { contentPage: content.page }),
+      ...(style.page === undefined ? {} : { stylePage: style.page }),
       output: this.#output(job),
       ...rest,
     };
@@ -249,9 +255,10 @@ export class FilePainter {
   }
 
   #row(job: PaintJob, content: FittedImage, style: FittedImage, result: PixelImage): SheetRow {
+    const title = ({ path, name, page }: InputFile) => (page === undefined ? path : name);
     return {
-      content: { name: this.#contents[job.content]!.path, image: content },
-      style: { name: this.#styles[job.style]!.path, image: style },
+      content: { name: title(this.#contents[job.content]!), image: content },
+      style: { name: title(this.#styles[job.style]!), image: style },
       // Out of the memory that its whole batch shares.
       result: { name: job.output, image: { ...result, data: new Uint8Array(result.data) } },
     };

@@ -1,4 +1,4 @@
-import { decodeImage } from "./decode.js";
+import { type DecodedImage, type DecodeOptions, decodeImage } from "./decode.js";
 import { type OutputFormat, saveImage } from "./encode.js";
 import { cut, type FittedImage, fitSquare, unfit } from "./preprocess.js";
 import type { PixelImage } from "./types.js";
@@ -6,7 +6,7 @@ import type { PixelImage } from "./types.js";
 /** What a worker is asked to do; everything in it survives being sent to another thread. */
 export type ImageTask = LoadTask | SaveTask;
 
-export interface LoadTask {
+export interface LoadTask extends Pick<DecodeOptions, "page" | "white"> {
   kind: "load";
   file: string;
   /** Side of the square, the model's image size. */
@@ -34,8 +34,8 @@ export interface SaveTask {
   fit?: Pick<FittedImage, "placement" | "originalWidth" | "originalHeight"> | undefined;
 }
 
-/** A file's image as the model takes it, and how long reading, decoding and scaling it took, in milliseconds. */
-export interface LoadedImage extends FittedImage {
+/** A file's image as the model takes it, what its reader may want to know of the file, and how long reading, decoding and scaling it took, in milliseconds. */
+export interface LoadedImage extends FittedImage, Pick<DecodedImage, "pages" | "largest"> {
   readonly milliseconds: number;
 }
 
@@ -43,10 +43,10 @@ export interface LoadedImage extends FittedImage {
  * Reads an image, as {@link fitSquare} gives it or, where a crop is asked for, with a placement that fills it.
  * Throws as `loadSquare` does.
  */
-export async function load({ file, size, channels, crop }: LoadTask): Promise<LoadedImage> {
+export async function load({ file, size, channels, crop, page, white }: LoadTask): Promise<LoadedImage> {
   const start = performance.now();
-  const decoded = await decodeImage(file, { channels });
-  const { width, height } = decoded;
+  const decoded = await decodeImage(file, { channels, page, white });
+  const { width, height, pages, largest } = decoded;
   let image: FittedImage;
   if (crop === undefined || width < size || height < size) image = await fitSquare(decoded, size);
   else {
@@ -55,7 +55,7 @@ export async function load({ file, size, channels, crop }: LoadTask): Promise<Lo
     const whole = { left: 0, top: 0, width: part.width, height: part.height };
     image = { ...part, placement: whole, originalWidth: width, originalHeight: height };
   }
-  return { ...image, milliseconds: performance.now() - start };
+  return { ...image, pages, ...(largest === undefined ? {} : { largest }), milliseconds: performance.now() - start };
 }
 
 /** Writes a result, whole or not at all, and says how long that took, in milliseconds. Throws as {@link saveImage} does. */

@@ -59,12 +59,15 @@ export interface PaintedBatch<P> extends StreamBatch<P> {
   styles: (Image | FittedImage | number)[];
 }
 
+/** Reads what pairs name. */
+export type StreamPool = Pick<ImagePool, "load">;
+
 /** What a stream needs of its model. */
 export interface StreamPainter {
   readonly size: number;
   readonly channels: number;
   readonly clock: StreamTiming["clock"];
-  pool(): ImagePool;
+  pool(): StreamPool;
   /** Paints pairs; `contents` is a single image where all have the same. */
   paint(contents: Image[], styles: (Image | number)[], timing: RunTiming): Promise<Image[]>;
 }
