@@ -157,7 +157,9 @@ export async function toBatch(images: Images, config: BaseConfig, what: string):
     if (converted.width === size && converted.height === size) put(index, converted.data);
     else others.push({ index, image: converted === image ? { ...image, data: image.data.slice() } : converted });
   }
-  for (const { index, image } of others) put(index, await scaled(image, size, nameOf(index)));
+  // Taken off the list: a large copy is let go of as soon as it is scaled.
+  for (let next = others.shift(); next; next = others.shift())
+    put(next.index, await scaled(next.image, size, nameOf(next.index)));
   return {
     count: list.length,
     format: floats ? "floats" : "bytes",
