@@ -15,7 +15,7 @@ export type { AdapterChoice, AdapterReport } from "./gpu/gpu.js";
 export type { Precision } from "./gpu/profile.js";
 export type { TuneMode } from "./gpu/tuner.js";
 export { type CatalogueEntry, listModels } from "./hub/catalogue.js";
-export { matchColour } from "./image/colour-match.js";
+export { type MatchedImage, matchColour } from "./image/colour-match.js";
 export { psnr, ssim } from "./image/metrics.js";
 export { type GpuImages, type Image, type Images, type ImageTensor, measureStatistics } from "./models/batch.js";
 export type { GpuOptions } from "./models/device.js";

@@ -12,9 +12,9 @@ import { vit } from "../models/vit/kind.js";
 import { attentionSheet } from "./attention-sheet.js";
 import { csvLine } from "./csv.js";
 import { type InputFile, listInputs, refuseOverwriting } from "./inputs.js";
-import { type Loaded, loadAll } from "./load.js";
+import { InputReader, inPages, type Loaded, type ReadOptions } from "./load.js";
 
-export interface ClassifyFilesOptions {
+export interface ClassifyFilesOptions extends ReadOptions {
   /** A folder, a `.safetensors` file, a repository of the Hugging Face Hub, or `hashed:SEED`. */
   model: string;
   /** Files, and folders that are read at any depth. */
@@ -38,6 +38,8 @@ type ErrorReport = ReturnType<typeof describeError>;
 /** What became of one image. */
 export interface ClassifiedFile {
   image: string;
+  /** Of a file with several, where all were asked for. */
+  page?: number;
   status: "done" | "failed" | "stopped";
   /** The most probable class, and how probable it is. */
   label?: string;
@@ -93,10 +95,19 @@ function attentionFiles(files: readonly InputFile[], folder: string): string[] {
   });
 }
 
+const imageOf = ({ path, page }: InputFile): Pick<ClassifiedFile, "image" | "page"> => ({
+  image: path,
+  ...(page === undefined ? {} : { page }),
+});
+
+/** A file, and the page where it has several: what tables call an image. */
+export const titleOf = ({ image, page }: Pick<ClassifiedFile, "image" | "page">): string =>
+  page === undefined ? image : `${image} p${page}`;
+
 /** Classifies files batch by batch: what cannot be read or drawn is reported, and the rest is done. */
 class FileClassifier {
   readonly #model: Classifier;
-  readonly #pool: ImagePool;
+  readonly #reader: InputReader;
   readonly #options: ClassifyFilesOptions;
   readonly #files: readonly InputFile[];
   readonly #drawings: readonly string[] | undefined;
@@ -107,13 +118,13 @@ class FileClassifier {
 
   constructor(
     model: Classifier,
-    pool: ImagePool,
+    reader: InputReader,
     options: ClassifyFilesOptions,
     files: readonly InputFile[],
     drawings: readonly string[] | undefined,
   ) {
     this.#model = model;
-    this.#pool = pool;
+    this.#reader = reader;
     this.#options = options;
     this.#files = files;
     this.#drawings = drawings;
@@ -125,7 +136,7 @@ class FileClassifier {
     const { batchSize: size } = this.#model;
     const { imageSize, config } = this.#model;
     const read = (from: number): Promise<Loaded[]> =>
-      loadAll(this.#pool, this.#files.slice(from, from + size), imageSize, config.in_channels, { signal });
+      this.#reader.loadAll(this.#files.slice(from, from + size), imageSize, config.in_channels, signal);
     let next = read(0);
     let drawing: Promise<void> = Promise.resolve();
     for (let from = 0; from < this.#files.length && !signal?.aborted; from += size) {
@@ -168,7 +179,7 @@ class FileClassifier {
       const at = from + place;
       const { label, index, probability, probabilities } = result;
       const top = topClasses(probabilities, this.#model.classes, this.#options.top ?? 1);
-      const report: ClassifiedFile = { image: this.#files[at]!.path, status: "done", label, index, probability, top };
+      const report: ClassifiedFile = { ...imageOf(this.#files[at]!), status: "done", label, index, probability, top };
       try {
         if (this.#drawings) {
           const file = this.#drawings[at]!;
@@ -188,7 +199,7 @@ class FileClassifier {
   }
 
   #fail(at: number, error: unknown): void {
-    this.#report(at, { image: this.#files[at]!.path, status: "failed", error: describeError(error) });
+    this.#report(at, { ...imageOf(this.#files[at]!), status: "failed", error: describeError(error) });
   }
 
   #report(at: number, report: ClassifiedFile): void {
@@ -203,8 +214,8 @@ class FileClassifier {
     // Seven digits are all that an f32 has.
     const digits = (value: number) => Number(value.toPrecision(7));
     for (const [at, probabilities] of [...this.probabilities].sort(([a], [b]) => a - b)) {
-      const { image, label, probability } = this.reports[at]!;
-      yield bytes.encode(csvLine([image, label!, digits(probability!), ...Array.from(probabilities, digits)]));
+      const { label, probability, ...rest } = this.reports[at]!;
+      yield bytes.encode(csvLine([titleOf(rest), label!, digits(probability!), ...Array.from(probabilities, digits)]));
     }
   }
 }
@@ -234,7 +245,7 @@ export async function classifyFiles(
   known?: FoundModel<VitConfig>,
 ): Promise<ClassifyReport> {
   const { attention, csv, onNote, onProgress } = options;
-  const files = await listInputs(options.images, attention);
+  const files = await inPages(await listInputs(options.images, attention), options.page);
   if (files.length === 0)
     throw new StylizingError(
       "ARGUMENT",
@@ -261,10 +272,10 @@ export async function classifyFiles(
 
   const start = performance.now();
   onProgress?.(0, files.length);
-  const work = new FileClassifier(model, pool, options, files, drawings);
+  const work = new FileClassifier(model, new InputReader(pool, options, onNote), options, files, drawings);
   await work.run(signal);
   const milliseconds = performance.now() - start;
-  const images = files.map(({ path }, at): ClassifiedFile => work.reports[at] ?? { image: path, status: "stopped" });
+  const images = files.map((file, at): ClassifiedFile => work.reports[at] ?? { ...imageOf(file), status: "stopped" });
   const count = (status: ClassifiedFile["status"]) => images.filter((image) => image.status === status).length;
   const done = count("done");
   let csvError: ErrorReport | undefined;

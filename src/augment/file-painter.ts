@@ -13,7 +13,7 @@ import type { PaintedBatch, StreamPair, StreamTiming } from "../painter/stream.j
 import type { StyleBank } from "../painter/style-bank.js";
 import type { StylizingViT } from "../painter/stylizing-vit.js";
 import type { InputFile, PaintJob } from "./inputs.js";
-import { loadAll } from "./load.js";
+import type { InputReader } from "./load.js";
 import type { ImageReport, PaintFilesOptions, TimingReport } from "./report.js";
 
 /** Styles kept on the device at a time: at the base size a gigabyte in f32. */
@@ -50,6 +50,7 @@ const SAVES_UNDER_WAY = 2;
 export class FilePainter {
   readonly #model: StylizingViT;
   readonly #pool: ImagePool;
+  readonly #reader: InputReader;
   readonly #options: PaintFilesOptions;
   readonly #contents: readonly InputFile[];
   readonly #styles: readonly InputFile[];
@@ -70,6 +71,7 @@ export class FilePainter {
   constructor(
     model: StylizingViT,
     pool: ImagePool,
+    reader: InputReader,
     options: PaintFilesOptions,
     contents: readonly InputFile[],
     styles: readonly InputFile[],
@@ -77,6 +79,7 @@ export class FilePainter {
   ) {
     this.#model = model;
     this.#pool = pool;
+    this.#reader = reader;
     this.#options = options;
     this.#contents = contents;
     this.#styles = styles;
@@ -172,7 +175,7 @@ export class FilePainter {
     const { image_size: size, in_channels: channels } = this.#model.config;
     const used = [...new Set(jobs.map((job) => job.style))];
     const files = used.map((style) => this.#styles[style]!);
-    const loaded = await loadAll(this.#pool, files, size, channels, { fit: this.#sizing.fit });
+    const loaded = await this.#reader.loadAll(files, size, channels);
     const images = new Map<number, FittedImage>();
     for (const [index, style] of loaded.entries()) {
       if ("image" in style) images.set(used[index]!, style.image);
@@ -197,8 +200,8 @@ export class FilePainter {
     const inBank = new Map([...styles.keys()].map((style, index) => [style, index]));
     const pairOf = (job: PaintJob): JobPair => ({
       job,
-      content: this.#contents[job.content]!.path,
-      style: bank ? inBank.get(job.style)! : this.#styles[job.style]!.path,
+      content: this.#reader.key(this.#contents[job.content]!),
+      style: bank ? inBank.get(job.style)! : this.#reader.key(this.#styles[job.style]!),
     });
     // A content's own jobs make one batch where it meets many styles: its stream is then computed once.
     let runs = bank && this.#options.pair === "all" ? byContent(jobs) : batches(jobs, this.#model.batchSize);
@@ -212,7 +215,7 @@ export class FilePainter {
         const stream = this.#model.streamBatches(groups(runs), {
           bank,
           ...this.#stream,
-          pool: this.#pool,
+          pool: this.#reader,
           shared: true,
           stop: signal,
           onUnreadable: ({ job }, error) => this.#fail(job, error),
@@ -264,9 +267,12 @@ export class FilePainter {
   }
 
   #report(job: PaintJob, rest: Pick<ImageReport, "status"> & Partial<ImageReport>): ImageReport {
+    const [content, style] = [this.#contents[job.content]!, this.#styles[job.style]!];
     return {
-      content: this.#contents[job.content]!.path,
-      style: this.#styles[job.style]!.path,
+      content: content.path,
+      style: style.path,
+      ...(content.page === undefined ? {} : { contentPage: content.page }),
+      ...(style.page === undefined ? {} : { stylePage: style.page }),
       output: this.#output(job),
       ...rest,
     };
@@ -301,10 +307,11 @@ export class FilePainter {
   }
 
   async #row(job: PaintJob, content: LoadedImage, style: FittedImage, result: PixelImage): Promise<SheetRow> {
+    const title = ({ path, name, page }: InputFile) => (page === undefined ? path : name);
     const shown = (image: FittedImage) => cut(image, image.placement);
     return {
-      content: { name: this.#contents[job.content]!.path, image: await small(content.original ?? shown(content)) },
-      style: { name: this.#styles[job.style]!.path, image: shown(style) },
+      content: { name: title(this.#contents[job.content]!), image: await small(content.original ?? shown(content)) },
+      style: { name: title(this.#styles[job.style]!), image: shown(style) },
       result: { name: job.output, image: await small(result) },
     };
   }

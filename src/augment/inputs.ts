@@ -9,6 +9,8 @@ export interface InputFile {
   path: string;
   /** Path below the folder that was given, without the ending; the bare name for a file. */
   name: string;
+  /** Which of several pages, counted from 1. */
+  page?: number;
 }
 
 const stem = (path: string) => join(dirname(path), basename(path, extname(path)));

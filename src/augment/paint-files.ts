@@ -10,7 +10,7 @@ import { type FoundModel, findModel, withStatisticsOf } from "../models/open.js"
 import { StylizingViT } from "../painter/stylizing-vit.js";
 import { FilePainter } from "./file-painter.js";
 import { type InputFile, listInputs, pairJobs, refuseOverwriting } from "./inputs.js";
-import { loadAll } from "./load.js";
+import { InputReader, inPages } from "./load.js";
 import type { PaintFilesOptions, StylizeReport } from "./report.js";
 
 /** Images that a model's unknown statistics are measured from. */
@@ -26,8 +26,8 @@ const CHANNELS = [1, 3];
  */
 export async function paintFiles(options: PaintFilesOptions, signal?: AbortSignal, known?: FoundModel): Promise<StylizeReport> {
   const { onNote, onProgress } = options;
-  const contents = await listInputs(options.content, options.out);
-  const styles = await listInputs(options.style, options.out);
+  const contents = await inPages(await listInputs(options.content, options.out), options.page);
+  const styles = await inPages(await listInputs(options.style, options.out), options.page);
   for (const [what, files, paths] of [
     ["content", contents, options.content],
     ["style", styles, options.style],
@@ -66,7 +66,8 @@ export async function paintFiles(options: PaintFilesOptions, signal?: AbortSigna
   const start = performance.now();
   await using pool = new ImagePool(options.workers);
   if (pool.note) onNote?.(pool.note);
-  const statistics = await settleStatistics(found.config, options, pool, contents, styles);
+  const reader = new InputReader(pool, options, onNote);
+  const statistics = await settleStatistics(found.config, options, reader, contents, styles);
   await using model = await StylizingViT.loadFound(withStatisticsOf(found, statistics), {
     ...load,
     ...(options.batch ? { batchSize: options.batch } : {}),
@@ -82,7 +83,7 @@ export async function paintFiles(options: PaintFilesOptions, signal?: AbortSigna
   const paintStart = performance.now();
   onProgress?.(0, jobs.length);
   const tell = (done: number) => onProgress?.(done, jobs.length);
-  const painter = new FilePainter(model, pool, options, contents, styles, tell);
+  const painter = new FilePainter(model, pool, reader, options, contents, styles, tell);
   const reports = await painter.run(jobs, signal);
   const { rows } = painter;
   const milliseconds = performance.now() - paintStart;
@@ -117,7 +118,7 @@ export async function paintFiles(options: PaintFilesOptions, signal?: AbortSigna
 async function settleStatistics(
   config: { mean?: readonly number[]; std?: readonly number[]; image_size: number; in_channels: number },
   options: PaintFilesOptions,
-  pool: ImagePool,
+  reader: InputReader,
   contents: readonly InputFile[],
   styles: readonly InputFile[],
 ): Promise<StylizeReport["statistics"]> {
@@ -125,7 +126,7 @@ async function settleStatistics(
   const std = options.std ?? config.std;
   if (mean && std) return { mean, std, source: options.mean || options.std ? "given" : "model" };
   const files = [...contents.slice(0, MEASURED), ...styles.slice(0, MEASURED)];
-  const some = await loadAll(pool, files, config.image_size, config.in_channels, { fit: options.fit });
+  const some = await reader.loadAll(files, config.image_size, config.in_channels);
   const images = some.flatMap((loaded) => ("image" in loaded ? [cut(loaded.image, loaded.image.placement)] : []));
   if (images.length === 0) {
     const failure = some.find((loaded) => "error" in loaded);

@@ -5,8 +5,9 @@ import type { SizeOptions } from "../painter/sizing.js";
 import type { StreamTiming } from "../painter/stream.js";
 import type { LoadOptions } from "../painter/types.js";
 import type { Pairing } from "./inputs.js";
+import type { ReadOptions } from "./load.js";
 
-export interface PaintFilesOptions extends SizeOptions {
+export interface PaintFilesOptions extends ReadOptions, SizeOptions {
   /** A published name, a folder, a `.safetensors` file, or `demo`. */
   model: string;
   /** Files, and folders that are read at any depth. */
@@ -36,6 +37,9 @@ type ErrorReport = ReturnType<typeof describeError>;
 export interface ImageReport {
   content: string;
   style: string;
+  /** Of a file with several, where all were asked for. */
+  contentPage?: number;
+  stylePage?: number;
   output: string;
   status: "done" | "failed" | "stopped";
   /** Its share of the time from the files of the batch before to those of its own batch. */

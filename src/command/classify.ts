@@ -1,10 +1,12 @@
 import type { Command } from "commander";
-import { type ClassifyFilesOptions, type ClassifyReport, classifyFiles } from "../augment/classify-files.js";
+import { type ClassifyFilesOptions, type ClassifyReport, classifyFiles, titleOf } from "../augment/classify-files.js";
+import type { ReadOptions } from "../augment/load.js";
 import type { ClassifierOptions } from "../classifier/types.js";
 import { percent } from "../labels/percent.js";
 import { Progress } from "./progress.js";
 import {
   addModelFlags,
+  addReadFlags,
   checkOutput,
   countFromZero,
   deviationList,
@@ -19,7 +21,7 @@ import {
 } from "./shared.js";
 import { type Column, table } from "./table.js";
 
-export interface ClassifyFlags extends ModelFlags {
+export interface ClassifyFlags extends ModelFlags, ReadOptions {
   top: number;
   csv?: string;
   attention?: string;
@@ -43,8 +45,20 @@ async function run(images: readonly string[], flags: ClassifyFlags, signal: Abor
     bar ??= new Progress("classifying", total, "images");
     bar.update(done);
   };
-  const { model, top, csv, attention, workers } = flags;
-  const given: ClassifyFilesOptions = { model, images, top, csv, attention, workers, load, onNote: note, onProgress };
+  const { model, top, csv, attention, workers, page, white } = flags;
+  const given: ClassifyFilesOptions = {
+    model,
+    images,
+    top,
+    csv,
+    attention,
+    workers,
+    page,
+    white,
+    load,
+    onNote: note,
+    onProgress,
+  };
   try {
     return await classifyFiles(given, signal);
   } finally {
@@ -62,8 +76,8 @@ export function classTable({ images, classes }: Pick<ClassifyReport, "images" | 
       { head: "probability", align: "right" },
     );
   const done = images.filter(({ status }) => status === "done");
-  const rows = done.map(({ image, top: best = [] }) => [
-    image,
+  const rows = done.map(({ top: best = [], ...image }) => [
+    titleOf(image),
     ...best.flatMap(({ label, probability }) => [label, percent(probability)]),
   ]);
   return table(columns, rows, width);
@@ -91,7 +105,7 @@ export function concludeClassify(
   if (flags.json) printJson(report);
   else if (done > 0)
     process.stdout.write(classTable(report, flags.top, process.stdout.isTTY ? process.stdout.columns : undefined));
-  for (const image of images) if (image.status === "failed") note(`failed: ${image.image}: ${image.error!.message}`);
+  for (const image of images) if (image.status === "failed") note(`failed: ${titleOf(image)}: ${image.error!.message}`);
   const rest = [failed && `${failed} failed`, stopped && `${stopped} not begun`].filter(Boolean).join(", ");
   note(`${done} of ${images.length} classified${rest ? ` (${rest})` : ""}, ${report.imagesPerSecond} images/s`);
   if (done > 1) note(`classes: ${summary(report)}`);
@@ -104,7 +118,7 @@ export function concludeClassify(
 }
 
 export function addClassify(program: Command): void {
-  addModelFlags(
+  const command = addReadFlags(
     program
       .command("classify")
       .description("say which class images are of, and what the model looks at")
@@ -122,7 +136,8 @@ export function addClassify(program: Command): void {
       .option("--batch <n>", "images per submission", positiveInteger)
       .option("--workers <n>", "threads that read images; 0: none (default: the number of cores, at most 8)", countFromZero)
       .option("--skip-unreadable", "exit with 0 though images failed, unless all did"),
-  ).action(async (images: string[], flags: ClassifyFlags) => {
+  );
+  addModelFlags(command).action(async (images: string[], flags: ClassifyFlags) => {
     const words = { before: "anything was classified" };
     process.exitCode = concludeClassify(await interruptible((signal) => run(images, flags, signal), words), flags);
   });

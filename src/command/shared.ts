@@ -5,6 +5,7 @@ import { describeError, type ErrorCode, StylizingError } from "../errors.js";
 import type { Precision } from "../gpu/profile.js";
 import type { TuneMode } from "../gpu/tuner.js";
 import { ensureOutputFolder } from "../image/atomic-write.js";
+import { MOST_LEVELS } from "../image/decode.js";
 import { statisticsCure } from "../models/config-checks.js";
 import type { LoadProgress } from "../models/load.js";
 import type { ExportProgress } from "../onnx/export.js";
@@ -96,6 +97,23 @@ const channelList =
 
 export const meanList = channelList("mean");
 export const deviationList = channelList("std");
+
+/** Options of verbs that read image files. */
+export function addReadFlags(command: Command): Command {
+  const page = (text: string) => (text === "all" ? text : positiveInteger(text));
+  const white = (text: string) => {
+    const value = text === "auto" ? text : positiveInteger(text);
+    if (value === "auto" || value <= MOST_LEVELS) return value;
+    throw new InvalidArgumentError(`It must be auto, or a whole number up to ${MOST_LEVELS}.`);
+  };
+  return command
+    .option("--page <n>", "which page or frame of files that have several; all: an image for each (default: the first)", page)
+    .option(
+      "--white <value>",
+      "the value of 16-bit files that is white, where they use fewer bits, such as 4095; auto: by each file's largest",
+      white,
+    );
+}
 
 /** Options of every verb that takes a model. */
 export interface SourceFlags {

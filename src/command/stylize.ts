@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import type { Pairing } from "../augment/inputs.js";
+import type { ReadOptions } from "../augment/load.js";
 import { paintFiles } from "../augment/paint-files.js";
 import type { StylizeReport, TimingReport } from "../augment/report.js";
 import type { OutputFormat } from "../image/encode.js";
@@ -9,6 +10,7 @@ import type { Scale, SizeOptions } from "../painter/sizing.js";
 import { Progress } from "./progress.js";
 import {
   addModelFlags,
+  addReadFlags,
   countFromZero,
   deviationList,
   EXIT,
@@ -23,7 +25,7 @@ import {
   wholeNumber,
 } from "./shared.js";
 
-export interface StylizeFlags extends ModelFlags, SizeOptions {
+export interface StylizeFlags extends ModelFlags, ReadOptions, SizeOptions {
   content: string[];
   style: string[];
   out: string;
@@ -84,7 +86,7 @@ export function concludeStylize(report: StylizeReport, flags: Pick<StylizeFlags,
 }
 
 export function addStylize(program: Command): void {
-  addModelFlags(
+  const command = addReadFlags(
     program
       .command("stylize")
       .description("paint content images in the style of others")
@@ -142,7 +144,8 @@ export function addStylize(program: Command): void {
         countFromZero,
       )
       .option("--sheet <file>", "also write a labelled contact sheet (PNG)"),
-  ).action(async (flags: StylizeFlags) => {
+  );
+  addModelFlags(command).action(async (flags: StylizeFlags) => {
     process.exitCode = concludeStylize(await interruptible((signal) => stylizeFiles(flags, signal)), flags);
   });
 }

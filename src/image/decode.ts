@@ -4,6 +4,7 @@ import type { Metadata } from "sharp";
 import { messageOf, StylizingError } from "../errors.js";
 import { lumaLevel } from "./luma.js";
 import { loadSharp } from "./sharp.js";
+import { pagesAmong, type TiffImage, tiffImages } from "./tiff.js";
 import type { PixelImage } from "./types.js";
 
 /** 64 megapixels: 8 000 × 8 000, far above any tile and far below a whole slide. */
@@ -16,6 +17,13 @@ export interface DecodeOptions {
   maxPixels?: number | undefined;
   /** Checked between the steps; what sharp has begun it finishes. */
   signal?: AbortSignal | undefined;
+  /** Which of several pages or frames, counted from 1; default the first. A file of one page gives that one, whatever is asked for. */
+  page?: number | undefined;
+  /**
+   * The value of a 16-bit file that is white, where it uses fewer bits: a whole number up to 65535, or "auto", the least 2^n − 1
+   * from 255 on that no value exceeds. Default 65535. An embedded colour profile is not applied where this is given.
+   */
+  white?: number | "auto" | undefined;
   /** What messages call the image; by default its file name, or "the image" for bytes. */
   name?: string | undefined;
 }
@@ -23,58 +31,49 @@ export interface DecodeOptions {
 export interface DecodedImage extends PixelImage {
   /** What the file was: "png", "jpeg", "webp", "tiff", "gif", "heif" (AVIF), "svg". */
   readonly format: string;
-  /** Pages or frames in the file; only the first is decoded. */
+  /** Pages or frames in the file, of which one was decoded; reduced versions and a slide's label do not count. */
   readonly pages: number;
+  /** The largest value of a 16-bit file's colours. */
+  readonly largest?: number;
 }
+
+/** The largest value of 16 bits. */
+export const MOST_LEVELS = 65535;
 
 /**
  * Reads an image file, or the bytes of one, into 8-bit sRGB or grey.
  *
  * Everything sharp was built with is read: PNG, JPEG, WebP, TIFF, GIF, AVIF, SVG. EXIF orientation is applied, ICC
- * profiles and CMYK are converted to sRGB, transparency is laid over white (as on a light table), 16 bits become 8 by
- * round(x / 257), and of an animation or a stack of pages the first is taken.
+ * profiles and CMYK are converted to sRGB, transparency is laid over white (as on a light table; a fourth sample of a TIFF that is not
+ * declared to be alpha is none), 16 bits become 8 by round(x / 257), and of an animation or a stack of pages the first is
+ * taken, unless `page` says another.
  *
  * Throws `IMAGE`, naming the file, for one that is missing, not a file, empty, damaged or cut short, too large, or of
- * a kind that has no defined white (floating point, signed, 32-bit); `ARGUMENT` for an input that is neither a path
- * nor bytes;
- * the signal's reason when it is aborted.
+ * a kind that has no defined white (floating point, signed, 32-bit), or has no such page; `ARGUMENT` for an input that is
+ * neither a path nor bytes, and for an impossible page or white; the signal's reason when it is aborted.
  */
 export async function decodeImage(input: string | Uint8Array, options: DecodeOptions): Promise<DecodedImage> {
-  const { channels, maxPixels = DEFAULT_MAX_PIXELS, signal } = options;
+  const { channels, maxPixels = DEFAULT_MAX_PIXELS, signal, white } = options;
   signal?.throwIfAborted();
-  if (typeof input !== "string" && !(input instanceof Uint8Array)) {
-    throw new StylizingError("ARGUMENT", "An image to decode was neither a path nor bytes.", "Give a file path or a Uint8Array.");
-  }
-  if (!Number.isSafeInteger(maxPixels) || maxPixels < 1) {
-    throw new StylizingError("ARGUMENT", `maxPixels is ${maxPixels}.`, "Give a whole number of pixels above 0.");
-  }
-  const name = options.name ?? (typeof input === "string" ? shortened(input) : "the image");
-  // The bytes are read here and not by sharp: libvips remembers files by name and may answer with an older content.
-  const bytes = typeof input === "string" ? await readBytes(input, name, maxPixels, signal) : input;
-  if (bytes.length === 0) {
-    throw new StylizingError(
-      "IMAGE",
-      `${name} is empty (0 bytes).`,
-      "Export or copy it again; the writing was probably interrupted.",
-    );
-  }
-
-  const sharp = await loadSharp();
-  let header: Metadata;
-  try {
-    header = await sharp(bytes, { limitInputPixels: false }).metadata();
-  } catch (error) {
-    throw unreadable(name, error);
-  }
+  checkPage(options.page);
+  checkWhite(white);
+  const { bytes, name, sharp } = await openImage(input, maxPixels, options);
+  const images = tiffImages(bytes);
+  const found = await findPage(sharp, bytes, images, options.page ?? 1, name);
+  const { header, pages, index } = found;
   checkSize(name, header, maxPixels);
   checkDepth(name, header);
   signal?.throwIfAborted();
 
   const wide = header.depth === "ushort";
-  // "warning" is the strictest level: a file cut short must not become an image with a grey lower half.
-  let pipeline = sharp(bytes, { failOn: "warning", limitInputPixels: maxPixels, autoOrient: true });
+  const { extra = 0, extraKind } = images?.[index] ?? {};
+  // "warning" is the strictest level: a file cut short must not become an image with a grey lower half. A TIFF that does not say
+  // what its fourth sample is is one that libtiff warns of.
+  const failOn = extra > 0 && extraKind === undefined ? "error" : "warning";
+  const onPage = index > 0 ? { page: index } : {};
+  let pipeline = sharp(bytes, { failOn, limitInputPixels: maxPixels, autoOrient: true, ...onPage });
   // sharp converts embedded profiles of 8-bit images by itself, and of 16-bit images only when told to.
-  if (wide && header.hasProfile) pipeline = pipeline.withIccProfile("srgb", { attach: false });
+  if (wide && header.hasProfile && white === undefined) pipeline = pipeline.withIccProfile("srgb", { attach: false });
   let raw: { data: Buffer; info: { width: number; height: number; channels: number } };
   try {
     raw = await pipeline
@@ -89,21 +88,107 @@ export async function decodeImage(input: string | Uint8Array, options: DecodeOpt
   const { width, height } = raw.info;
   const { buffer, byteOffset, byteLength } = raw.data;
   const samples = wide ? new Uint16Array(buffer, byteOffset, byteLength / 2) : new Uint8Array(buffer, byteOffset, byteLength);
-  const data = toBytes(samples, raw.info.channels, channels);
-  return { data, width, height, channels, format: header.format, pages: header.pages ?? 1 };
+  const opaque = extra > 0 && !extraKind;
+  const largest = wide ? largestOf(samples, raw.info.channels) : undefined;
+  const top = !wide ? 255 : white === "auto" ? whiteAbove(largest!) : (white ?? MOST_LEVELS);
+  const data = toBytes(samples, raw.info.channels, channels, top, opaque);
+  return { data, width, height, channels, format: header.format, pages, ...(largest === undefined ? {} : { largest }) };
 }
 
-/** Pixels of 1 to 4 channels, 8 or 16 bits, to 8-bit grey or RGB; alpha over white. No copy where nothing changes. */
-function toBytes(samples: Uint8Array | Uint16Array, from: number, to: 1 | 3): Uint8Array {
+/** Pages or frames of an image file. @throws StylizingError `IMAGE` as {@link decodeImage} does */
+export async function countPages(file: string): Promise<number> {
+  const { bytes, name, sharp } = await openImage(file, DEFAULT_MAX_PIXELS, {});
+  return (await findPage(sharp, bytes, tiffImages(bytes), 1, name)).pages;
+}
+
+async function openImage(
+  input: string | Uint8Array,
+  maxPixels: number,
+  options: Pick<DecodeOptions, "name" | "signal">,
+): Promise<{ bytes: Uint8Array; name: string; sharp: Awaited<ReturnType<typeof loadSharp>> }> {
+  if (typeof input !== "string" && !(input instanceof Uint8Array)) {
+    throw new StylizingError("ARGUMENT", "An image to decode was neither a path nor bytes.", "Give a file path or a Uint8Array.");
+  }
+  if (!Number.isSafeInteger(maxPixels) || maxPixels < 1) {
+    throw new StylizingError("ARGUMENT", `maxPixels is ${maxPixels}.`, "Give a whole number of pixels above 0.");
+  }
+  const name = options.name ?? (typeof input === "string" ? shortened(input) : "the image");
+  // The bytes are read here and not by sharp: libvips remembers files by name and may answer with an older content.
+  const bytes = typeof input === "string" ? await readBytes(input, name, maxPixels, options.signal) : input;
+  if (bytes.length === 0) {
+    throw new StylizingError(
+      "IMAGE",
+      `${name} is empty (0 bytes).`,
+      "Export or copy it again; the writing was probably interrupted.",
+    );
+  }
+  return { bytes, name, sharp: await loadSharp() };
+}
+
+/** The header of a page, how many there are, and by which number libvips knows it. */
+async function findPage(
+  sharp: Awaited<ReturnType<typeof loadSharp>>,
+  bytes: Uint8Array,
+  images: readonly TiffImage[] | undefined,
+  wanted: number,
+  name: string,
+): Promise<{ header: Metadata; pages: number; index: number }> {
+  const own = images && pagesAmong(images);
+  try {
+    const header = await sharp(bytes, { limitInputPixels: false }).metadata();
+    const pages = own?.length ?? header.pages ?? 1;
+    const page = pages === 1 ? 1 : wanted;
+    if (page > pages) {
+      throw new StylizingError("IMAGE", `${name} has ${pages} pages, and page ${page} was asked for.`, `Use 1 to ${pages}.`);
+    }
+    const index = own?.[page - 1] ?? page - 1;
+    if (index === 0) return { header, pages, index };
+    return { header: await sharp(bytes, { limitInputPixels: false, page: index }).metadata(), pages, index };
+  } catch (error) {
+    throw error instanceof StylizingError ? error : unreadable(name, error);
+  }
+}
+
+function checkPage(page: number | undefined): void {
+  if (page === undefined || (Number.isSafeInteger(page) && page >= 1)) return;
+  throw new StylizingError("ARGUMENT", `The page is ${page}.`, "Give a whole number from 1 on.");
+}
+
+function checkWhite(white: number | "auto" | undefined): void {
+  if (white === undefined || white === "auto" || (Number.isSafeInteger(white) && white >= 1 && white <= MOST_LEVELS)) return;
+  throw new StylizingError(
+    "ARGUMENT",
+    `The value that is white is ${white}.`,
+    `Give a whole number from 1 to ${MOST_LEVELS}, or "auto".`,
+  );
+}
+
+/** The least 2^n − 1 that no value exceeds; fewer than eight bits no file of sixteen is meant to have. */
+const whiteAbove = (largest: number): number => Math.max(255, 2 ** Math.ceil(Math.log2(largest + 1)) - 1);
+
+/** The largest value of the colours of pixels. */
+function largestOf(samples: Uint8Array | Uint16Array, channels: number): number {
+  const colours = channels < 3 ? 1 : 3;
+  let largest = 0;
+  for (let at = 0; at < samples.length; at += channels)
+    for (let c = 0; c < colours; c++) if (samples[at + c]! > largest) largest = samples[at + c]!;
+  return largest;
+}
+
+/**
+ * Pixels of 1 to 4 channels, 8 or 16 bits, to 8-bit grey or RGB; alpha over white, unless all is `opaque`. No copy where nothing
+ * changes.
+ */
+function toBytes(samples: Uint8Array | Uint16Array, from: number, to: 1 | 3, white: number, opaque: boolean): Uint8Array {
   if (samples instanceof Uint8Array && from === to) return samples;
-  const white = samples instanceof Uint16Array ? 65535 : 255;
-  const alpha = from === 2 || from === 4 ? from - 1 : undefined;
+  const solid = samples instanceof Uint16Array ? MOST_LEVELS : 255;
+  const alpha = !opaque && (from === 2 || from === 4) ? from - 1 : undefined;
   const grey = from < 3;
   const count = samples.length / from;
   const out = new Uint8Array(count * to);
   for (let i = 0, at = 0, put = 0; i < count; i++, at += from) {
-    const opacity = alpha === undefined ? 1 : samples[at + alpha]! / white;
-    const level = (c: number): number => (((samples[at + c]! * opacity) / white + 1 - opacity) * 255 + 0.5) | 0;
+    const opacity = alpha === undefined ? 1 : samples[at + alpha]! / solid;
+    const level = (c: number): number => (((Math.min(samples[at + c]!, white) * opacity) / white + 1 - opacity) * 255 + 0.5) | 0;
     const r = level(0);
     const g = grey ? r : level(1);
     const b = grey ? r : level(2);

@@ -1,12 +1,5 @@
+import type { SampledImage } from "./checks.js";
 import type { Placement } from "./types.js";
-
-/** What moments are taken of: [height, width, channels], bytes 0–255 or floats 0–1. */
-export interface MeasurableImage {
-  readonly data: Uint8Array | Uint8ClampedArray | Float32Array;
-  readonly width: number;
-  readonly height: number;
-  readonly channels: number;
-}
 
 /** Mean and population standard deviation by channel, in units of [0, 1]. */
 export interface ChannelMoments {
@@ -36,7 +29,7 @@ export class MomentAccumulator {
   }
 
   /** Adds an image of as many channels, or the part of it that `where` says. */
-  add(image: MeasurableImage, where: Placement = { left: 0, top: 0, width: image.width, height: image.height }): void {
+  add(image: SampledImage, where: Placement = { left: 0, top: 0, width: image.width, height: image.height }): void {
     const { data } = image;
     if (data instanceof Float32Array) {
       for (let c = 0; c < this.#channels; c++) this.#floats[c] = merge(this.#floats[c]!, floatPart({ ...image, data }, where, c));
@@ -46,7 +39,7 @@ export class MomentAccumulator {
     this.#bytePixels += where.width * where.height;
   }
 
-  #addLevels(image: MeasurableImage & { data: Uint8Array | Uint8ClampedArray }, where: Placement, c: number): void {
+  #addLevels(image: SampledImage & { data: Uint8Array | Uint8ClampedArray }, where: Placement, c: number): void {
     const { data, width, channels } = image;
     let [sum, squares] = [0, 0];
     for (let y = where.top; y < where.top + where.height; y++) {
@@ -87,10 +80,10 @@ export class MomentAccumulator {
   }
 }
 
-/** Mean and deviation by channel of one image. */
-export function channelMoments(image: MeasurableImage): ChannelMoments {
+/** Mean and deviation by channel of one image, or of the part of it that `where` says. */
+export function channelMoments(image: SampledImage, where?: Placement): ChannelMoments {
   const accumulator = new MomentAccumulator(image.channels);
-  accumulator.add(image);
+  accumulator.add(image, where);
   return accumulator.moments();
 }
 
@@ -113,7 +106,7 @@ function merge(a: Part, b: Part): Part {
   };
 }
 
-function floatPart({ data, width, channels }: MeasurableImage & { data: Float32Array }, where: Placement, c: number): Part {
+function floatPart({ data, width, channels }: SampledImage & { data: Float32Array }, where: Placement, c: number): Part {
   const count = where.width * where.height;
   let guess = 0;
   let [sum, squares] = [0, 0];

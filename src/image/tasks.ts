@@ -1,4 +1,4 @@
-import { decodeImage } from "./decode.js";
+import { type DecodedImage, type DecodeOptions, decodeImage } from "./decode.js";
 import { type OutputFormat, saveImage } from "./encode.js";
 import { cut, type Fit, type FittedImage, fitSquare, unfit } from "./preprocess.js";
 import type { PixelImage } from "./types.js";
@@ -6,7 +6,7 @@ import type { PixelImage } from "./types.js";
 /** What a worker is asked to do; everything in it survives being sent to another thread. */
 export type ImageTask = LoadTask | SaveTask;
 
-export interface LoadTask {
+export interface LoadTask extends Pick<DecodeOptions, "page" | "white"> {
   kind: "load";
   file: string;
   /** Side of the square, the model's image size. */
@@ -38,8 +38,8 @@ export interface SaveTask {
   fit?: Pick<FittedImage, "placement" | "source"> | undefined;
 }
 
-/** A file's image as the model takes it, and how long reading, decoding and scaling it took, in milliseconds. */
-export interface LoadedImage extends FittedImage {
+/** A file's image as the model takes it, what its reader may want to know of the file, and how long reading, decoding and scaling it took, in milliseconds. */
+export interface LoadedImage extends FittedImage, Pick<DecodedImage, "pages" | "largest"> {
   readonly milliseconds: number;
   /** At its own size, where that was asked for. */
   readonly original?: PixelImage;
@@ -49,10 +49,10 @@ export interface LoadedImage extends FittedImage {
  * Reads an image, as {@link fitSquare} gives it or, where a crop is asked for, with a placement that fills it.
  * Throws as `loadSquare` does.
  */
-export async function load({ file, size, channels, crop, fit, original = false }: LoadTask): Promise<LoadedImage> {
+export async function load({ file, size, channels, crop, fit, original = false, page, white }: LoadTask): Promise<LoadedImage> {
   const start = performance.now();
-  const decoded = await decodeImage(file, { channels });
-  const { width, height } = decoded;
+  const decoded = await decodeImage(file, { channels, page, white });
+  const { width, height, pages, largest } = decoded;
   let image: FittedImage;
   if (crop === undefined || width < size || height < size) image = await fitSquare(decoded, size, { fit });
   else {
@@ -62,7 +62,8 @@ export async function load({ file, size, channels, crop, fit, original = false }
     image = { ...part, placement: whole, source: placement, originalWidth: width, originalHeight: height };
   }
   const own = original ? { original: { data: decoded.data, width, height, channels } } : {};
-  return { ...image, ...own, milliseconds: performance.now() - start };
+  const about = { pages, ...(largest === undefined ? {} : { largest }) };
+  return { ...image, ...own, ...about, milliseconds: performance.now() - start };
 }
 
 /** Writes a result, whole or not at all, and says how long that took, in milliseconds. Throws as {@link saveImage} does. */

@@ -1,4 +1,5 @@
 import { StylizingError } from "../errors.js";
+import { describeValue } from "./checks.js";
 
 /** An 8-bit image, rows from the top, channels interleaved: `data[(y * width + x) * channels + c]`. sRGB, or grey for one channel. */
 export interface PixelImage {
@@ -21,11 +22,11 @@ export interface Placement {
  * `what` names it in the message. Throws `ARGUMENT`.
  */
 export function checkPixelImage(image: PixelImage, what = "The image"): void {
-  const { data, width, height, channels } = image;
+  const { data, width, height, channels } = (image ?? {}) as PixelImage;
   const sound =
     Number.isInteger(width) && Number.isInteger(height) && width > 0 && height > 0 && (channels === 1 || channels === 3);
   if (sound && data instanceof Uint8Array && data.length === width * height * channels) return;
-  const found = data instanceof Uint8Array ? `${data.length} bytes` : `data of type ${(data as object)?.constructor?.name}`;
+  const found = data instanceof Uint8Array ? `${data.length} bytes` : `data of type ${describeValue(data)}`;
   throw new StylizingError(
     "ARGUMENT",
     `${what} says ${width} × ${height} with ${channels} channels and has ${found}.`,

@@ -216,7 +216,9 @@ export async function toBatch(
       }
     } else others.push({ index, image: converted === image ? { ...image, data: image.data.slice() } : converted });
   }
-  for (const { index, image } of others) {
+  // Taken off the list: a large copy is let go of as soon as it is scaled, if nobody wants it.
+  for (let next = others.shift(); next; next = others.shift()) {
+    const { index, image } = next;
     const square = await fitted(image, size, nameOf(index), fit);
     put(index, square.data);
     if (wanted) originals[index] = { ...square, image: pixelsOf(image) };

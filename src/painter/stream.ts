@@ -59,6 +59,9 @@ export interface PaintedBatch<P> extends StreamBatch<P> {
   styles: (Image | FittedImage | number)[];
 }
 
+/** Reads what pairs name. */
+export type StreamPool = Pick<ImagePool, "load">;
+
 /** What a stream needs of its model. */
 export interface StreamPainter {
   readonly size: number;
@@ -67,7 +70,7 @@ export interface StreamPainter {
   /** How files become squares, and whether contents come at their own size too. */
   readonly fit: Fit;
   readonly originals: boolean;
-  pool(): ImagePool;
+  pool(): StreamPool;
   /** Paints pairs; `contents` is a single image where all have the same. */
   paint(contents: Image[], styles: (Image | number)[], timing: RunTiming): Promise<Image[]>;
 }

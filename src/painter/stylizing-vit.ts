@@ -35,6 +35,7 @@ import {
   paintStream,
   type StreamBatch,
   type StreamPair,
+  type StreamPool,
 } from "./stream.js";
 import { StyleBank } from "./style-bank.js";
 import type { Trace } from "./trace.js";
@@ -231,7 +232,7 @@ export class StylizingViT implements Disposable, AsyncDisposable {
    */
   streamBatches<P extends StreamPair>(
     groups: AsyncGenerator<P[], void, undefined>,
-    options: Omit<StreamOptions<P>, "batchSize"> & Pick<PaintStreamOptions<P>, "stop"> & { pool?: ImagePool; shared?: boolean },
+    options: Omit<StreamOptions<P>, "batchSize"> & Pick<PaintStreamOptions<P>, "stop"> & { pool?: StreamPool; shared?: boolean },
   ): AsyncGenerator<PaintedBatch<P>, void, undefined> {
     this.#requireStatistics();
     const { bank, pool, shared = false, ...rest } = options;

@@ -127,3 +127,71 @@ export function greyTiff(
   data.copy(out, offset);
   return out;
 }
+
+/** An image in a TIFF of several. */
+export interface TiffPage {
+  width: number;
+  height: number;
+  /** Bits of a sample, 8 by default, and samples of a pixel, 3. */
+  bits?: 8 | 16;
+  samples?: number;
+  data: Uint8Array;
+  /** NewSubfileType. */
+  subfile?: number;
+  /** ExtraSamples, which is left away where it is not given. */
+  extra?: number[];
+  /** Images that only this one refers to. */
+  below?: TiffPage[];
+}
+
+/** A TIFF with uncompressed images in a chain; of either byte order, and with offsets of 64 bits. */
+export function tiffOf(pages: readonly TiffPage[], { little = true, big = false } = {}): Buffer {
+  const word = big ? 8 : 4;
+  const number = (value: number, size: number): Buffer => {
+    const bytes = Buffer.alloc(size);
+    if (size === 8) bytes[little ? "writeBigUInt64LE" : "writeBigUInt64BE"](BigInt(value));
+    else bytes[little ? "writeUIntLE" : "writeUIntBE"](value, 0, size);
+    return bytes;
+  };
+  const parts: Buffer[] = [];
+  let size = big ? 16 : 8;
+  const add = (bytes: Uint8Array): number => {
+    const at = size;
+    const padded = Buffer.alloc(bytes.length + (bytes.length % 2));
+    padded.set(bytes);
+    parts.push(padded);
+    size += padded.length;
+    return at;
+  };
+  const directory = (page: TiffPage, next: number): number => {
+    const { width, height, bits = 8, samples = 3, data, subfile = 0, extra, below = [] } = page;
+    const others = below.map((one) => directory(one, 0));
+    const at = add(data);
+    const tags: [tag: number, bytes: 2 | 4, values: number[]][] = [
+      [254, 4, [subfile]],
+      [256, 4, [width]],
+      [257, 4, [height]],
+      [258, 2, Array<number>(samples).fill(bits)],
+      [259, 2, [1]],
+      [262, 2, [samples < 3 ? 1 : 2]],
+      [273, 4, [at]],
+      [277, 2, [samples]],
+      [278, 4, [height]],
+      [279, 4, [data.length]],
+      ...(others.length > 0 ? ([[330, 4, others]] as [number, 4, number[]][]) : []),
+      ...(extra ? ([[338, 2, extra]] as [number, 2, number[]][]) : []),
+    ];
+    const entries = tags.map(([tag, bytes, values]) => {
+      const all = Buffer.concat(values.map((value) => number(value, bytes)));
+      const inline = Buffer.alloc(word);
+      if (all.length <= word) inline.set(all);
+      else inline.set(number(add(all), word));
+      return Buffer.concat([number(tag, 2), number(bytes === 2 ? 3 : 4, 2), number(values.length, word), inline]);
+    });
+    return add(Buffer.concat([number(entries.length, big ? 8 : 2), ...entries, number(next, word)]));
+  };
+  let next = 0;
+  for (const page of [...pages].reverse()) next = directory(page, next);
+  const head = [Buffer.from(little ? "II" : "MM"), number(big ? 43 : 42, 2), ...(big ? [number(8, 2), number(0, 2)] : [])];
+  return Buffer.concat([...head, number(next, word), ...parts]);
+}

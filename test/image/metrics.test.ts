@@ -105,4 +105,5 @@ it("images that cannot be compared are refused", async () => {
   await failure((async () => ssim(flat(1), noise(16, 16, 1)))(), "ARGUMENT");
   await failure((async () => colourDistance(flat(1), noise(16, 16, 1)))(), "ARGUMENT");
   await failure((async () => psnr(flat(1), { ...flat(1), data: new Uint8Array(3) }))(), "ARGUMENT");
+  await failure((async () => psnr(null as never, flat(1)))(), "ARGUMENT");
 });

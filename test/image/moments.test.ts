@@ -1,13 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { channelMoments, type MeasurableImage, MomentAccumulator } from "../../src/image/moments.js";
+import type { SampledImage } from "../../src/image/checks.js";
+import { channelMoments, MomentAccumulator } from "../../src/image/moments.js";
 import type { Placement } from "../../src/image/types.js";
 import { measureStatistics } from "../../src/models/batch.js";
 import { noise } from "./helpers.js";
 
-const whole = ({ width, height }: MeasurableImage): Placement => ({ left: 0, top: 0, width, height });
+const whole = ({ width, height }: SampledImage): Placement => ({ left: 0, top: 0, width, height });
 
 /** The definition in float64, in two passes over a list of all values. */
-function naive(images: readonly (readonly [MeasurableImage, Placement])[]) {
+function naive(images: readonly (readonly [SampledImage, Placement])[]) {
   const [mean, deviation]: [number[], number[]] = [[], []];
   for (let c = 0; c < images[0]![0].channels; c++) {
     const values: number[] = [];
@@ -21,7 +22,7 @@ function naive(images: readonly (readonly [MeasurableImage, Placement])[]) {
   return { mean, deviation };
 }
 
-function check(images: readonly (MeasurableImage | readonly [MeasurableImage, Placement])[]): void {
+function check(images: readonly (SampledImage | readonly [SampledImage, Placement])[]): void {
   const parts = images.map((one) => ("data" in one ? ([one, whole(one)] as const) : one));
   const accumulator = new MomentAccumulator(parts[0]![0].channels);
   for (const [image, where] of parts) accumulator.add(image, where);
@@ -33,7 +34,7 @@ function check(images: readonly (MeasurableImage | readonly [MeasurableImage, Pl
   }
 }
 
-const constant = (value: number, width: number, height = width, channels = 3): MeasurableImage => ({
+const constant = (value: number, width: number, height = width, channels = 3): SampledImage => ({
   data: new Uint8Array(width * height * channels).fill(value),
   width,
   height,
@@ -41,7 +42,7 @@ const constant = (value: number, width: number, height = width, channels = 3): M
 });
 
 /** Floats with values that no byte has, around 0.5 and `spread` wide. */
-const floats = (width: number, height: number, channels: 1 | 3, seed: number, spread = 1): MeasurableImage => {
+const floats = (width: number, height: number, channels: 1 | 3, seed: number, spread = 1): SampledImage => {
   const image = noise(width, height, channels, seed);
   const fine = noise(width, height, channels, seed + 100).data;
   return { ...image, data: Float32Array.from(image.data, (v, i) => 0.5 + spread * ((v + fine[i]! / 256) / 256 - 0.5)) };
@@ -65,7 +66,7 @@ describe("moments by channel are those of two passes in float64", () => {
       [floats(20, 10, 3, 2), { left: 19, top: 0, width: 1, height: 10 }],
       noise(4, 4, 3, 3),
     ]],
-  ] as readonly (readonly [string, () => (MeasurableImage | readonly [MeasurableImage, Placement])[]])[])("%s", (_, images) => check(images())); // biome-ignore format: a table
+  ] as readonly (readonly [string, () => (SampledImage | readonly [SampledImage, Placement])[]])[])("%s", (_, images) => check(images())); // biome-ignore format: a table
 
   it("one pixel in a million is seen: n Σx² and (Σx)² agree in their first thirteen digits", () => {
     const image = constant(254, 1000, 1000, 1);

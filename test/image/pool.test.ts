@@ -55,7 +55,7 @@ describe.each([
       const tasks = Array.from({ length: 12 }, (_, i) => ({ file: at(names[i % 3]!), size: SIZE, channels }));
       const read = await Promise.all(tasks.map((task) => pool.load(task)));
       for (const [index, { milliseconds, ...image }] of read.entries()) {
-        expect(image).toEqual(await loadSquare(tasks[index]!.file, SIZE, channels));
+        expect(image).toEqual({ ...(await loadSquare(tasks[index]!.file, SIZE, channels)), pages: 1 });
         expect(milliseconds).toBeGreaterThan(0);
       }
     }
