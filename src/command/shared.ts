@@ -8,7 +8,9 @@ import { ensureOutputFolder } from "../image/atomic-write.js";
 import type { LoadProgress } from "../models/load.js";
 import type { ExportProgress } from "../onnx/export.js";
 import type { LoadOptions } from "../painter/types.js";
-import { Progress } from "./progress.js";
+import { note, Progress } from "./progress.js";
+
+export { note };
 
 /** 0 done, 1 something failed, 2 wrong usage, 3 no usable adapter, 130 stopped by Ctrl-C (as shells have it). */
 export const EXIT = { done: 0, failed: 1, usage: 2, noAdapter: 3, stopped: 130 } as const;
@@ -23,11 +25,6 @@ export function exitCode(error: unknown): number {
   const code: ErrorCode | undefined = error instanceof StylizingError ? error.code : undefined;
   if (code === "ARGUMENT") return EXIT.usage;
   return code === "NO_ADAPTER" ? EXIT.noAdapter : EXIT.failed;
-}
-
-/** Notices go to stderr: stdout carries results alone. */
-export function note(text: string): void {
-  process.stderr.write(`${text}\n`);
 }
 
 export function printJson(document: unknown): void {
