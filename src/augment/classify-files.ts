@@ -3,6 +3,7 @@ import { Classifier } from "../classifier/classifier.js";
 import { type Classification, type ClassifierOptions, checkHead, checkKnownStatistics } from "../classifier/types.js";
 import { describeError, StylizingError } from "../errors.js";
 import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
+import { tellingLeftOut } from "../image/folder.js";
 import { ImagePool } from "../image/pool.js";
 import type { FittedImage } from "../image/preprocess.js";
 import { describeModel, type ModelReport } from "../models/load.js";
@@ -234,7 +235,7 @@ export async function classifyFiles(
   known?: FoundModel<VitConfig>,
 ): Promise<ClassifyReport> {
   const { attention, csv, onNote, onProgress } = options;
-  const files = await listInputs(options.images, attention);
+  const files = await tellingLeftOut(onNote, (leftOut) => listInputs(options.images, { out: attention, leftOut }));
   if (files.length === 0)
     throw new StylizingError(
       "ARGUMENT",

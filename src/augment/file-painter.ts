@@ -237,11 +237,9 @@ export class FilePainter {
   async #save(job: PaintJob, content: FittedImage, result: PixelImage): Promise<void> {
     const { format, size } = this.#options;
     const file = this.#output(job);
-    if (job.output.includes("/")) {
-      const folder = dirname(file);
-      if (!this.#folders.has(folder)) this.#folders.set(folder, ensureOutputFolder(folder));
-      await this.#folders.get(folder);
-    }
+    const folder = dirname(file);
+    if (!this.#folders.has(folder)) this.#folders.set(folder, ensureOutputFolder(folder));
+    await this.#folders.get(folder);
     const { placement, originalWidth, originalHeight } = content;
     const fit = size === "keep" ? { placement, originalWidth, originalHeight } : undefined;
     const milliseconds = await this.#pool.save({ file, image: result, format, fit });

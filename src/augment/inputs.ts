@@ -1,32 +1,35 @@
 import { realpath, stat } from "node:fs/promises";
-import { basename, dirname, extname, join, relative } from "node:path";
+import { basename, posix } from "node:path";
 import { StylizingError } from "../errors.js";
-import { listImages } from "../image/folder.js";
+import { type LeftOut, listImages } from "../image/folder.js";
 import { indexBelow } from "../random.js";
 
 /** An image that was named on the command line or found in a folder that was. */
 export interface InputFile {
   path: string;
-  /** Path below the folder that was given, without the ending; the bare name for a file. */
+  /** Path below the folder that was given, with "/" on every system and without the ending; the bare name for a file. */
   name: string;
 }
 
-const stem = (path: string) => join(dirname(path), basename(path, extname(path)));
+const stem = (name: string) => name.slice(0, name.length - posix.extname(name).length);
 
 /**
  * Files as they are named, and the images below folders, at any depth and in order. A name that does not exist stays in
  * the list: it fails by itself, and the others are done. The folder `out` is passed over where it lies below one of them:
  * what is in it are results.
  */
-export async function listInputs(paths: readonly string[], out?: string): Promise<InputFile[]> {
+export async function listInputs(
+  paths: readonly string[],
+  { out, leftOut }: { out?: string | undefined; leftOut: LeftOut },
+): Promise<InputFile[]> {
   const files: InputFile[] = [];
   for (const path of paths) {
     const isFolder = await stat(path).then(
       (found) => found.isDirectory(),
       () => false,
     );
-    if (!isFolder) files.push({ path, name: basename(stem(path)) });
-    else for (const found of await listImages(path, out)) files.push({ path: found, name: stem(relative(path, found)) });
+    const found = isFolder ? await listImages(path, { except: out, leftOut }) : [{ path, name: basename(path) }];
+    for (const { path, name } of found) files.push({ path, name: stem(name) });
   }
   return files;
 }
@@ -55,7 +58,7 @@ export function pairJobs(
   if (pairing === "all") {
     for (const [content, { name }] of contents.entries()) {
       for (const [style, { name: other }] of styles.entries())
-        jobs.push({ content, style, output: `${name}__${basename(other)}` });
+        jobs.push({ content, style, output: `${name}__${posix.basename(other)}` });
     }
   } else {
     const count = pairing === "each" ? Math.max(contents.length, styles.length) : contents.length;
@@ -66,7 +69,8 @@ export function pairJobs(
       jobs.push({
         content,
         style,
-        output: i < contents.length ? contents[content]!.name : `${contents[content]!.name}__${basename(styles[style]!.name)}`,
+        output:
+          i < contents.length ? contents[content]!.name : `${contents[content]!.name}__${posix.basename(styles[style]!.name)}`,
       });
     }
   }

@@ -1,6 +1,7 @@
 import { dirname, join } from "node:path";
 import { describeError, StylizingError } from "../errors.js";
 import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
+import { tellingLeftOut } from "../image/folder.js";
 import { ImagePool } from "../image/pool.js";
 import { cut } from "../image/preprocess.js";
 import { contactSheet } from "../image/sheet.js";
@@ -26,8 +27,10 @@ const CHANNELS = [1, 3];
  */
 export async function paintFiles(options: PaintFilesOptions, signal?: AbortSignal, known?: FoundModel): Promise<StylizeReport> {
   const { onNote, onProgress } = options;
-  const contents = await listInputs(options.content, options.out);
-  const styles = await listInputs(options.style, options.out);
+  const [contents, styles] = await tellingLeftOut(onNote, async (leftOut) => [
+    await listInputs(options.content, { out: options.out, leftOut }),
+    await listInputs(options.style, { out: options.out, leftOut }),
+  ]);
   for (const [what, files, paths] of [
     ["content", contents, options.content],
     ["style", styles, options.style],
