@@ -12,8 +12,9 @@ import type { VitConfig } from "../models/vit/config.js";
 import { vit } from "../models/vit/kind.js";
 import { attentionSheet } from "./attention-sheet.js";
 import { csvLine } from "./csv.js";
-import { type InputFile, listInputs, refuseOverwriting } from "./inputs.js";
+import { type InputFile, listInputs } from "./inputs.js";
 import { type Loaded, loadAll } from "./load.js";
+import { checkOutputs, refuseSameNames, resultNames } from "./outputs.js";
 
 export interface ClassifyFilesOptions {
   /** A folder, a `.safetensors` file, a repository of the Hugging Face Hub, or `hashed:SEED`. */
@@ -79,19 +80,9 @@ export function topClasses(probabilities: Float32Array, labels: readonly string[
 
 /** Where the attention of every image is drawn. @throws StylizingError `ARGUMENT` where two would have the same name */
 function attentionFiles(files: readonly InputFile[], folder: string): string[] {
-  const seen = new Map<string, string>();
-  return files.map(({ path, name }) => {
-    const file = `${join(folder, name)}.png`;
-    const other = seen.get(file);
-    if (other !== undefined)
-      throw new StylizingError(
-        "ARGUMENT",
-        `The attention of ${other} and of ${path} would both be drawn into ${file}.`,
-        "Give the folder above them, or classify them one after the other.",
-      );
-    seen.set(file, path);
-    return file;
-  });
+  const names = resultNames(files.map(({ name }) => name));
+  refuseSameNames(names, (index) => files[index]!.path);
+  return names.map((name) => join(folder, `${name}.png`));
 }
 
 /** Classifies files batch by batch: what cannot be read or drawn is reported, and the rest is done. */
@@ -244,7 +235,7 @@ export async function classifyFiles(
     );
   const drawings = attention === undefined ? undefined : attentionFiles(files, attention);
   const outputs = [...(drawings ?? []), ...(csv === undefined ? [] : [csv])];
-  await refuseOverwriting(
+  await checkOutputs(
     files.map(({ path }) => path),
     outputs,
   );

@@ -1,4 +1,4 @@
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { describeError } from "../errors.js";
 import { ensureOutputFolder } from "../image/atomic-write.js";
 import type { ImagePool } from "../image/pool.js";
@@ -8,7 +8,7 @@ import type { PixelImage } from "../image/types.js";
 import type { PaintedBatch, StreamPair, StreamTiming } from "../painter/stream.js";
 import type { StyleBank } from "../painter/style-bank.js";
 import type { StylizingViT } from "../painter/stylizing-vit.js";
-import type { InputFile, PaintJob } from "./inputs.js";
+import { type InputFile, type PaintJob, resultFile } from "./inputs.js";
 import { loadAll } from "./load.js";
 import type { ImageReport, PaintFilesOptions, TimingReport } from "./report.js";
 
@@ -94,11 +94,9 @@ export class FilePainter {
   }
 
   /** Paints and saves all jobs. What the signal keeps from being begun is reported as stopped. */
-  async run(jobs: readonly PaintJob[], signal: AbortSignal | undefined): Promise<ImageReport[]> {
-    const blocks = this.#blocks(jobs);
-    for (const block of blocks) if (!signal?.aborted) await this.#paintBlock(block, signal);
-    const ordered = blocks.flatMap((block) => block.jobs);
-    return ordered.map((job) => this.#reports.get(job) ?? this.#report(job, { status: "stopped" }));
+  async run(jobs: readonly PaintJob[], signal: AbortSignal | undefined): Promise<Map<PaintJob, ImageReport>> {
+    for (const block of this.#blocks(jobs)) if (!signal?.aborted) await this.#paintBlock(block, signal);
+    return new Map(jobs.map((job) => [job, this.#reports.get(job) ?? this.#report(job, { status: "stopped" })]));
   }
 
   /**
@@ -216,7 +214,7 @@ export class FilePainter {
     return {
       content: this.#contents[job.content]!.path,
       style: this.#styles[job.style]!.path,
-      output: this.#output(job),
+      output: resultFile(job, this.#options),
       ...rest,
     };
   }
@@ -230,13 +228,9 @@ export class FilePainter {
     this.#done(job, this.#report(job, { status: "failed", error: describeError(error), milliseconds }));
   }
 
-  #output(job: PaintJob): string {
-    return `${join(this.#options.out, job.output)}.${this.#options.format}`;
-  }
-
   async #save(job: PaintJob, content: FittedImage, result: PixelImage): Promise<void> {
     const { format, size } = this.#options;
-    const file = this.#output(job);
+    const file = resultFile(job, this.#options);
     const folder = dirname(file);
     if (!this.#folders.has(folder)) this.#folders.set(folder, ensureOutputFolder(folder));
     await this.#folders.get(folder);

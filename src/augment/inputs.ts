@@ -1,17 +1,12 @@
-import { realpath, stat } from "node:fs/promises";
-import { basename, posix } from "node:path";
-import { StylizingError } from "../errors.js";
-import { type LeftOut, listImages } from "../image/folder.js";
+import { stat } from "node:fs/promises";
+import path from "node:path";
+import type { OutputFormat } from "../image/encode.js";
+import { type FoundImage, type LeftOut, listImages } from "../image/folder.js";
 import { indexBelow } from "../random.js";
+import { refuseSameNames, resultNames } from "./outputs.js";
 
 /** An image that was named on the command line or found in a folder that was. */
-export interface InputFile {
-  path: string;
-  /** Path below the folder that was given, with "/" on every system and without the ending; the bare name for a file. */
-  name: string;
-}
-
-const stem = (name: string) => name.slice(0, name.length - posix.extname(name).length);
+export type InputFile = FoundImage;
 
 /**
  * Files as they are named, and the images below folders, at any depth and in order. A name that does not exist stays in
@@ -23,13 +18,10 @@ export async function listInputs(
   { out, leftOut }: { out?: string | undefined; leftOut: LeftOut },
 ): Promise<InputFile[]> {
   const files: InputFile[] = [];
-  for (const path of paths) {
-    const isFolder = await stat(path).then(
-      (found) => found.isDirectory(),
-      () => false,
-    );
-    const found = isFolder ? await listImages(path, { except: out, leftOut }) : [{ path, name: basename(path) }];
-    for (const { path, name } of found) files.push({ path, name: stem(name) });
+  for (const given of paths) {
+    const about = await stat(given).catch(() => undefined);
+    if (about?.isDirectory()) for (const found of await listImages(given, { except: out, leftOut })) files.push(found);
+    else files.push({ path: given, name: path.basename(given) });
   }
   return files;
 }
@@ -40,9 +32,16 @@ export type Pairing = "each" | "all" | "random";
 export interface PaintJob {
   content: number;
   style: number;
-  /** Below the output folder, without ending. */
+  /** Below the output folder, without ending, with "/" on every system. */
   output: string;
 }
+
+/** Where its result goes. */
+export const resultFile = (
+  { output }: Pick<PaintJob, "output">,
+  { out, format }: { out: string; format: OutputFormat },
+  { join } = path,
+): string => join(out, `${output}.${format}`);
 
 /**
  * Which content is painted in which style, and under what name.
@@ -54,54 +53,24 @@ export function pairJobs(
   pairing: Pairing,
   seed: number,
 ): PaintJob[] {
+  const names = resultNames(contents.map(({ name }) => name));
+  const inStyle = resultNames(styles.map(({ name }) => path.posix.basename(name)));
   const jobs: PaintJob[] = [];
   if (pairing === "all") {
-    for (const [content, { name }] of contents.entries()) {
-      for (const [style, { name: other }] of styles.entries())
-        jobs.push({ content, style, output: `${name}__${posix.basename(other)}` });
-    }
+    for (const [content, name] of names.entries())
+      for (const [style, other] of inStyle.entries()) jobs.push({ content, style, output: `${name}__${other}` });
   } else {
-    const count = pairing === "each" ? Math.max(contents.length, styles.length) : contents.length;
-    for (let i = 0; i < count; i++) {
-      const content = i % contents.length;
-      const style = pairing === "each" ? i % styles.length : indexBelow(styles.length, seed, i);
+    const [n, m] = [contents.length, styles.length];
+    for (let i = 0; i < (pairing === "each" ? Math.max(n, m) : n); i++) {
+      const content = i % n;
+      const style = pairing === "each" ? i % m : indexBelow(m, seed, i);
       // A content that comes round again would write over its first result.
-      jobs.push({
-        content,
-        style,
-        output:
-          i < contents.length ? contents[content]!.name : `${contents[content]!.name}__${posix.basename(styles[style]!.name)}`,
-      });
+      jobs.push({ content, style, output: i < n ? names[content]! : `${names[content]}__${inStyle[style]}` });
     }
   }
-  const seen = new Map<string, PaintJob>();
-  for (const job of jobs) {
-    const other = seen.get(job.output);
-    if (other) {
-      const [a, b] = [other, job].map((j) => `${contents[j.content]!.path} in ${styles[j.style]!.path}`);
-      throw new StylizingError(
-        "ARGUMENT",
-        `Two results would be called ${job.output}: ${a}, and ${b}.`,
-        "Paint them into different folders, or give the folder above them.",
-      );
-    }
-    seen.set(job.output, job);
-  }
+  refuseSameNames(
+    jobs.map(({ output }) => output),
+    (index) => `${contents[jobs[index]!.content]!.path} in ${styles[jobs[index]!.style]!.path}`,
+  );
   return jobs;
-}
-
-/** @throws StylizingError `ARGUMENT` where a result would take the place of an image that was given, which would be lost. */
-export async function refuseOverwriting(inputs: readonly string[], outputs: readonly string[]): Promise<void> {
-  const real = (path: string) => realpath(path).catch(() => undefined);
-  const given = new Set(await Promise.all(inputs.map(real)));
-  for (const output of outputs) {
-    const target = await real(output);
-    if (target !== undefined && given.has(target)) {
-      throw new StylizingError(
-        "ARGUMENT",
-        `${output} is both an image to read and the place of a result.`,
-        "Give another place for results.",
-      );
-    }
-  }
 }

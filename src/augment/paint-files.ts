@@ -1,4 +1,4 @@
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { describeError, StylizingError } from "../errors.js";
 import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
 import { tellingLeftOut } from "../image/folder.js";
@@ -10,9 +10,10 @@ import { describeModel } from "../models/load.js";
 import { type FoundModel, findModel, withStatisticsOf } from "../models/open.js";
 import { StylizingViT } from "../painter/stylizing-vit.js";
 import { FilePainter } from "./file-painter.js";
-import { type InputFile, listInputs, pairJobs, refuseOverwriting } from "./inputs.js";
+import { type InputFile, listInputs, type PaintJob, pairJobs, resultFile } from "./inputs.js";
 import { loadAll } from "./load.js";
-import type { PaintFilesOptions, StylizeReport } from "./report.js";
+import { checkOutputs, refuseExisting } from "./outputs.js";
+import type { ImageReport, ImagesReport, PaintFilesOptions, StylizeReport } from "./report.js";
 
 /** Images that a model's unknown statistics are measured from. */
 const MEASURED = 64;
@@ -23,31 +24,54 @@ const CHANNELS = [1, 3];
  * Paints files. What cannot be read or written is reported and the rest is done; results appear whole or not at all.
  * @param signal stops between batches.
  * @param known the model, where it has been found already.
- * @throws StylizingError where nothing at all can be done: no inputs, no model, no adapter, no output folder.
+ * @returns without what is known of the model where nothing was left to do: it is not loaded then.
+ * @throws StylizingError where nothing at all can be done: no inputs, results that exist already, no model, no adapter, no output folder.
  */
-export async function paintFiles(options: PaintFilesOptions, signal?: AbortSignal, known?: FoundModel): Promise<StylizeReport> {
-  const { onNote, onProgress } = options;
+export async function paintFiles(
+  given: PaintFilesOptions,
+  signal?: AbortSignal,
+  known?: FoundModel,
+): Promise<StylizeReport | ImagesReport> {
+  const { onNote, onProgress, existing = "refuse" } = given;
   const [contents, styles] = await tellingLeftOut(onNote, async (leftOut) => [
-    await listInputs(options.content, { out: options.out, leftOut }),
-    await listInputs(options.style, { out: options.out, leftOut }),
+    await listInputs(given.content, { out: given.out, leftOut }),
+    await listInputs(given.style, { out: given.out, leftOut }),
   ]);
   for (const [what, files, paths] of [
-    ["content", contents, options.content],
-    ["style", styles, options.style],
+    ["content", contents, given.content],
+    ["style", styles, given.style],
   ] as const) {
     if (files.length > 0) continue;
     const problem = `There is no ${what} image in ${paths.join(", ")}.`;
     throw new StylizingError("ARGUMENT", problem, "Give image files, or folders that hold some.");
   }
-  const jobs = pairJobs(contents, styles, options.pair, options.seed);
+  const jobs = pairJobs(contents, styles, given.pair, given.seed);
+  const inputs = [...contents, ...styles];
+  const outputs = jobs.map((job) => resultFile(job, given));
+  const there = new Set(
+    await checkOutputs(
+      inputs.map(({ path }) => path),
+      given.sheet ? [...outputs, given.sheet] : outputs,
+    ),
+  );
+  if (existing === "refuse") refuseExisting([...there]);
+  const isLeft = (output: string) => existing !== "skip" || !there.has(output);
+  const left = jobs.filter((_, index) => isLeft(outputs[index]!));
+  const options = { ...given, sheet: given.sheet && isLeft(given.sheet) ? given.sheet : undefined };
+  if (given.sheet && !options.sheet) onNote?.(`${given.sheet} is there already and stays as it is`);
   await ensureOutputFolder(options.out);
-  const outputs = jobs.map((job) => `${join(options.out, job.output)}.${options.format}`);
-  if (options.sheet) {
-    await ensureOutputFolder(dirname(options.sheet));
-    outputs.push(options.sheet);
-  }
-  const inputs = [...contents, ...styles].map(({ path }) => path);
-  await refuseOverwriting(inputs, outputs);
+  if (options.sheet) await ensureOutputFolder(dirname(options.sheet));
+  const reportOn = (painted: ReadonlyMap<PaintJob, ImageReport>, milliseconds: number): ImagesReport => {
+    const images = jobs.map((job, index): ImageReport => {
+      const [content, style] = [contents[job.content]!.path, styles[job.style]!.path];
+      return painted.get(job) ?? { content, style, output: outputs[index]!, status: "skipped" };
+    });
+    const count = (status: ImageReport["status"]) => images.filter((image) => image.status === status).length;
+    const [done, failed, stopped, skipped] = [count("done"), count("failed"), count("stopped"), count("skipped")];
+    const imagesPerSecond = done === 0 ? 0 : Number(((done * 1000) / milliseconds).toFixed(3));
+    return { images, done, failed, stopped, skipped, milliseconds: Math.round(milliseconds), imagesPerSecond };
+  };
+  if (left.length === 0) return reportOn(new Map(), 0);
 
   const load = { ...options.load, ...(signal ? { signal } : {}) };
   const found = known ?? (await findModel(options.model, load));
@@ -83,18 +107,16 @@ export async function paintFiles(options: PaintFilesOptions, signal?: AbortSigna
   }
 
   const paintStart = performance.now();
-  onProgress?.(0, jobs.length);
-  const tell = (done: number) => onProgress?.(done, jobs.length);
+  onProgress?.(0, left.length);
+  const tell = (done: number) => onProgress?.(done, left.length);
   const painter = new FilePainter(model, pool, options, contents, styles, tell);
-  const reports = await painter.run(jobs, signal);
+  const report = reportOn(await painter.run(left, signal), performance.now() - paintStart);
   const { rows } = painter;
-  const milliseconds = performance.now() - paintStart;
 
-  const done = reports.filter((report) => report.status === "done").length;
   let sheet: string | undefined;
   let sheetError: StylizeReport["sheetError"];
   if (options.sheet && rows.length > 0) {
-    const footer = `${model.report.model} · ${adapter.name} · ${tier} · ${done} images in ${((performance.now() - start) / 1000).toFixed(1)} s`;
+    const footer = `${model.report.model} · ${adapter.name} · ${tier} · ${report.done} images in ${((performance.now() - start) / 1000).toFixed(1)} s`;
     try {
       await writeFileAtomic(options.sheet, await contactSheet(rows, { title: "Stylizing ViT", footer }));
       sheet = options.sheet;
@@ -104,15 +126,10 @@ export async function paintFiles(options: PaintFilesOptions, signal?: AbortSigna
   }
   return {
     ...model.report,
+    ...report,
     statistics,
-    images: reports,
-    done,
-    failed: reports.filter((report) => report.status === "failed").length,
-    stopped: reports.filter((report) => report.status === "stopped").length,
     ...(sheet ? { sheet } : {}),
     ...(sheetError ? { sheetError } : {}),
-    milliseconds: Math.round(milliseconds),
-    imagesPerSecond: done === 0 ? 0 : Number(((done * 1000) / milliseconds).toFixed(3)),
     ...(painter.timing ? { timing: painter.timing } : {}),
   };
 }

@@ -20,6 +20,8 @@ export interface PaintFilesOptions {
   seed: number;
   format: OutputFormat;
   size: "model" | "keep";
+  /** What becomes of results that exist already; by default the run is refused. */
+  existing?: "refuse" | "replace" | "skip" | undefined;
   /** Where a labelled contact sheet goes. */
   sheet?: string | undefined;
   workers?: number | undefined;
@@ -37,7 +39,8 @@ export interface ImageReport {
   content: string;
   style: string;
   output: string;
-  status: "done" | "failed" | "stopped";
+  /** `skipped`: its result was there already. */
+  status: "done" | "failed" | "stopped" | "skipped";
   /** Its share of the time from the files of the batch before to those of its own batch. */
   milliseconds?: number;
   error?: ErrorReport;
@@ -52,12 +55,13 @@ export interface TimingReport extends Omit<StreamTiming, "milliseconds"> {
   workers: number;
 }
 
-export interface StylizeReport extends ModelReport {
-  statistics: { mean: readonly number[]; std: readonly number[]; source: "given" | "model" | "measured from these images" };
+/** All that there is to say where nothing was left to do. */
+export interface ImagesReport {
   images: ImageReport[];
   done: number;
   failed: number;
   stopped: number;
+  skipped: number;
   sheet?: string;
   /** Why the sheet is missing. */
   sheetError?: ErrorReport;
@@ -66,4 +70,8 @@ export interface StylizeReport extends ModelReport {
   imagesPerSecond: number;
   /** Missing where nothing was painted. */
   timing?: TimingReport;
+}
+
+export interface StylizeReport extends ModelReport, ImagesReport {
+  statistics: { mean: readonly number[]; std: readonly number[]; source: "given" | "model" | "measured from these images" };
 }

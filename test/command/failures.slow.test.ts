@@ -72,7 +72,7 @@ describe("results that cannot be written", () => {
     } catch {}
     const kept = report.images.find(({ status }) => status === "done")!;
     const before = readFileSync(kept.output);
-    await runJson([...stylize([kept.content], await imageFiles("other"), disk)], 1);
+    await runJson([...stylize([kept.content], await imageFiles("other"), disk, "--overwrite")], 1);
     expect(readFileSync(kept.output).equals(before)).toBe(true);
     expect(listFiles(disk)).toHaveLength(report.done + 1);
   });

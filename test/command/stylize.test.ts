@@ -9,6 +9,7 @@ import {
   couples,
   type Failure,
   fresh,
+  HERE,
   imageFile,
   imageFiles,
   levelsApart,
@@ -119,22 +120,22 @@ describe("--pair", () => {
 describe("names and folders", () => {
   it("refuse two results of one name, before anything is painted", async () => {
     const folder = fresh();
-    const [one, two] = [await imageFile(join(folder, "a.png"), 1), await imageFile(join(folder, "a.jpg"), 2)];
+    const [one, two] = [await imageFile(join(folder, "a.png"), 1), await imageFile(join(folder, "b/a.png"), 2)];
     const out = fresh("out");
-    const { error } = await runJson<Failure>(paint([folder], await imageFiles("s"), out), 2);
+    const { error } = await runJson<Failure>(paint([one, two], await imageFiles("s"), out), 2, HERE);
     expect(error).toMatchObject({ code: "ARGUMENT", message: expect.stringContaining("Two results would be called a") });
     expect(error.message).toContain(one);
     expect(error.message).toContain(two);
     expect(existsSync(out)).toBe(false);
     // In folders of their own they may have one name, and the same file may not come twice.
-    const twice = await runJson<Failure>(paint([one, one], await imageFiles("s"), out), 2);
+    const twice = await runJson<Failure>(paint([one, one], await imageFiles("s"), out), 2, HERE);
     expect(twice.error.message).toContain("Two results would be called a");
   });
 
   it("refuse to put a result in the place of an image that was given", async () => {
     const [content, style] = [await imageFiles("a"), await imageFiles("s")];
     const before = readFileSync(content[0]!);
-    const { error } = await runJson<Failure>(paint(content, style, join(content[0]!, "..")), 2);
+    const { error } = await runJson<Failure>(paint(content, style, join(content[0]!, "..")), 2, HERE);
     expect(error).toMatchObject({ code: "ARGUMENT", message: expect.stringContaining("both an image to read and the place") });
     expect(readFileSync(content[0]!).equals(before)).toBe(true);
     expect(listFiles(join(content[0]!, ".."))).toEqual(["a.png"]);
