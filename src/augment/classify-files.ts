@@ -12,6 +12,7 @@ import type { VitConfig } from "../models/vit/config.js";
 import { vit } from "../models/vit/kind.js";
 import { attentionSheet } from "./attention-sheet.js";
 import { csvLine } from "./csv.js";
+import { type ErrorReport, Failures } from "./failures.js";
 import { type InputFile, listInputs } from "./inputs.js";
 import { type Loaded, loadAll } from "./load.js";
 import { checkOutputs, refuseSameNames, resultNames } from "./outputs.js";
@@ -30,12 +31,11 @@ export interface ClassifyFilesOptions {
   workers?: number | undefined;
   /** Where the model comes from and where it runs, statistics, batch and image size. */
   load: ClassifierOptions;
+  /** Receives notices, and of what fails one line a reason, at once. */
   onNote?: ((note: string) => void) | undefined;
   /** Images done, of all; called once with none before the first. */
   onProgress?: ((done: number, total: number) => void) | undefined;
 }
-
-type ErrorReport = ReturnType<typeof describeError>;
 
 /** What became of one image. */
 export interface ClassifiedFile {
@@ -61,6 +61,8 @@ export interface ClassifyReport extends ModelReport {
   done: number;
   failed: number;
   stopped: number;
+  /** Why the rest was not begun, where nobody stopped it. */
+  stopReason?: ErrorReport;
   csv?: string;
   /** Why the CSV file is missing. */
   csvError?: ErrorReport;
@@ -92,6 +94,7 @@ class FileClassifier {
   readonly #options: ClassifyFilesOptions;
   readonly #files: readonly InputFile[];
   readonly #drawings: readonly string[] | undefined;
+  readonly failures: Failures;
   readonly reports: (ClassifiedFile | undefined)[];
   /** By file, where a table of them is wanted. */
   readonly probabilities = new Map<number, Float32Array>();
@@ -109,21 +112,23 @@ class FileClassifier {
     this.#options = options;
     this.#files = files;
     this.#drawings = drawings;
+    this.failures = new Failures(options.onNote);
     this.reports = new Array(files.length).fill(undefined);
   }
 
   /** Images of one batch are read while the device has the one before; what was drawn is written while it has the next. */
-  async run(signal: AbortSignal | undefined): Promise<void> {
+  async run(given: AbortSignal | undefined): Promise<void> {
+    const signal = AbortSignal.any([this.failures.stop, ...(given ? [given] : [])]);
     const { batchSize: size } = this.#model;
     const { imageSize, config } = this.#model;
     const read = (from: number): Promise<Loaded[]> =>
       loadAll(this.#pool, this.#files.slice(from, from + size), imageSize, config.in_channels, signal);
     let next = read(0);
     let drawing: Promise<void> = Promise.resolve();
-    for (let from = 0; from < this.#files.length && !signal?.aborted; from += size) {
+    for (let from = 0; from < this.#files.length && !signal.aborted; from += size) {
       const loaded = await next;
       next = from + size < this.#files.length ? read(from + size) : Promise.resolve([]);
-      if (signal?.aborted) break;
+      if (signal.aborted) break;
       const results = await this.#classify(from, loaded);
       await drawing;
       drawing = this.#finish(from, loaded, results);
@@ -180,7 +185,8 @@ class FileClassifier {
   }
 
   #fail(at: number, error: unknown): void {
-    this.#report(at, { image: this.#files[at]!.path, status: "failed", error: describeError(error) });
+    const image = this.#files[at]!.path;
+    this.#report(at, { image, status: "failed", error: this.failures.add(image, error) });
   }
 
   #report(at: number, report: ClassifiedFile): void {
@@ -259,8 +265,9 @@ export async function classifyFiles(
   const images = files.map(({ path }, at): ClassifiedFile => work.reports[at] ?? { image: path, status: "stopped" });
   const count = (status: ClassifiedFile["status"]) => images.filter((image) => image.status === status).length;
   const done = count("done");
+  const { stopReason } = work.failures;
   let csvError: ErrorReport | undefined;
-  if (csv !== undefined && done > 0) {
+  if (csv !== undefined && done > 0 && !stopReason) {
     try {
       await writeFileAtomic(csv, work.table());
     } catch (error) {
@@ -276,7 +283,8 @@ export async function classifyFiles(
     done,
     failed: count("failed"),
     stopped: count("stopped"),
-    ...(csv === undefined || done === 0 || csvError ? {} : { csv }),
+    ...(stopReason ? { stopReason } : {}),
+    ...(csv === undefined || done === 0 || csvError || stopReason ? {} : { csv }),
     ...(csvError ? { csvError } : {}),
     milliseconds: Math.round(milliseconds),
     imagesPerSecond: done === 0 ? 0 : Number(((done * 1000) / milliseconds).toFixed(3)),

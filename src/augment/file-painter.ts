@@ -1,5 +1,4 @@
 import { dirname } from "node:path";
-import { describeError } from "../errors.js";
 import { ensureOutputFolder } from "../image/atomic-write.js";
 import type { ImagePool } from "../image/pool.js";
 import type { FittedImage } from "../image/preprocess.js";
@@ -8,7 +7,8 @@ import type { PixelImage } from "../image/types.js";
 import type { PaintedBatch, StreamPair, StreamTiming } from "../painter/stream.js";
 import type { StyleBank } from "../painter/style-bank.js";
 import type { StylizingViT } from "../painter/stylizing-vit.js";
-import { type InputFile, type PaintJob, resultFile } from "./inputs.js";
+import { Failures } from "./failures.js";
+import { type InputFile, knownErrors, type PaintJob, resultFile } from "./inputs.js";
 import { loadAll } from "./load.js";
 import type { ImageReport, PaintFilesOptions, TimingReport } from "./report.js";
 
@@ -50,6 +50,7 @@ export class FilePainter {
   readonly #timings: StreamTiming[] = [];
   #saveTime = 0;
   #lastSaved = performance.now();
+  readonly failures: Failures;
   /** For the sheet, in the order of the jobs. */
   readonly rows: SheetRow[] = [];
 
@@ -67,6 +68,7 @@ export class FilePainter {
     this.#contents = contents;
     this.#styles = styles;
     this.#onDone = onDone;
+    this.failures = new Failures(options.onNote, knownErrors([...contents, ...styles]));
   }
 
   /** Where the time went, over all streams; `busy` is weighted by how long each took. */
@@ -93,9 +95,10 @@ export class FilePainter {
     };
   }
 
-  /** Paints and saves all jobs. What the signal keeps from being begun is reported as stopped. */
+  /** Paints and saves jobs. What the signal or a full disk keeps from being begun is reported as stopped. */
   async run(jobs: readonly PaintJob[], signal: AbortSignal | undefined): Promise<Map<PaintJob, ImageReport>> {
-    for (const block of this.#blocks(jobs)) if (!signal?.aborted) await this.#paintBlock(block, signal);
+    const stop = AbortSignal.any([this.failures.stop, ...(signal ? [signal] : [])]);
+    for (const block of this.#blocks(jobs)) if (!stop.aborted) await this.#paintBlock(block, stop);
     return new Map(jobs.map((job) => [job, this.#reports.get(job) ?? this.#report(job, { status: "stopped" })]));
   }
 
@@ -116,7 +119,7 @@ export class FilePainter {
     return blocks;
   }
 
-  async #paintBlock({ jobs, banked }: Block, signal: AbortSignal | undefined): Promise<void> {
+  async #paintBlock({ jobs, banked }: Block, signal: AbortSignal): Promise<void> {
     if (!banked) return this.#paint(jobs, undefined, new Map(), signal);
     const { image_size: size, in_channels: channels } = this.#model.config;
     const used = [...new Set(jobs.map((job) => job.style))];
@@ -125,7 +128,10 @@ export class FilePainter {
     const images = new Map<number, FittedImage>();
     for (const [index, style] of loaded.entries()) {
       if ("image" in style) images.set(used[index]!, style.image);
-      else for (const job of jobs) if (job.style === used[index]) this.#fail(job, style.error);
+      else {
+        const lost = jobs.filter((job) => job.style === used[index]);
+        this.#fail(lost, style.error);
+      }
     }
     const paintable = jobs.filter((job) => images.has(job.style));
     if (paintable.length === 0) return;
@@ -141,7 +147,7 @@ export class FilePainter {
     jobs: readonly PaintJob[],
     bank: StyleBank | undefined,
     styles: ReadonlyMap<number, FittedImage>,
-    signal: AbortSignal | undefined,
+    signal: AbortSignal,
   ): Promise<void> {
     const inBank = new Map([...styles.keys()].map((style, index) => [style, index]));
     const pairOf = (job: PaintJob): JobPair => ({
@@ -151,7 +157,7 @@ export class FilePainter {
     });
     // A content's own jobs make one batch where it meets many styles: its stream is then computed once.
     let runs = bank && this.#options.pair === "all" ? byContent(jobs) : batches(jobs, this.#model.batchSize);
-    while (runs.length > 0 && !signal?.aborted) {
+    while (runs.length > 0 && !signal.aborted) {
       async function* groups(all: readonly PaintJob[][]) {
         for (const run of all) yield run.map(pairOf);
       }
@@ -162,7 +168,7 @@ export class FilePainter {
           pool: this.#pool,
           shared: true,
           stop: signal,
-          onUnreadable: ({ job }, error) => this.#fail(job, error),
+          onUnreadable: ({ job }, error) => this.#fail([job], error),
           onTiming: (timing) => this.#timings.push(timing),
         });
         for await (const batch of stream) {
@@ -175,7 +181,8 @@ export class FilePainter {
         await Promise.all(saving);
         const open = (run: readonly PaintJob[]) => run.some((job) => !this.#reports.has(job));
         const failed = runs.findIndex(open);
-        for (const job of runs[failed] ?? []) if (!this.#reports.has(job)) this.#fail(job, error);
+        const lost = (runs[failed] ?? []).filter((job) => !this.#reports.has(job));
+        if (lost.length > 0) this.#fail(lost, error);
         runs = runs.slice(failed + 1).filter(open);
       } finally {
         await Promise.all(saving);
@@ -200,7 +207,7 @@ export class FilePainter {
     for (const [index, outcome] of saved.entries()) {
       const { job } = pairs[index]!;
       if (outcome.status === "rejected") {
-        this.#fail(job, outcome.reason, milliseconds);
+        this.#fail([job], outcome.reason, milliseconds);
         continue;
       }
       this.#done(job, this.#report(job, { status: "done", milliseconds }));
@@ -224,8 +231,17 @@ export class FilePainter {
     this.#onDone(this.#reports.size);
   }
 
-  #fail(job: PaintJob, error: unknown, milliseconds = 0): void {
-    this.#done(job, this.#report(job, { status: "failed", error: describeError(error), milliseconds }));
+  /** Jobs that failed for one reason. */
+  #fail(jobs: readonly PaintJob[], error: unknown, milliseconds = 0): void {
+    const reason = this.failures.add(this.#describe(jobs), error);
+    for (const job of jobs) this.#done(job, this.#report(job, { status: "failed", error: reason, milliseconds }));
+  }
+
+  #describe(jobs: readonly PaintJob[]): string {
+    const { content, style } = this.#report(jobs[0]!, { status: "failed" });
+    const more = jobs.length > 1 ? ` and ${jobs.length - 1} more` : "";
+    // One style that cannot be read, or a batch.
+    return jobs.every((job) => job.style === jobs[0]!.style) ? `${content}${more} in ${style}` : `${content} in ${style},${more}`;
   }
 
   async #save(job: PaintJob, content: FittedImage, result: PixelImage): Promise<void> {

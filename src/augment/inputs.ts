@@ -1,12 +1,17 @@
 import { stat } from "node:fs/promises";
 import path from "node:path";
+import { messageOf, StylizingError } from "../errors.js";
+import { decodeImage } from "../image/decode.js";
 import type { OutputFormat } from "../image/encode.js";
-import { type FoundImage, type LeftOut, listImages } from "../image/folder.js";
+import { type FoundImage, type LeftOut, listImages, someOf } from "../image/folder.js";
 import { indexBelow } from "../random.js";
 import { refuseSameNames, resultNames } from "./outputs.js";
 
 /** An image that was named on the command line or found in a folder that was. */
-export type InputFile = FoundImage;
+export interface InputFile extends FoundImage {
+  /** Why it cannot be read, where that is known already. */
+  error?: unknown;
+}
 
 /**
  * Files as they are named, and the images below folders, at any depth and in order. A name that does not exist stays in
@@ -21,10 +26,21 @@ export async function listInputs(
   for (const given of paths) {
     const about = await stat(given).catch(() => undefined);
     if (about?.isDirectory()) for (const found of await listImages(given, { except: out, leftOut })) files.push(found);
-    else files.push({ path: given, name: path.basename(given) });
+    else if (about) files.push({ path: given, name: path.basename(given) });
+    else files.push({ path: given, name: path.basename(given), error: await whyUnreadable(given) });
   }
   return files;
 }
+
+const whyUnreadable = (file: string): Promise<unknown> =>
+  decodeImage(file, { channels: 3 }).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+
+/** What is known already of files that cannot be read, each once. */
+export const knownErrors = (files: readonly InputFile[]): Set<string> =>
+  new Set(files.flatMap(({ error }) => (error === undefined ? [] : [messageOf(error)])));
 
 export type Pairing = "each" | "all" | "random";
 
@@ -45,7 +61,7 @@ export const resultFile = (
 
 /**
  * Which content is painted in which style, and under what name.
- * @throws StylizingError `ARGUMENT` where two results would have the same name.
+ * @throws StylizingError `ARGUMENT` where two results would have the same name, or `each` has nothing to pair an image with.
  */
 export function pairJobs(
   contents: readonly InputFile[],
@@ -61,6 +77,12 @@ export function pairJobs(
       for (const [style, other] of inStyle.entries()) jobs.push({ content, style, output: `${name}__${other}` });
   } else {
     const [n, m] = [contents.length, styles.length];
+    if (pairing === "each" && n !== m && n !== 1 && m !== 1)
+      throw new StylizingError(
+        "ARGUMENT",
+        `--pair each takes the i-th content with the i-th style, and there are ${n} contents and ${m} styles.`,
+        "Give as many of both, or one of either; or use --pair random or all.",
+      );
     for (let i = 0; i < (pairing === "each" ? Math.max(n, m) : n); i++) {
       const content = i % n;
       const style = pairing === "each" ? i % m : indexBelow(m, seed, i);
@@ -73,4 +95,17 @@ export function pairJobs(
     (index) => `${contents[jobs[index]!.content]!.path} in ${styles[jobs[index]!.style]!.path}`,
   );
   return jobs;
+}
+
+/** @throws StylizingError `ARGUMENT` where there is no job whose images may be readable */
+export function refuseUnreadable(jobs: readonly PaintJob[], contents: readonly InputFile[], styles: readonly InputFile[]): void {
+  const unreadable = new Set<InputFile>();
+  for (const { content, style } of jobs) {
+    const lost = [contents[content]!, styles[style]!].filter(({ error }) => error !== undefined);
+    if (lost.length === 0) return;
+    for (const file of lost) unreadable.add(file);
+  }
+  const [first] = unreadable;
+  const paths = [...unreadable].map(({ path }) => path);
+  throw new StylizingError("ARGUMENT", `Nothing can be painted without ${someOf(paths)}.`, messageOf(first!.error));
 }

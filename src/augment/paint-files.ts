@@ -1,6 +1,5 @@
-import { dirname } from "node:path";
 import { describeError, StylizingError } from "../errors.js";
-import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
+import { ensureOutputFile, ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
 import { tellingLeftOut } from "../image/folder.js";
 import { ImagePool } from "../image/pool.js";
 import { cut } from "../image/preprocess.js";
@@ -10,7 +9,7 @@ import { describeModel } from "../models/load.js";
 import { type FoundModel, findModel, withStatisticsOf } from "../models/open.js";
 import { StylizingViT } from "../painter/stylizing-vit.js";
 import { FilePainter } from "./file-painter.js";
-import { type InputFile, listInputs, type PaintJob, pairJobs, resultFile } from "./inputs.js";
+import { type InputFile, knownErrors, listInputs, type PaintJob, pairJobs, refuseUnreadable, resultFile } from "./inputs.js";
 import { loadAll } from "./load.js";
 import { checkOutputs, refuseExisting } from "./outputs.js";
 import type { ImageReport, ImagesReport, PaintFilesOptions, StylizeReport } from "./report.js";
@@ -46,6 +45,7 @@ export async function paintFiles(
     throw new StylizingError("ARGUMENT", problem, "Give image files, or folders that hold some.");
   }
   const jobs = pairJobs(contents, styles, given.pair, given.seed);
+  refuseUnreadable(jobs, contents, styles);
   const inputs = [...contents, ...styles];
   const outputs = jobs.map((job) => resultFile(job, given));
   const there = new Set(
@@ -60,7 +60,8 @@ export async function paintFiles(
   const options = { ...given, sheet: given.sheet && isLeft(given.sheet) ? given.sheet : undefined };
   if (given.sheet && !options.sheet) onNote?.(`${given.sheet} is there already and stays as it is`);
   await ensureOutputFolder(options.out);
-  if (options.sheet) await ensureOutputFolder(dirname(options.sheet));
+  if (options.sheet) await ensureOutputFile(options.sheet);
+  for (const reason of knownErrors(inputs)) onNote?.(`failed: ${reason}`);
   const reportOn = (painted: ReadonlyMap<PaintJob, ImageReport>, milliseconds: number): ImagesReport => {
     const images = jobs.map((job, index): ImageReport => {
       const [content, style] = [contents[job.content]!.path, styles[job.style]!.path];
@@ -112,10 +113,11 @@ export async function paintFiles(
   const painter = new FilePainter(model, pool, options, contents, styles, tell);
   const report = reportOn(await painter.run(left, signal), performance.now() - paintStart);
   const { rows } = painter;
+  const { stopReason } = painter.failures;
 
   let sheet: string | undefined;
   let sheetError: StylizeReport["sheetError"];
-  if (options.sheet && rows.length > 0) {
+  if (options.sheet && rows.length > 0 && !stopReason) {
     const footer = `${model.report.model} · ${adapter.name} · ${tier} · ${report.done} images in ${((performance.now() - start) / 1000).toFixed(1)} s`;
     try {
       await writeFileAtomic(options.sheet, await contactSheet(rows, { title: "Stylizing ViT", footer }));
@@ -128,6 +130,7 @@ export async function paintFiles(
     ...model.report,
     ...report,
     statistics,
+    ...(stopReason ? { stopReason } : {}),
     ...(sheet ? { sheet } : {}),
     ...(sheetError ? { sheetError } : {}),
     ...(painter.timing ? { timing: painter.timing } : {}),

@@ -1,8 +1,8 @@
-import type { describeError } from "../errors.js";
 import type { OutputFormat } from "../image/encode.js";
 import type { ModelReport } from "../models/load.js";
 import type { StreamTiming } from "../painter/stream.js";
 import type { LoadOptions } from "../painter/types.js";
+import type { ErrorReport } from "./failures.js";
 import type { Pairing } from "./inputs.js";
 
 export interface PaintFilesOptions {
@@ -27,12 +27,11 @@ export interface PaintFilesOptions {
   workers?: number | undefined;
   /** Where the model comes from and where it runs. */
   load: LoadOptions;
+  /** Receives notices, and of what fails one line a reason, at once. */
   onNote?: ((note: string) => void) | undefined;
   /** Images done, of all; called once with none before the first. */
   onProgress?: ((done: number, total: number) => void) | undefined;
 }
-
-type ErrorReport = ReturnType<typeof describeError>;
 
 /** What became of one image. */
 export interface ImageReport {
@@ -62,6 +61,8 @@ export interface ImagesReport {
   failed: number;
   stopped: number;
   skipped: number;
+  /** Why the rest was not begun, where nobody stopped it. */
+  stopReason?: ErrorReport;
   sheet?: string;
   /** Why the sheet is missing. */
   sheetError?: ErrorReport;

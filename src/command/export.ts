@@ -1,15 +1,7 @@
 import type { Command } from "commander";
+import { ensureOutputFile } from "../image/atomic-write.js";
 import { exportOnnx } from "../onnx/export.js";
-import {
-  addSourceFlags,
-  channelList,
-  checkOutput,
-  interruptible,
-  note,
-  printJson,
-  type SourceFlags,
-  sourceOptions,
-} from "./shared.js";
+import { addSourceFlags, channelList, interruptible, note, printJson, type SourceFlags, sourceOptions } from "./shared.js";
 
 interface ExportFlags extends SourceFlags {
   onnx: string;
@@ -19,7 +11,7 @@ interface ExportFlags extends SourceFlags {
 }
 
 async function exportModel(flags: ExportFlags, signal: AbortSignal): Promise<void> {
-  await checkOutput(flags.onnx);
+  await ensureOutputFile(flags.onnx);
   const { half = false, mean, std } = flags;
   const report = await exportOnnx(flags.model, flags.onnx, { ...sourceOptions(flags), half, mean, std, signal });
   note(

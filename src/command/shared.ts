@@ -1,10 +1,7 @@
-import { stat } from "node:fs/promises";
-import { dirname } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { describeError, type ErrorCode, StylizingError } from "../errors.js";
 import type { Precision } from "../gpu/profile.js";
 import type { TuneMode } from "../gpu/tuner.js";
-import { ensureOutputFolder } from "../image/atomic-write.js";
 import type { LoadProgress } from "../models/load.js";
 import type { ExportProgress } from "../onnx/export.js";
 import type { LoadOptions } from "../painter/types.js";
@@ -158,19 +155,6 @@ export function loadOptions(flags: ModelFlags): Omit<LoadOptions, "config"> & { 
     precision: flags.precision,
     onNote: note,
   };
-}
-
-/** Fails before a long run and not after it; a device such as /dev/null must not be replaced by a file. */
-export async function checkOutput(path: string): Promise<void> {
-  const there = await stat(path).catch(() => undefined);
-  if (there && !there.isFile()) {
-    throw new StylizingError(
-      "OUTPUT",
-      `${path} is ${there.isDirectory() ? "a folder" : "a device or a pipe"} and cannot be replaced by a file.`,
-      "Give the name of a file.",
-    );
-  }
-  await ensureOutputFolder(dirname(path));
 }
 
 /** Runs `work` with a signal that the first Ctrl-C raises; the second ends the process as it always does. */

@@ -65,11 +65,9 @@ function whereTheTimeWent(timing: TimingReport): string {
   return `time, stages overlapping: ${stages.join(", ")}${busy}`;
 }
 
-/** Says on stderr what was done and lists what was not. @returns the exit code. */
+/** Says on stderr what was done; what failed was said when it did. @returns the exit code. */
 export function concludeStylize(report: ImagesReport, flags: Pick<StylizeFlags, "out" | "json">): number {
   const { skipped, failed, stopped } = report;
-  for (const image of report.images)
-    if (image.status === "failed") note(`failed: ${image.content} in ${image.style}: ${image.error!.message}`);
   const rest = [skipped && `${skipped} there already`, failed && `${failed} failed`, stopped && `${stopped} not begun`]
     .filter(Boolean)
     .join(", ");
@@ -82,7 +80,7 @@ export function concludeStylize(report: ImagesReport, flags: Pick<StylizeFlags, 
   if (report.timing) note(whereTheTimeWent(report.timing));
   if (report.sheetError) note(`failed: ${report.sheetError.message}`);
   if (flags.json) printJson(report);
-  if (stopped > 0) return EXIT.stopped;
+  if (stopped > 0 && !report.stopReason) return EXIT.stopped;
   return failed > 0 || report.sheetError ? EXIT.failed : EXIT.done;
 }
 

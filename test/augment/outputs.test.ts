@@ -49,6 +49,26 @@ it("files of results lie in folders of their own on Windows too", () => {
   expect(win32.dirname(file)).toBe("D:\\painted\\tumour");
 });
 
+describe("--pair each", () => {
+  const files = (count: number) => Array.from({ length: count }, (_, i) => ({ path: `${i}.png`, name: `${i}.png` }));
+  it("pairs as many with as many, and one with any number", () => {
+    const couples = (n: number, m: number) => pairJobs(files(n), files(m), "each", 0).map((job) => [job.content, job.style]);
+    expect(couples(2, 2)).toEqual([[0, 0], [1, 1]]); // biome-ignore format: pairs
+    expect(couples(3, 1)).toEqual([[0, 0], [1, 0], [2, 0]]); // biome-ignore format: pairs
+    expect(couples(1, 2)).toEqual([[0, 0], [0, 1]]); // biome-ignore format: pairs
+  });
+
+  it.each([
+    [4, 2],
+    [2, 3],
+  ])("refuses %i contents and %i styles", (n, m) => {
+    // biome-ignore format: one call
+    expect(() => pairJobs(files(n), files(m), "each", 0)).toThrow(new RegExp(`there are ${n} contents and ${m} styles\\. .*--pair random or all`));
+    expect(pairJobs(files(n), files(m), "all", 0)).toHaveLength(n * m);
+    expect(pairJobs(files(n), files(m), "random", 0)).toHaveLength(n);
+  });
+});
+
 describe("places of results", () => {
   const root = temporaryFolder();
   const at = (name: string) => join(root, name);

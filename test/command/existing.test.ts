@@ -1,8 +1,29 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
+import type { ClassifyReport } from "../../src/augment/classify-files.js";
 import type { ImagesReport, StylizeReport } from "../../src/augment/report.js";
+import { Engine } from "../../src/painter/engine.js";
 import { build, type Failure, fresh, HERE, imageFile, imageFiles, listFiles, micro, paint, run, runJson } from "./command.js";
+
+/** Writes that succeed before the disk is full. */
+const disk = vi.hoisted(() => ({ left: Number.POSITIVE_INFINITY }));
+
+vi.mock("node:fs/promises", async (importOriginal) => {
+  const fs = await importOriginal<typeof import("node:fs/promises")>();
+  return {
+    ...fs,
+    async open(...args: Parameters<typeof fs.open>) {
+      const handle = await fs.open(...args);
+      const writeFile = handle.writeFile.bind(handle);
+      handle.writeFile = (async (bytes: Uint8Array) => {
+        if (disk.left-- <= 0) throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+        await writeFile(bytes);
+      }) as typeof handle.writeFile;
+      return handle;
+    },
+  };
+});
 
 beforeAll(build);
 
@@ -78,5 +99,93 @@ describe("results that exist already", () => {
     const [contents, styles, out] = [await imageFiles("a"), await imageFiles("s"), fresh("demo")];
     const args = ["demo", "--content", ...contents, "--style", ...styles, "--out", out, ...micro()];
     for (let i = 0; i < 2; i++) expect(await runJson<StylizeReport>(args, 0, HERE)).toMatchObject({ done: 1, skipped: 0 });
+  });
+});
+
+describe("what can be known at once is said at once, and once", () => {
+  it("lists of different lengths", async () => {
+    const [contents, styles] = [await imageFiles("a", "b", "c"), await imageFiles("s", "t")];
+    const { error } = await stylized<Failure>(2, contents, styles, fresh("out"), ...NOWHERE);
+    expect(error.message).toMatch(/there are 3 contents and 2 styles\. .*--pair random or all/);
+  });
+
+  it("a style that does not exist: a refusal where nothing can be painted, else one line", async () => {
+    const [contents, styles, out] = [await imageFiles("a", "b", "c"), await imageFiles("s"), fresh("out")];
+    const missing = join(out, "missing.png");
+    const { error } = await stylized<Failure>(2, contents, [missing], out, ...NOWHERE);
+    expect(error).toMatchObject({
+      code: "ARGUMENT",
+      message: expect.stringContaining(`Nothing can be painted without ${missing}.`),
+    });
+    const report = await stylized(1, contents, [...styles, missing], out, "--pair", "all");
+    expect(report).toMatchObject({ done: 3, failed: 3 });
+    const [first, ...others] = report.stderr.split("\n").filter((line) => line.startsWith("failed"));
+    expect(first).toContain(`failed: ${missing} does not exist.`);
+    expect(others).toEqual([]);
+    expect(report.stderr.indexOf("failed")).toBeLessThan(report.stderr.indexOf("SwiftShader"));
+  });
+
+  it("a style that cannot be read, as soon as it is met", async () => {
+    const [contents, styles, out] = [await imageFiles("a", "b", "c"), await imageFiles("s"), fresh("out")];
+    const broken = fresh("broken.png");
+    writeFileSync(broken, "no image");
+    const report = await stylized(1, contents, [...styles, broken], out, "--pair", "all");
+    expect(report).toMatchObject({ done: 3, failed: 3 });
+    const lines = report.stderr.split("\n").filter((line) => line.startsWith("failed"));
+    expect(lines).toEqual([expect.stringContaining(`failed: ${contents[0]} and 2 more in ${broken}: ${broken} is not an image`)]);
+  });
+
+  it("a sheet that cannot be written", async () => {
+    const [contents, styles, out] = [await imageFiles("a"), await imageFiles("s"), fresh("out")];
+    const { error } = await stylized<Failure>(1, contents, styles, out, "--sheet", fresh(), ...NOWHERE);
+    expect(error).toMatchObject({
+      code: "OUTPUT",
+      message: expect.stringContaining("is a folder and cannot be replaced by a file"),
+    });
+  });
+
+  it("a disk that is full: no batch is begun behind it, and --skip-existing goes on", async () => {
+    const [contents, styles, out] = [await imageFiles(..."abcdefghijklmnop"), await imageFiles("s"), fresh("out")];
+    const batch = ["--batch", "1", "--sheet", fresh("sheet.png")];
+    const computed = vi.spyOn(Engine.prototype, "run");
+    disk.left = 2;
+    const report = await stylized(1, contents, styles, out, ...batch);
+    disk.left = Number.POSITIVE_INFINITY;
+    expect(computed.mock.calls.length).toBeLessThan(12);
+    computed.mockRestore();
+    expect(report).toMatchObject({
+      done: 2,
+      stopReason: { code: "OUTPUT", message: expect.stringContaining("the disk is full") },
+    });
+    expect(report.failed).toBeGreaterThan(0);
+    expect(report.stopped).toBeGreaterThan(4);
+    expect(report.stderr.match(/disk is full/g)).toHaveLength(1);
+    expect(report.stderr).toContain(`2 of 16 painted into ${out} (${report.failed} failed, ${report.stopped} not begun)`);
+    expect(listFiles(out)).toEqual(["a.png", "b.png"]);
+    expect(await stylized(0, contents, styles, out, ...batch, "--skip-existing")).toMatchObject({ done: 14, skipped: 2 });
+  });
+
+  it("a disk that is too full for the sheet alone", async () => {
+    const [contents, styles, out] = [await imageFiles("a"), await imageFiles("s"), fresh("out")];
+    disk.left = 1;
+    const report = await stylized(1, contents, styles, out, "--sheet", fresh("sheet.png"));
+    disk.left = Number.POSITIVE_INFINITY;
+    expect(report).toMatchObject({ done: 1, failed: 0, sheetError: { code: "OUTPUT" } });
+    expect(listFiles(out)).toEqual(["a.png"]);
+  });
+
+  it("a disk that is full of drawings of attention", async () => {
+    const [config, attention, csv] = [fresh("config.json"), fresh("maps"), fresh("table.csv")];
+    const shape = { image_size: 32, patch_size: 8, embed_dim: 48, num_heads: 3, depth: 1, num_classes: 2, classes: ["a", "b"] };
+    writeFileSync(config, JSON.stringify({ kind: "vit", ...shape, mean: [0.6, 0.5, 0.6], std: [0.2, 0.2, 0.2] }));
+    const model = ["--model", "hashed:3", "--config", config];
+    const images = await imageFiles(..."abcdefgh");
+    const rest = ["--batch", "1", "--workers", "0", "--attention", attention, "--csv", csv];
+    disk.left = 2;
+    const report = await runJson<ClassifyReport>(["classify", ...images, ...model, ...rest], 1, HERE);
+    disk.left = Number.POSITIVE_INFINITY;
+    expect(report).toMatchObject({ done: 2, stopReason: { code: "OUTPUT" } });
+    expect(report.stopped).toBeGreaterThan(2);
+    expect(report.stderr.match(/disk is full/g)).toHaveLength(1);
   });
 });
