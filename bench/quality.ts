@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 import { messageOf, StylizingError } from "../src/errors.js";
 import type { Gpu } from "../src/gpu/gpu.js";
 import type { Tier } from "../src/gpu/profile.js";
@@ -219,12 +219,12 @@ export async function benchQuality(
     return;
   }
   const images: PixelImage[] = [];
-  for (const file of await listImages(folder)) {
+  for (const { path: file, name } of await listImages(folder)) {
     try {
       images.push(await readSquare(file, config));
     } catch (caught) {
       if (!(caught instanceof StylizingError)) throw caught;
-      report.line(`left out ${relative(folder, file)}: ${messageOf(caught)}`);
+      report.line(`left out ${name}: ${messageOf(caught)}`);
     }
   }
   const pairs = choosePairs(images.length, most);

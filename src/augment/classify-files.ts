@@ -3,6 +3,7 @@ import { Classifier } from "../classifier/classifier.js";
 import { type Classification, type ClassifierOptions, checkHead, checkKnownStatistics } from "../classifier/types.js";
 import { describeError, StylizingError } from "../errors.js";
 import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
+import { tellingLeftOut } from "../image/folder.js";
 import { ImagePool } from "../image/pool.js";
 import type { FittedImage } from "../image/preprocess.js";
 import { describeModel, type ModelReport } from "../models/load.js";
@@ -11,8 +12,10 @@ import type { VitConfig } from "../models/vit/config.js";
 import { vit } from "../models/vit/kind.js";
 import { attentionSheet } from "./attention-sheet.js";
 import { csvLine } from "./csv.js";
-import { type InputFile, listInputs, refuseOverwriting } from "./inputs.js";
+import { type ErrorReport, Failures } from "./failures.js";
+import { type InputFile, listInputs } from "./inputs.js";
 import { InputReader, inPages, type Loaded, type ReadOptions } from "./load.js";
+import { checkOutputs, refuseSameNames, resultNames } from "./outputs.js";
 
 export interface ClassifyFilesOptions extends ReadOptions {
   /** A folder, a `.safetensors` file, a repository of the Hugging Face Hub, or `hashed:SEED`. */
@@ -28,12 +31,11 @@ export interface ClassifyFilesOptions extends ReadOptions {
   workers?: number | undefined;
   /** Where the model comes from and where it runs, statistics, batch and image size. */
   load: ClassifierOptions;
+  /** Receives notices, and of what fails one line a reason, at once. */
   onNote?: ((note: string) => void) | undefined;
   /** Images done, of all; called once with none before the first. */
   onProgress?: ((done: number, total: number) => void) | undefined;
 }
-
-type ErrorReport = ReturnType<typeof describeError>;
 
 /** What became of one image. */
 export interface ClassifiedFile {
@@ -61,6 +63,8 @@ export interface ClassifyReport extends ModelReport {
   done: number;
   failed: number;
   stopped: number;
+  /** Why the rest was not begun, where nobody stopped it. */
+  stopReason?: ErrorReport;
   csv?: string;
   /** Why the CSV file is missing. */
   csvError?: ErrorReport;
@@ -80,19 +84,9 @@ export function topClasses(probabilities: Float32Array, labels: readonly string[
 
 /** Where the attention of every image is drawn. @throws StylizingError `ARGUMENT` where two would have the same name */
 function attentionFiles(files: readonly InputFile[], folder: string): string[] {
-  const seen = new Map<string, string>();
-  return files.map(({ path, name }) => {
-    const file = `${join(folder, name)}.png`;
-    const other = seen.get(file);
-    if (other !== undefined)
-      throw new StylizingError(
-        "ARGUMENT",
-        `The attention of ${other} and of ${path} would both be drawn into ${file}.`,
-        "Give the folder above them, or classify them one after the other.",
-      );
-    seen.set(file, path);
-    return file;
-  });
+  const names = resultNames(files.map(({ name }) => name));
+  refuseSameNames(names, (index) => files[index]!.path);
+  return names.map((name) => join(folder, `${name}.png`));
 }
 
 const imageOf = ({ path, page }: InputFile): Pick<ClassifiedFile, "image" | "page"> => ({
@@ -111,6 +105,7 @@ class FileClassifier {
   readonly #options: ClassifyFilesOptions;
   readonly #files: readonly InputFile[];
   readonly #drawings: readonly string[] | undefined;
+  readonly failures: Failures;
   readonly reports: (ClassifiedFile | undefined)[];
   /** By file, where a table of them is wanted. */
   readonly probabilities = new Map<number, Float32Array>();
@@ -128,21 +123,23 @@ class FileClassifier {
     this.#options = options;
     this.#files = files;
     this.#drawings = drawings;
+    this.failures = new Failures(options.onNote);
     this.reports = new Array(files.length).fill(undefined);
   }
 
   /** Images of one batch are read while the device has the one before; what was drawn is written while it has the next. */
-  async run(signal: AbortSignal | undefined): Promise<void> {
+  async run(given: AbortSignal | undefined): Promise<void> {
+    const signal = AbortSignal.any([this.failures.stop, ...(given ? [given] : [])]);
     const { batchSize: size } = this.#model;
     const { imageSize, config } = this.#model;
     const read = (from: number): Promise<Loaded[]> =>
       this.#reader.loadAll(this.#files.slice(from, from + size), imageSize, config.in_channels, signal);
     let next = read(0);
     let drawing: Promise<void> = Promise.resolve();
-    for (let from = 0; from < this.#files.length && !signal?.aborted; from += size) {
+    for (let from = 0; from < this.#files.length && !signal.aborted; from += size) {
       const loaded = await next;
       next = from + size < this.#files.length ? read(from + size) : Promise.resolve([]);
-      if (signal?.aborted) break;
+      if (signal.aborted) break;
       const results = await this.#classify(from, loaded);
       await drawing;
       drawing = this.#finish(from, loaded, results);
@@ -199,7 +196,8 @@ class FileClassifier {
   }
 
   #fail(at: number, error: unknown): void {
-    this.#report(at, { ...imageOf(this.#files[at]!), status: "failed", error: describeError(error) });
+    const image = imageOf(this.#files[at]!);
+    this.#report(at, { ...image, status: "failed", error: this.failures.add(titleOf(image), error) });
   }
 
   #report(at: number, report: ClassifiedFile): void {
@@ -245,7 +243,8 @@ export async function classifyFiles(
   known?: FoundModel<VitConfig>,
 ): Promise<ClassifyReport> {
   const { attention, csv, onNote, onProgress } = options;
-  const files = await inPages(await listInputs(options.images, attention), options.page);
+  const listed = await tellingLeftOut(onNote, (leftOut) => listInputs(options.images, { out: attention, leftOut }));
+  const files = await inPages(listed, options.page);
   if (files.length === 0)
     throw new StylizingError(
       "ARGUMENT",
@@ -254,7 +253,7 @@ export async function classifyFiles(
     );
   const drawings = attention === undefined ? undefined : attentionFiles(files, attention);
   const outputs = [...(drawings ?? []), ...(csv === undefined ? [] : [csv])];
-  await refuseOverwriting(
+  await checkOutputs(
     files.map(({ path }) => path),
     outputs,
   );
@@ -278,8 +277,9 @@ export async function classifyFiles(
   const images = files.map((file, at): ClassifiedFile => work.reports[at] ?? { ...imageOf(file), status: "stopped" });
   const count = (status: ClassifiedFile["status"]) => images.filter((image) => image.status === status).length;
   const done = count("done");
+  const { stopReason } = work.failures;
   let csvError: ErrorReport | undefined;
-  if (csv !== undefined && done > 0) {
+  if (csv !== undefined && done > 0 && !stopReason) {
     try {
       await writeFileAtomic(csv, work.table());
     } catch (error) {
@@ -295,7 +295,8 @@ export async function classifyFiles(
     done,
     failed: count("failed"),
     stopped: count("stopped"),
-    ...(csv === undefined || done === 0 || csvError ? {} : { csv }),
+    ...(stopReason ? { stopReason } : {}),
+    ...(csv === undefined || done === 0 || csvError || stopReason ? {} : { csv }),
     ...(csvError ? { csvError } : {}),
     milliseconds: Math.round(milliseconds),
     imagesPerSecond: done === 0 ? 0 : Number(((done * 1000) / milliseconds).toFixed(3)),

@@ -1,5 +1,4 @@
-import { dirname, join } from "node:path";
-import { describeError } from "../errors.js";
+import { dirname } from "node:path";
 import { ensureOutputFolder } from "../image/atomic-write.js";
 import { pixelsIn } from "../image/header.js";
 import type { ImagePool } from "../image/pool.js";
@@ -12,7 +11,8 @@ import { type SizeOptions, type Sizing, settleSizing } from "../painter/sizing.j
 import type { PaintedBatch, StreamPair, StreamTiming } from "../painter/stream.js";
 import type { StyleBank } from "../painter/style-bank.js";
 import type { StylizingViT } from "../painter/stylizing-vit.js";
-import type { InputFile, PaintJob } from "./inputs.js";
+import { Failures } from "./failures.js";
+import { type InputFile, knownErrors, type PaintJob, pathsOf, resultFile } from "./inputs.js";
 import type { InputReader } from "./load.js";
 import type { ImageReport, PaintFilesOptions, TimingReport } from "./report.js";
 
@@ -65,6 +65,7 @@ export class FilePainter {
   readonly #timings: StreamTiming[] = [];
   #saveTime = 0;
   #lastSaved = performance.now();
+  readonly failures: Failures;
   /** For the sheet, in the order of the jobs. */
   readonly rows: SheetRow[] = [];
 
@@ -84,6 +85,7 @@ export class FilePainter {
     this.#contents = contents;
     this.#styles = styles;
     this.#onDone = onDone;
+    this.failures = new Failures(options.onNote, knownErrors([...contents, ...styles]));
     this.#sizing = settleSizing(options, model.config);
     this.#sized = this.#sizing.detail === "guided" || this.#sizing.background !== undefined;
   }
@@ -145,12 +147,11 @@ export class FilePainter {
     };
   }
 
-  /** Paints and saves all jobs. What the signal keeps from being begun is reported as stopped. */
-  async run(jobs: readonly PaintJob[], signal: AbortSignal | undefined): Promise<ImageReport[]> {
-    const blocks = this.#blocks(jobs);
-    for (const block of blocks) if (!signal?.aborted) await this.#paintBlock(block, signal);
-    const ordered = blocks.flatMap((block) => block.jobs);
-    return ordered.map((job) => this.#reports.get(job) ?? this.#report(job, { status: "stopped" }));
+  /** Paints and saves jobs. What the signal or a full disk keeps from being begun is reported as stopped. */
+  async run(jobs: readonly PaintJob[], signal: AbortSignal | undefined): Promise<Map<PaintJob, ImageReport>> {
+    const stop = AbortSignal.any([this.failures.stop, ...(signal ? [signal] : [])]);
+    for (const block of this.#blocks(jobs)) if (!stop.aborted) await this.#paintBlock(block, stop);
+    return new Map(jobs.map((job) => [job, this.#reports.get(job) ?? this.#report(job, { status: "stopped" })]));
   }
 
   /**
@@ -170,7 +171,7 @@ export class FilePainter {
     return blocks;
   }
 
-  async #paintBlock({ jobs, banked }: Block, signal: AbortSignal | undefined): Promise<void> {
+  async #paintBlock({ jobs, banked }: Block, signal: AbortSignal): Promise<void> {
     if (!banked) return this.#paint(jobs, undefined, new Map(), signal);
     const { image_size: size, in_channels: channels } = this.#model.config;
     const used = [...new Set(jobs.map((job) => job.style))];
@@ -179,7 +180,10 @@ export class FilePainter {
     const images = new Map<number, FittedImage>();
     for (const [index, style] of loaded.entries()) {
       if ("image" in style) images.set(used[index]!, style.image);
-      else for (const job of jobs) if (job.style === used[index]) this.#fail(job, style.error);
+      else {
+        const lost = jobs.filter((job) => job.style === used[index]);
+        this.#fail(lost, style.error);
+      }
     }
     const paintable = jobs.filter((job) => images.has(job.style));
     if (paintable.length === 0) return;
@@ -195,7 +199,7 @@ export class FilePainter {
     jobs: readonly PaintJob[],
     bank: StyleBank | undefined,
     styles: ReadonlyMap<number, FittedImage>,
-    signal: AbortSignal | undefined,
+    signal: AbortSignal,
   ): Promise<void> {
     const inBank = new Map([...styles.keys()].map((style, index) => [style, index]));
     const pairOf = (job: PaintJob): JobPair => ({
@@ -205,7 +209,7 @@ export class FilePainter {
     });
     // A content's own jobs make one batch where it meets many styles: its stream is then computed once.
     let runs = bank && this.#options.pair === "all" ? byContent(jobs) : batches(jobs, this.#model.batchSize);
-    while (runs.length > 0 && !signal?.aborted) {
+    while (runs.length > 0 && !signal.aborted) {
       const cut = (run: readonly PaintJob[]) => this.#cutBySize(run);
       async function* groups(all: readonly PaintJob[][]) {
         for (const run of all) for (const part of await cut(run)) yield part.map(pairOf);
@@ -218,7 +222,7 @@ export class FilePainter {
           pool: this.#reader,
           shared: true,
           stop: signal,
-          onUnreadable: ({ job }, error) => this.#fail(job, error),
+          onUnreadable: ({ job }, error) => this.#fail([job], error),
           onTiming: (timing) => this.#timings.push(timing),
         });
         for await (const batch of stream) {
@@ -231,7 +235,8 @@ export class FilePainter {
         await Promise.all(saving);
         const open = (run: readonly PaintJob[]) => run.some((job) => !this.#reports.has(job));
         const failed = runs.findIndex(open);
-        for (const job of runs[failed] ?? []) if (!this.#reports.has(job)) this.#fail(job, error);
+        const lost = (runs[failed] ?? []).filter((job) => !this.#reports.has(job));
+        if (lost.length > 0) this.#fail(lost, error);
         runs = runs.slice(failed + 1).filter(open);
       } finally {
         await Promise.all(saving);
@@ -256,7 +261,7 @@ export class FilePainter {
     for (const [index, outcome] of saved.entries()) {
       const { job } = pairs[index]!;
       if (outcome.status === "rejected") {
-        this.#fail(job, outcome.reason, milliseconds);
+        this.#fail([job], outcome.reason, milliseconds);
         continue;
       }
       this.#done(job, this.#report(job, { status: "done", milliseconds }));
@@ -267,15 +272,7 @@ export class FilePainter {
   }
 
   #report(job: PaintJob, rest: Pick<ImageReport, "status"> & Partial<ImageReport>): ImageReport {
-    const [content, style] = [this.#contents[job.content]!, this.#styles[job.style]!];
-    return {
-      content: content.path,
-      style: style.path,
-      ...(content.page === undefined ? {} : { contentPage: content.page }),
-      ...(style.page === undefined ? {} : { stylePage: style.page }),
-      output: this.#output(job),
-      ...rest,
-    };
+    return { ...pathsOf(job, this.#contents, this.#styles), output: resultFile(job, this.#options), ...rest };
   }
 
   #done(job: PaintJob, report: ImageReport): void {
@@ -283,22 +280,25 @@ export class FilePainter {
     this.#onDone(this.#reports.size);
   }
 
-  #fail(job: PaintJob, error: unknown, milliseconds = 0): void {
-    this.#done(job, this.#report(job, { status: "failed", error: describeError(error), milliseconds }));
+  /** Jobs that failed for one reason. */
+  #fail(jobs: readonly PaintJob[], error: unknown, milliseconds = 0): void {
+    const reason = this.failures.add(this.#describe(jobs), error);
+    for (const job of jobs) this.#done(job, this.#report(job, { status: "failed", error: reason, milliseconds }));
   }
 
-  #output(job: PaintJob): string {
-    return `${join(this.#options.out, job.output)}.${this.#options.format}`;
+  #describe(jobs: readonly PaintJob[]): string {
+    const { content, style } = this.#report(jobs[0]!, { status: "failed" });
+    const more = jobs.length > 1 ? ` and ${jobs.length - 1} more` : "";
+    // One style that cannot be read, or a batch.
+    return jobs.every((job) => job.style === jobs[0]!.style) ? `${content}${more} in ${style}` : `${content} in ${style},${more}`;
   }
 
   async #save(job: PaintJob, content: FittedImage, result: PixelImage): Promise<void> {
     const { format } = this.#options;
-    const file = this.#output(job);
-    if (job.output.includes("/")) {
-      const folder = dirname(file);
-      if (!this.#folders.has(folder)) this.#folders.set(folder, ensureOutputFolder(folder));
-      await this.#folders.get(folder);
-    }
+    const file = resultFile(job, this.#options);
+    const folder = dirname(file);
+    if (!this.#folders.has(folder)) this.#folders.set(folder, ensureOutputFolder(folder));
+    await this.#folders.get(folder);
     const { placement, source } = content;
     // What detail and background are taken from the content for has its size already; enlarging alone is left to the threads.
     const fit = this.#sizing.size === "keep" && !this.#sized ? { placement, source } : undefined;

@@ -1,37 +1,48 @@
-import { realpath, stat } from "node:fs/promises";
-import { basename, dirname, extname, join, relative } from "node:path";
-import { StylizingError } from "../errors.js";
-import { listImages } from "../image/folder.js";
+import { stat } from "node:fs/promises";
+import path from "node:path";
+import { messageOf, StylizingError } from "../errors.js";
+import { decodeImage } from "../image/decode.js";
+import type { OutputFormat } from "../image/encode.js";
+import { type FoundImage, type LeftOut, listImages, someOf } from "../image/folder.js";
 import { indexBelow } from "../random.js";
+import { refuseSameNames, resultNames } from "./outputs.js";
 
 /** An image that was named on the command line or found in a folder that was. */
-export interface InputFile {
-  path: string;
-  /** Path below the folder that was given, without the ending; the bare name for a file. */
-  name: string;
+export interface InputFile extends FoundImage {
   /** Which of several pages, counted from 1. */
   page?: number;
+  /** Why it cannot be read, where that is known already. */
+  error?: unknown;
 }
-
-const stem = (path: string) => join(dirname(path), basename(path, extname(path)));
 
 /**
  * Files as they are named, and the images below folders, at any depth and in order. A name that does not exist stays in
  * the list: it fails by itself, and the others are done. The folder `out` is passed over where it lies below one of them:
  * what is in it are results.
  */
-export async function listInputs(paths: readonly string[], out?: string): Promise<InputFile[]> {
+export async function listInputs(
+  paths: readonly string[],
+  { out, leftOut }: { out?: string | undefined; leftOut: LeftOut },
+): Promise<InputFile[]> {
   const files: InputFile[] = [];
-  for (const path of paths) {
-    const isFolder = await stat(path).then(
-      (found) => found.isDirectory(),
-      () => false,
-    );
-    if (!isFolder) files.push({ path, name: basename(stem(path)) });
-    else for (const found of await listImages(path, out)) files.push({ path: found, name: stem(relative(path, found)) });
+  for (const given of paths) {
+    const about = await stat(given).catch(() => undefined);
+    if (about?.isDirectory()) for (const found of await listImages(given, { except: out, leftOut })) files.push(found);
+    else if (about) files.push({ path: given, name: path.basename(given) });
+    else files.push({ path: given, name: path.basename(given), error: await whyUnreadable(given) });
   }
   return files;
 }
+
+const whyUnreadable = (file: string): Promise<unknown> =>
+  decodeImage(file, { channels: 3 }).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+
+/** What is known already of files that cannot be read, each once. */
+export const knownErrors = (files: readonly InputFile[]): Set<string> =>
+  new Set(files.flatMap(({ error }) => (error === undefined ? [] : [messageOf(error)])));
 
 export type Pairing = "each" | "all" | "random";
 
@@ -39,13 +50,34 @@ export type Pairing = "each" | "all" | "random";
 export interface PaintJob {
   content: number;
   style: number;
-  /** Below the output folder, without ending. */
+  /** Below the output folder, without ending, with "/" on every system. */
   output: string;
+}
+
+/** Where its result goes. */
+export const resultFile = (
+  { output }: Pick<PaintJob, "output">,
+  { out, format }: { out: string; format: OutputFormat },
+  { join } = path,
+): string => join(out, `${output}.${format}`);
+
+/** What a report calls a job's images. */
+export function pathsOf(
+  job: PaintJob,
+  contents: readonly InputFile[],
+  styles: readonly InputFile[],
+): { content: string; style: string; contentPage?: number; stylePage?: number } {
+  const [content, style] = [contents[job.content]!, styles[job.style]!];
+  return {
+    ...{ content: content.path, style: style.path },
+    ...(content.page === undefined ? {} : { contentPage: content.page }),
+    ...(style.page === undefined ? {} : { stylePage: style.page }),
+  };
 }
 
 /**
  * Which content is painted in which style, and under what name.
- * @throws StylizingError `ARGUMENT` where two results would have the same name.
+ * @throws StylizingError `ARGUMENT` where two results would have the same name, or `each` has nothing to pair an image with.
  */
 export function pairJobs(
   contents: readonly InputFile[],
@@ -53,53 +85,43 @@ export function pairJobs(
   pairing: Pairing,
   seed: number,
 ): PaintJob[] {
+  const names = resultNames(contents.map(({ name }) => name));
+  const inStyle = resultNames(styles.map(({ name }) => path.posix.basename(name)));
   const jobs: PaintJob[] = [];
   if (pairing === "all") {
-    for (const [content, { name }] of contents.entries()) {
-      for (const [style, { name: other }] of styles.entries())
-        jobs.push({ content, style, output: `${name}__${basename(other)}` });
-    }
+    for (const [content, name] of names.entries())
+      for (const [style, other] of inStyle.entries()) jobs.push({ content, style, output: `${name}__${other}` });
   } else {
-    const count = pairing === "each" ? Math.max(contents.length, styles.length) : contents.length;
-    for (let i = 0; i < count; i++) {
-      const content = i % contents.length;
-      const style = pairing === "each" ? i % styles.length : indexBelow(styles.length, seed, i);
-      // A content that comes round again would write over its first result.
-      jobs.push({
-        content,
-        style,
-        output: i < contents.length ? contents[content]!.name : `${contents[content]!.name}__${basename(styles[style]!.name)}`,
-      });
-    }
-  }
-  const seen = new Map<string, PaintJob>();
-  for (const job of jobs) {
-    const other = seen.get(job.output);
-    if (other) {
-      const [a, b] = [other, job].map((j) => `${contents[j.content]!.path} in ${styles[j.style]!.path}`);
+    const [n, m] = [contents.length, styles.length];
+    if (pairing === "each" && n !== m && n !== 1 && m !== 1)
       throw new StylizingError(
         "ARGUMENT",
-        `Two results would be called ${job.output}: ${a}, and ${b}.`,
-        "Paint them into different folders, or give the folder above them.",
+        `--pair each takes the i-th content with the i-th style, and there are ${n} contents and ${m} styles.`,
+        "Give as many of both, or one of either; or use --pair random or all.",
       );
+    for (let i = 0; i < (pairing === "each" ? Math.max(n, m) : n); i++) {
+      const content = i % n;
+      const style = pairing === "each" ? i % m : indexBelow(m, seed, i);
+      // A content that comes round again would write over its first result.
+      jobs.push({ content, style, output: i < n ? names[content]! : `${names[content]}__${inStyle[style]}` });
     }
-    seen.set(job.output, job);
   }
+  refuseSameNames(
+    jobs.map(({ output }) => output),
+    (index) => `${contents[jobs[index]!.content]!.path} in ${styles[jobs[index]!.style]!.path}`,
+  );
   return jobs;
 }
 
-/** @throws StylizingError `ARGUMENT` where a result would take the place of an image that was given, which would be lost. */
-export async function refuseOverwriting(inputs: readonly string[], outputs: readonly string[]): Promise<void> {
-  const real = (path: string) => realpath(path).catch(() => undefined);
-  const given = new Set(await Promise.all(inputs.map(real)));
-  for (const output of outputs) {
-    const target = await real(output);
-    if (target !== undefined && given.has(target)) {
-      throw new StylizingError(
-        "ARGUMENT",
-        `${output} is both an image to read and the place of a result.`,
-        "Give another place for results.",
-      );
-    }
+/** @throws StylizingError `ARGUMENT` where there is no job whose images may be readable */
+export function refuseUnreadable(jobs: readonly PaintJob[], contents: readonly InputFile[], styles: readonly InputFile[]): void {
+  const unreadable = new Set<InputFile>();
+  for (const { content, style } of jobs) {
+    const lost = [contents[content]!, styles[style]!].filter(({ error }) => error !== undefined);
+    if (lost.length === 0) return;
+    for (const file of lost) unreadable.add(file);
   }
+  const [first] = unreadable;
+  const paths = [...unreadable].map(({ path }) => path);
+  throw new StylizingError("ARGUMENT", `Nothing can be painted without ${someOf(paths)}.`, messageOf(first!.error));
 }

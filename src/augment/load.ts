@@ -1,3 +1,4 @@
+import { posix } from "node:path";
 import { countPages, type DecodeOptions, MOST_LEVELS } from "../image/decode.js";
 import type { ImagePool } from "../image/pool.js";
 import type { Fit, FittedImage } from "../image/preprocess.js";
@@ -70,6 +71,12 @@ export class InputReader {
   }
 }
 
+/** In front of the ending, which names of results are without. */
+function pageName(name: string, page: number): string {
+  const ending = posix.extname(name);
+  return `${name.slice(0, name.length - ending.length)}-p${String(page).padStart(4, "0")}${ending}`;
+}
+
 /** Files whose pages are counted at a time. */
 const COUNTED_AT_ONCE = 4;
 
@@ -83,9 +90,7 @@ export async function inPages(files: readonly InputFile[], page: ReadOptions["pa
     for (const [index, file] of some.entries()) {
       const pages = counts[index]!;
       if (pages === 1) all.push(file);
-      else
-        for (let number = 1; number <= pages; number++)
-          all.push({ ...file, name: `${file.name}-p${String(number).padStart(4, "0")}`, page: number });
+      else for (let number = 1; number <= pages; number++) all.push({ ...file, name: pageName(file.name, number), page: number });
     }
   }
   return all;

@@ -1,6 +1,6 @@
-import { dirname, join } from "node:path";
 import { describeError, StylizingError } from "../errors.js";
-import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
+import { ensureOutputFile, ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
+import { tellingLeftOut } from "../image/folder.js";
 import { ImagePool } from "../image/pool.js";
 import { cut } from "../image/preprocess.js";
 import { contactSheet } from "../image/sheet.js";
@@ -9,9 +9,19 @@ import { describeModel } from "../models/load.js";
 import { type FoundModel, findModel, withStatisticsOf } from "../models/open.js";
 import { StylizingViT } from "../painter/stylizing-vit.js";
 import { FilePainter } from "./file-painter.js";
-import { type InputFile, listInputs, pairJobs, refuseOverwriting } from "./inputs.js";
+import {
+  type InputFile,
+  knownErrors,
+  listInputs,
+  type PaintJob,
+  pairJobs,
+  pathsOf,
+  refuseUnreadable,
+  resultFile,
+} from "./inputs.js";
 import { InputReader, inPages } from "./load.js";
-import type { PaintFilesOptions, StylizeReport } from "./report.js";
+import { checkOutputs, refuseExisting } from "./outputs.js";
+import type { ImageReport, ImagesReport, PaintFilesOptions, StylizeReport } from "./report.js";
 
 /** Images that a model's unknown statistics are measured from. */
 const MEASURED = 64;
@@ -22,29 +32,56 @@ const CHANNELS = [1, 3];
  * Paints files. What cannot be read or written is reported and the rest is done; results appear whole or not at all.
  * @param signal stops between batches.
  * @param known the model, where it has been found already.
- * @throws StylizingError where nothing at all can be done: no inputs, no model, no adapter, no output folder.
+ * @returns without what is known of the model where nothing was left to do: it is not loaded then.
+ * @throws StylizingError where nothing at all can be done: no inputs, results that exist already, no model, no adapter, no output folder.
  */
-export async function paintFiles(options: PaintFilesOptions, signal?: AbortSignal, known?: FoundModel): Promise<StylizeReport> {
-  const { onNote, onProgress } = options;
-  const contents = await inPages(await listInputs(options.content, options.out), options.page);
-  const styles = await inPages(await listInputs(options.style, options.out), options.page);
+export async function paintFiles(
+  given: PaintFilesOptions,
+  signal?: AbortSignal,
+  known?: FoundModel,
+): Promise<StylizeReport | ImagesReport> {
+  const { onNote, onProgress, existing = "refuse" } = given;
+  const [contents, styles] = await tellingLeftOut(onNote, async (leftOut) => [
+    await inPages(await listInputs(given.content, { out: given.out, leftOut }), given.page),
+    await inPages(await listInputs(given.style, { out: given.out, leftOut }), given.page),
+  ]);
   for (const [what, files, paths] of [
-    ["content", contents, options.content],
-    ["style", styles, options.style],
+    ["content", contents, given.content],
+    ["style", styles, given.style],
   ] as const) {
     if (files.length > 0) continue;
     const problem = `There is no ${what} image in ${paths.join(", ")}.`;
     throw new StylizingError("ARGUMENT", problem, "Give image files, or folders that hold some.");
   }
-  const jobs = pairJobs(contents, styles, options.pair, options.seed);
+  const jobs = pairJobs(contents, styles, given.pair, given.seed);
+  refuseUnreadable(jobs, contents, styles);
+  const inputs = [...contents, ...styles];
+  const outputs = jobs.map((job) => resultFile(job, given));
+  const there = new Set(
+    await checkOutputs(
+      inputs.map(({ path }) => path),
+      given.sheet ? [...outputs, given.sheet] : outputs,
+    ),
+  );
+  if (existing === "refuse") refuseExisting([...there]);
+  const isLeft = (output: string) => existing !== "skip" || !there.has(output);
+  const left = jobs.filter((_, index) => isLeft(outputs[index]!));
+  const options = { ...given, sheet: given.sheet && isLeft(given.sheet) ? given.sheet : undefined };
+  if (given.sheet && !options.sheet) onNote?.(`${given.sheet} is there already and stays as it is`);
   await ensureOutputFolder(options.out);
-  const outputs = jobs.map((job) => `${join(options.out, job.output)}.${options.format}`);
-  if (options.sheet) {
-    await ensureOutputFolder(dirname(options.sheet));
-    outputs.push(options.sheet);
-  }
-  const inputs = [...contents, ...styles].map(({ path }) => path);
-  await refuseOverwriting(inputs, outputs);
+  if (options.sheet) await ensureOutputFile(options.sheet);
+  for (const reason of knownErrors(inputs)) onNote?.(`failed: ${reason}`);
+  const reportOn = (painted: ReadonlyMap<PaintJob, ImageReport>, milliseconds: number): ImagesReport => {
+    const images = jobs.map((job, index): ImageReport => {
+      const skipped = { ...pathsOf(job, contents, styles), output: outputs[index]!, status: "skipped" } as const;
+      return painted.get(job) ?? skipped;
+    });
+    const count = (status: ImageReport["status"]) => images.filter((image) => image.status === status).length;
+    const [done, failed, stopped, skipped] = [count("done"), count("failed"), count("stopped"), count("skipped")];
+    const imagesPerSecond = done === 0 ? 0 : Number(((done * 1000) / milliseconds).toFixed(3));
+    return { images, done, failed, stopped, skipped, milliseconds: Math.round(milliseconds), imagesPerSecond };
+  };
+  if (left.length === 0) return reportOn(new Map(), 0);
 
   const load = { ...options.load, ...(signal ? { signal } : {}) };
   const found = known ?? (await findModel(options.model, load));
@@ -81,18 +118,17 @@ export async function paintFiles(options: PaintFilesOptions, signal?: AbortSigna
   }
 
   const paintStart = performance.now();
-  onProgress?.(0, jobs.length);
-  const tell = (done: number) => onProgress?.(done, jobs.length);
+  onProgress?.(0, left.length);
+  const tell = (done: number) => onProgress?.(done, left.length);
   const painter = new FilePainter(model, pool, reader, options, contents, styles, tell);
-  const reports = await painter.run(jobs, signal);
+  const report = reportOn(await painter.run(left, signal), performance.now() - paintStart);
   const { rows } = painter;
-  const milliseconds = performance.now() - paintStart;
+  const { stopReason } = painter.failures;
 
-  const done = reports.filter((report) => report.status === "done").length;
   let sheet: string | undefined;
   let sheetError: StylizeReport["sheetError"];
-  if (options.sheet && rows.length > 0) {
-    const footer = `${model.report.model} · ${adapter.name} · ${tier} · ${done} images in ${((performance.now() - start) / 1000).toFixed(1)} s`;
+  if (options.sheet && rows.length > 0 && !stopReason) {
+    const footer = `${model.report.model} · ${adapter.name} · ${tier} · ${report.done} images in ${((performance.now() - start) / 1000).toFixed(1)} s`;
     try {
       await writeFileAtomic(options.sheet, await contactSheet(rows, { title: "Stylizing ViT", footer }));
       sheet = options.sheet;
@@ -102,15 +138,11 @@ export async function paintFiles(options: PaintFilesOptions, signal?: AbortSigna
   }
   return {
     ...model.report,
+    ...report,
     statistics,
-    images: reports,
-    done,
-    failed: reports.filter((report) => report.status === "failed").length,
-    stopped: reports.filter((report) => report.status === "stopped").length,
+    ...(stopReason ? { stopReason } : {}),
     ...(sheet ? { sheet } : {}),
     ...(sheetError ? { sheetError } : {}),
-    milliseconds: Math.round(milliseconds),
-    imagesPerSecond: done === 0 ? 0 : Number(((done * 1000) / milliseconds).toFixed(3)),
     ...(painter.timing ? { timing: painter.timing } : {}),
   };
 }

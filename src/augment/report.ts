@@ -1,9 +1,9 @@
-import type { describeError } from "../errors.js";
 import type { OutputFormat } from "../image/encode.js";
 import type { ModelReport } from "../models/load.js";
 import type { SizeOptions } from "../painter/sizing.js";
 import type { StreamTiming } from "../painter/stream.js";
 import type { LoadOptions } from "../painter/types.js";
+import type { ErrorReport } from "./failures.js";
 import type { Pairing } from "./inputs.js";
 import type { ReadOptions } from "./load.js";
 
@@ -21,17 +21,18 @@ export interface PaintFilesOptions extends ReadOptions, SizeOptions {
   batch?: number | undefined;
   seed: number;
   format: OutputFormat;
+  /** What becomes of results that exist already; by default the run is refused. */
+  existing?: "refuse" | "replace" | "skip" | undefined;
   /** Where a labelled contact sheet goes. */
   sheet?: string | undefined;
   workers?: number | undefined;
   /** Where the model comes from and where it runs. */
   load: LoadOptions;
+  /** Receives notices, and of what fails one line a reason, at once. */
   onNote?: ((note: string) => void) | undefined;
   /** Images done, of all; called once with none before the first. */
   onProgress?: ((done: number, total: number) => void) | undefined;
 }
-
-type ErrorReport = ReturnType<typeof describeError>;
 
 /** What became of one image. */
 export interface ImageReport {
@@ -41,7 +42,8 @@ export interface ImageReport {
   contentPage?: number;
   stylePage?: number;
   output: string;
-  status: "done" | "failed" | "stopped";
+  /** `skipped`: its result was there already. */
+  status: "done" | "failed" | "stopped" | "skipped";
   /** Its share of the time from the files of the batch before to those of its own batch. */
   milliseconds?: number;
   error?: ErrorReport;
@@ -56,12 +58,15 @@ export interface TimingReport extends Omit<StreamTiming, "milliseconds"> {
   workers: number;
 }
 
-export interface StylizeReport extends ModelReport {
-  statistics: { mean: readonly number[]; std: readonly number[]; source: "given" | "model" | "measured from these images" };
+/** All that there is to say where nothing was left to do. */
+export interface ImagesReport {
   images: ImageReport[];
   done: number;
   failed: number;
   stopped: number;
+  skipped: number;
+  /** Why the rest was not begun, where nobody stopped it. */
+  stopReason?: ErrorReport;
   sheet?: string;
   /** Why the sheet is missing. */
   sheetError?: ErrorReport;
@@ -70,4 +75,8 @@ export interface StylizeReport extends ModelReport {
   imagesPerSecond: number;
   /** Missing where nothing was painted. */
   timing?: TimingReport;
+}
+
+export interface StylizeReport extends ModelReport, ImagesReport {
+  statistics: { mean: readonly number[]; std: readonly number[]; source: "given" | "model" | "measured from these images" };
 }

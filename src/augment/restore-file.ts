@@ -1,14 +1,14 @@
-import { dirname, extname } from "node:path";
+import { extname } from "node:path";
 import { Restorer } from "../detail/restorer.js";
 import { StylizingError } from "../errors.js";
 import { type AdapterChoice, type AdapterReport, adapterReport } from "../gpu/gpu.js";
-import { ensureOutputFolder } from "../image/atomic-write.js";
+import { ensureOutputFile } from "../image/atomic-write.js";
 import { decodeImage } from "../image/decode.js";
 import { type OutputFormat, saveImage } from "../image/encode.js";
 import { resize } from "../image/resize.js";
 import { GLASS } from "../image/tissue-weight.js";
 import { openDevice } from "../models/device.js";
-import { refuseOverwriting } from "./inputs.js";
+import { checkOutputs, refuseExisting } from "./outputs.js";
 
 export interface RestoreFileOptions {
   content: string;
@@ -20,6 +20,8 @@ export interface RestoreFileOptions {
   epsilon: number;
   background: "keep" | "paint";
   out: string;
+  /** Whether a file that is there already is replaced. */
+  overwrite?: boolean | undefined;
   adapter?: AdapterChoice | undefined;
 }
 
@@ -40,12 +42,13 @@ const FORMATS: Readonly<Record<string, OutputFormat>> = { ".png": "png", ".jpg":
  * @throws StylizingError `ARGUMENT` where sizes do not belong together or a file would be lost, `IMAGE`, `OUTPUT`, `NO_ADAPTER`, `GPU`.
  */
 export async function restoreFile(options: RestoreFileOptions): Promise<DetailReport> {
-  const { content, painted, low, radius, epsilon, background, out, adapter } = options;
+  const { content, painted, low, radius, epsilon, background, out, overwrite = false, adapter } = options;
   const format = FORMATS[extname(out).toLowerCase()];
   if (!format)
     throw new StylizingError("ARGUMENT", `${out} does not say what it is to be.`, "End its name in .png, .jpg or .webp.");
-  await refuseOverwriting(low === undefined ? [content, painted] : [content, painted, low], [out]);
-  await ensureOutputFolder(dirname(out));
+  const there = await checkOutputs(low === undefined ? [content, painted] : [content, painted, low], [out]);
+  if (!overwrite) refuseExisting(there, "Replace it with --overwrite, or give another name.");
+  await ensureOutputFile(out);
   const start = performance.now();
   const [full, restyled, given] = await Promise.all(
     [content, painted, low].map((file) => (file === undefined ? undefined : decodeImage(file, { channels: 3 }))),

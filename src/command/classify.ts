@@ -2,12 +2,12 @@ import type { Command } from "commander";
 import { type ClassifyFilesOptions, type ClassifyReport, classifyFiles, titleOf } from "../augment/classify-files.js";
 import type { ReadOptions } from "../augment/load.js";
 import type { ClassifierOptions } from "../classifier/types.js";
+import { ensureOutputFile } from "../image/atomic-write.js";
 import { percent } from "../labels/percent.js";
 import { Progress } from "./progress.js";
 import {
   addModelFlags,
   addReadFlags,
-  checkOutput,
   countFromZero,
   deviationList,
   EXIT,
@@ -35,7 +35,7 @@ export interface ClassifyFlags extends ModelFlags, ReadOptions {
 
 /** Classifies files with notices and a bar on stderr. @throws StylizingError as `classifyFiles` does. */
 async function run(images: readonly string[], flags: ClassifyFlags, signal: AbortSignal): Promise<ClassifyReport> {
-  if (flags.csv !== undefined) await checkOutput(flags.csv);
+  if (flags.csv !== undefined) await ensureOutputFile(flags.csv);
   const load: ClassifierOptions = {
     ...loadOptions(flags),
     ...{ mean: flags.mean, std: flags.std, imageSize: flags.imageSize, batchSize: flags.batch },
@@ -96,7 +96,7 @@ function summary({ images }: ClassifyReport): string {
   return [...named, ...(rest > 0 ? [`${all.length - NAMED} other classes: ${rest}`] : [])].join(", ");
 }
 
-/** Prints the results, says on stderr what was done and lists what was not. @returns the exit code. */
+/** Prints the results and says on stderr what was done; what failed was said when it did. @returns the exit code. */
 export function concludeClassify(
   report: ClassifyReport,
   flags: Pick<ClassifyFlags, "top" | "json" | "skipUnreadable" | "attention">,
@@ -105,16 +105,15 @@ export function concludeClassify(
   if (flags.json) printJson(report);
   else if (done > 0)
     process.stdout.write(classTable(report, flags.top, process.stdout.isTTY ? process.stdout.columns : undefined));
-  for (const image of images) if (image.status === "failed") note(`failed: ${titleOf(image)}: ${image.error!.message}`);
   const rest = [failed && `${failed} failed`, stopped && `${stopped} not begun`].filter(Boolean).join(", ");
   note(`${done} of ${images.length} classified${rest ? ` (${rest})` : ""}, ${report.imagesPerSecond} images/s`);
   if (done > 1) note(`classes: ${summary(report)}`);
   if (report.csv) note(`table: ${report.csv}`);
   if (flags.attention && done > 0) note(`attention: ${flags.attention}`);
   if (report.csvError) note(`failed: ${report.csvError.message}`);
-  if (stopped > 0) return EXIT.stopped;
+  if (stopped > 0 && !report.stopReason) return EXIT.stopped;
   const counts = flags.skipUnreadable ? done === 0 : failed > 0;
-  return counts || report.csvError ? EXIT.failed : EXIT.done;
+  return counts || report.csvError || report.stopReason ? EXIT.failed : EXIT.done;
 }
 
 export function addClassify(program: Command): void {

@@ -52,6 +52,7 @@ async function demo(flags: DemoFlags): Promise<void> {
     style,
     out: join(out, "results"),
     sheet,
+    overwrite: true,
     pair: "all",
     format: "png",
     size: "model",

@@ -12,6 +12,7 @@ interface DetailFlags {
   epsilon: number;
   background: "keep" | "paint";
   out: string;
+  overwrite?: boolean;
   adapter?: AdapterChoice;
   json?: boolean;
 }
@@ -37,6 +38,7 @@ export function addDetail(program: Command): void {
         .default("paint"),
     )
     .requiredOption("--out <file>", "where the result goes (.png, .jpg or .webp)")
+    .option("--overwrite", "replace a file that is there already")
     .addOption(
       new Option("--adapter <kind>", "where to run (default: auto, or STYLIZING_VIT_ADAPTER)").choices([
         "auto",

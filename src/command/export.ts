@@ -1,8 +1,8 @@
 import type { Command } from "commander";
+import { ensureOutputFile } from "../image/atomic-write.js";
 import { exportOnnx } from "../onnx/export.js";
 import {
   addSourceFlags,
-  checkOutput,
   deviationList,
   interruptible,
   meanList,
@@ -20,7 +20,7 @@ interface ExportFlags extends SourceFlags {
 }
 
 async function exportModel(flags: ExportFlags, signal: AbortSignal): Promise<void> {
-  await checkOutput(flags.onnx);
+  await ensureOutputFile(flags.onnx);
   const { half = false, mean, std } = flags;
   const report = await exportOnnx(flags.model, flags.onnx, { ...sourceOptions(flags), half, mean, std, signal });
   note(

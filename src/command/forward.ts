@@ -1,9 +1,10 @@
 import type { Command } from "commander";
 import { Classifier } from "../classifier/classifier.js";
 import type { TensorToWrite } from "../hub/safetensors-writer.js";
+import { ensureOutputFile } from "../image/atomic-write.js";
 import { kindOf } from "../models/open.js";
 import { StylizingViT } from "../painter/stylizing-vit.js";
-import { addModelFlags, checkOutput, loadOptions, type ModelFlags, note, printJson } from "./shared.js";
+import { addModelFlags, loadOptions, type ModelFlags, note, printJson } from "./shared.js";
 import { readPairs, readPixels, writeTensors } from "./tensors.js";
 
 interface ForwardFlags extends ModelFlags {
@@ -50,7 +51,7 @@ async function classifyPixels(model: Classifier, flags: ForwardFlags): Promise<R
 }
 
 async function forward(flags: ForwardFlags): Promise<void> {
-  await checkOutput(flags.output);
+  await ensureOutputFile(flags.output);
   const started = performance.now();
   const kind = await kindOf(flags.model, flags);
   const given = loadOptions(flags);

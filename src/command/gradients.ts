@@ -4,6 +4,7 @@ import { StylizingError } from "../errors.js";
 import { adapterReport, type Gpu } from "../gpu/gpu.js";
 import type { TensorToWrite } from "../hub/safetensors-writer.js";
 import type { WeightSource } from "../hub/weight-source.js";
+import { ensureOutputFile } from "../image/atomic-write.js";
 import { openDevice } from "../models/device.js";
 import { findModel, findModelOf, kindOf } from "../models/open.js";
 import { type BatchShape, separate } from "../models/stylizing-vit/batch-shape.js";
@@ -20,7 +21,7 @@ import { VitTask } from "../models/vit/task.js";
 import type { LoadOptions } from "../painter/types.js";
 import { computeGradients, type Gradients } from "../train/gradients.js";
 import { totalLoss } from "../train/types.js";
-import { addModelFlags, checkOutput, loadOptions, type ModelFlags, note, positiveInteger, printJson } from "./shared.js";
+import { addModelFlags, loadOptions, type ModelFlags, note, positiveInteger, printJson } from "./shared.js";
 import { readLabelled, readPairs, writeTensors } from "./tensors.js";
 
 interface GradientFlags extends ModelFlags {
@@ -149,7 +150,7 @@ async function ofImages(flags: GradientFlags, options: ClassifierOptions, gpu: (
 }
 
 async function gradients(flags: GradientFlags): Promise<void> {
-  await checkOutput(flags.output);
+  await ensureOutputFile(flags.output);
   const kind = await kindOf(flags.model, flags);
   const options = loadOptions(flags);
   let device: Gpu | undefined;

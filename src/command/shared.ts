@@ -1,16 +1,15 @@
-import { stat } from "node:fs/promises";
-import { dirname } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { describeError, type ErrorCode, StylizingError } from "../errors.js";
 import type { Precision } from "../gpu/profile.js";
 import type { TuneMode } from "../gpu/tuner.js";
-import { ensureOutputFolder } from "../image/atomic-write.js";
 import { MOST_LEVELS } from "../image/decode.js";
 import { statisticsCure } from "../models/config-checks.js";
 import type { LoadProgress } from "../models/load.js";
 import type { ExportProgress } from "../onnx/export.js";
 import type { LoadOptions } from "../painter/types.js";
-import { Progress } from "./progress.js";
+import { note, Progress } from "./progress.js";
+
+export { note };
 
 /** 0 done, 1 something failed, 2 wrong usage, 3 no usable adapter, 130 stopped by Ctrl-C (as shells have it). */
 export const EXIT = { done: 0, failed: 1, usage: 2, noAdapter: 3, stopped: 130 } as const;
@@ -25,11 +24,6 @@ export function exitCode(error: unknown): number {
   const code: ErrorCode | undefined = error instanceof StylizingError ? error.code : undefined;
   if (code === "ARGUMENT") return EXIT.usage;
   return code === "NO_ADAPTER" ? EXIT.noAdapter : EXIT.failed;
-}
-
-/** Notices go to stderr: stdout carries results alone. */
-export function note(text: string): void {
-  process.stderr.write(`${text}\n`);
 }
 
 export function printJson(document: unknown): void {
@@ -187,19 +181,6 @@ export function loadOptions(flags: ModelFlags): Omit<LoadOptions, "config"> & { 
     precision: flags.precision,
     onNote: note,
   };
-}
-
-/** Fails before a long run and not after it; a device such as /dev/null must not be replaced by a file. */
-export async function checkOutput(path: string): Promise<void> {
-  const there = await stat(path).catch(() => undefined);
-  if (there && !there.isFile()) {
-    throw new StylizingError(
-      "OUTPUT",
-      `${path} is ${there.isDirectory() ? "a folder" : "a device or a pipe"} and cannot be replaced by a file.`,
-      "Give the name of a file.",
-    );
-  }
-  await ensureOutputFolder(dirname(path));
 }
 
 /** Runs `work` with a signal that the first Ctrl-C raises; the second ends the process as it always does. */

@@ -2,7 +2,7 @@ import { type Command, Option } from "commander";
 import type { Pairing } from "../augment/inputs.js";
 import type { ReadOptions } from "../augment/load.js";
 import { paintFiles } from "../augment/paint-files.js";
-import type { StylizeReport, TimingReport } from "../augment/report.js";
+import type { ImagesReport, StylizeReport, TimingReport } from "../augment/report.js";
 import type { OutputFormat } from "../image/encode.js";
 import { FITS } from "../image/preprocess.js";
 import type { FoundModel } from "../models/open.js";
@@ -36,18 +36,25 @@ export interface StylizeFlags extends ModelFlags, ReadOptions, SizeOptions {
   seed: number;
   format: OutputFormat;
   sheet?: string;
+  overwrite?: boolean;
+  skipExisting?: boolean;
   workers?: number;
 }
 
 /** Paints files with notices and a bar on stderr. @throws StylizingError as `paintFiles` does. */
-export async function stylizeFiles(flags: StylizeFlags, signal?: AbortSignal, known?: FoundModel): Promise<StylizeReport> {
+export async function stylizeFiles(
+  flags: StylizeFlags,
+  signal?: AbortSignal,
+  known?: FoundModel,
+): Promise<StylizeReport | ImagesReport> {
   let bar: Progress | undefined;
   const onProgress = (done: number, total: number) => {
     bar ??= new Progress("painting", total, "images");
     bar.update(done);
   };
   try {
-    return await paintFiles({ ...flags, load: loadOptions(flags), onNote: note, onProgress }, signal, known);
+    const existing = flags.overwrite ? "replace" : flags.skipExisting ? "skip" : "refuse";
+    return await paintFiles({ ...flags, existing, load: loadOptions(flags), onNote: note, onProgress }, signal, known);
   } finally {
     bar?.stop();
   }
@@ -68,21 +75,23 @@ function whereTheTimeWent(timing: TimingReport): string {
   return `time, stages overlapping: ${stages.join(", ")}${busy}`;
 }
 
-/** Says on stderr what was done and lists what was not. @returns the exit code. */
-export function concludeStylize(report: StylizeReport, flags: Pick<StylizeFlags, "out" | "json">): number {
-  for (const image of report.images)
-    if (image.status === "failed") note(`failed: ${image.content} in ${image.style}: ${image.error!.message}`);
-  const rest = [report.failed && `${report.failed} failed`, report.stopped && `${report.stopped} not begun`]
+/** Says on stderr what was done; what failed was said when it did. @returns the exit code. */
+export function concludeStylize(report: ImagesReport, flags: Pick<StylizeFlags, "out" | "json">): number {
+  const { skipped, failed, stopped } = report;
+  const rest = [skipped && `${skipped} there already`, failed && `${failed} failed`, stopped && `${stopped} not begun`]
     .filter(Boolean)
     .join(", ");
-  note(
-    `${report.done} of ${report.images.length} painted into ${flags.out}${rest ? ` (${rest})` : ""}, ${report.imagesPerSecond} images/s${report.sheet ? `; sheet: ${report.sheet}` : ""}`,
-  );
+  if (skipped === report.images.length)
+    note(`nothing left to do: ${skipped === 1 ? "the result is" : `all ${skipped} results are`} in ${flags.out}`);
+  else
+    note(
+      `${report.done} of ${report.images.length} painted into ${flags.out}${rest ? ` (${rest})` : ""}, ${report.imagesPerSecond} images/s${report.sheet ? `; sheet: ${report.sheet}` : ""}`,
+    );
   if (report.timing) note(whereTheTimeWent(report.timing));
   if (report.sheetError) note(`failed: ${report.sheetError.message}`);
   if (flags.json) printJson(report);
-  if (report.stopped > 0) return EXIT.stopped;
-  return report.failed > 0 || report.sheetError ? EXIT.failed : EXIT.done;
+  if (stopped > 0 && !report.stopReason) return EXIT.stopped;
+  return failed > 0 || report.sheetError ? EXIT.failed : EXIT.done;
 }
 
 export function addStylize(program: Command): void {
@@ -143,7 +152,13 @@ export function addStylize(program: Command): void {
         "threads that read and write images; 0: none (default: the number of cores, at most 8)",
         countFromZero,
       )
-      .option("--sheet <file>", "also write a labelled contact sheet (PNG)"),
+      .option("--sheet <file>", "also write a labelled contact sheet (PNG)")
+      .option("--overwrite", "replace results that exist already (default: refuse to begin)")
+      .addOption(
+        new Option("--skip-existing", "leave results that exist already as they are, and paint the others").conflicts(
+          "overwrite",
+        ),
+      ),
   );
   addModelFlags(command).action(async (flags: StylizeFlags) => {
     process.exitCode = concludeStylize(await interruptible((signal) => stylizeFiles(flags, signal)), flags);

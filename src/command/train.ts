@@ -4,7 +4,7 @@ import { TASKS, taskOf } from "../models/tasks.js";
 import type { OpenHost } from "../train/host.js";
 import type { EpochReport, LossReport, TrainingProgress } from "../train/progress.js";
 import { type PrepareProgress, Trainer, type TrainerOptions, type TrainerReport } from "../train/trainer.js";
-import { Progress, stopProgress } from "./progress.js";
+import { clock, Progress, stopProgress } from "./progress.js";
 import {
   addModelFlags,
   countFromZero,
@@ -49,12 +49,6 @@ function classWeights(text: string): readonly number[] | "balanced" {
   return values;
 }
 
-const clock = (seconds: number): string => {
-  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60)];
-  if (hours > 0) return `${hours} h ${minutes} min`;
-  return minutes > 0 ? `${minutes} min` : `${Math.ceil(seconds)} s`;
-};
-
 const short = (value: number): string => value.toPrecision(3);
 
 /** The total, and what it is the sum of where there are several terms. */
@@ -64,7 +58,7 @@ function terms({ total, ...losses }: LossReport): string {
 }
 
 /** Shows on stderr how far a run is, a bar an epoch and a line when it is done. */
-class Display {
+export class Display {
   #bar: Progress | undefined;
   #of = "";
 
@@ -77,7 +71,7 @@ class Display {
     if (progress.kind === "step") {
       const { epoch, epochs, step, steps, losses, imagesPerSecond, secondsLeft } = progress;
       this.#show(`epoch ${epoch}/${epochs}`, steps * batch, "images", true);
-      this.#bar!.update(step * batch, `${clock(secondsLeft)} left | ${terms(losses)}`, imagesPerSecond);
+      this.#bar!.update(step * batch, `step ${step} of ${steps}, ${clock(secondsLeft)} left | ${terms(losses)}`, imagesPerSecond);
       return;
     }
     this.stop();

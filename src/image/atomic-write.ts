@@ -45,6 +45,29 @@ export async function ensureOutputFolder(folder: string): Promise<void> {
   }
 }
 
+/**
+ * Makes the folder of a file, and fails before a long run and not after it where the file cannot be written. A device such as /dev/null
+ * must not be replaced by a file. Throws `OUTPUT`.
+ */
+export async function ensureOutputFile(file: string): Promise<void> {
+  const there = await stat(file).catch(() => undefined);
+  if (there && !there.isFile()) {
+    throw new StylizingError(
+      "OUTPUT",
+      `${file} is ${there.isDirectory() ? "a folder" : "a device or a pipe"} and cannot be replaced by a file.`,
+      "Give the name of a file.",
+    );
+  }
+  await ensureOutputFolder(path.dirname(file));
+}
+
+/** Errors that every other write to the disk will fail with as well. */
+const DISK_ERRORS = new Set(["ENOSPC", "EDQUOT", "EROFS"]);
+
+/** Whether a failed write means that the disk takes no more. */
+export const diskIsFull = (error: unknown): boolean =>
+  error instanceof StylizingError && DISK_ERRORS.has((error.cause as NodeJS.ErrnoException | undefined)?.code ?? "");
+
 /** mkdir with `recursive` never returns where nothing can be created, /proc for one, so the parents are made by hand. */
 async function makeFolder(folder: string): Promise<void> {
   try {

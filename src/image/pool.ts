@@ -37,9 +37,11 @@ interface Waiting {
   reject: (reason: unknown) => void;
 }
 
-function asError({ code, message, fix }: Extract<Answer, { error: unknown }>["error"]): Error {
+function asError({ code, message, fix, cause }: Extract<Answer, { error: unknown }>["error"]): Error {
   // A message ends with its fix, which the constructor adds again.
-  return code === undefined ? new Error(message) : new StylizingError(code, message.slice(0, -fix.length).trimEnd(), fix);
+  return code === undefined
+    ? new Error(message)
+    : new StylizingError(code, message.slice(0, -fix.length).trimEnd(), fix, { cause });
 }
 
 /**

@@ -14,7 +14,7 @@ sharp.cache(false);
 export type Answer =
   | { image: LoadedImage }
   | { milliseconds: number }
-  | { error: { code: StylizingError["code"] | undefined; message: string; fix: string } };
+  | { error: { code: StylizingError["code"] | undefined; message: string; fix: string; cause?: { code: unknown } } };
 
 /** An answer whose pixels can be handed over. */
 function withOwnPixels(image: LoadedImage): LoadedImage {
@@ -33,7 +33,8 @@ async function answer(task: ImageTask): Promise<Answer> {
     return task.kind === "load" ? { image: withOwnPixels(await load(task)) } : { milliseconds: await save(task) };
   } catch (error) {
     if (!(error instanceof StylizingError)) return { error: { code: undefined, message: messageOf(error), fix: "" } };
-    return { error: { code: error.code, message: error.message, fix: error.fix } };
+    const cause = { code: (error.cause as NodeJS.ErrnoException | undefined)?.code };
+    return { error: { code: error.code, message: error.message, fix: error.fix, cause } };
   }
 }
 

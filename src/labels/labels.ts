@@ -1,8 +1,8 @@
 import { readdir, readFile, stat } from "node:fs/promises";
-import { dirname, join, relative, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { CsvError, parse } from "csv-parse/sync";
 import { messageOf, StylizingError } from "../errors.js";
-import { listImages } from "../image/folder.js";
+import { byCodeUnits, type LeftOut, listImages, nameBelow, realOf } from "../image/folder.js";
 
 /** An image and its class. */
 export interface LabelledFile {
@@ -23,9 +23,6 @@ export interface LabelledSet {
 }
 
 const KINDS = "PNG, JPEG, WebP, TIFF, GIF or AVIF files";
-/** As torchvision sorts: the same on every machine, whatever its language. */
-export const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
-const nameBelow = (folder: string, path: string): string => relative(folder, path).replaceAll("\\", "/");
 const isFolder = async (path: string): Promise<boolean> => (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 
 interface NamedFile extends Omit<LabelledFile, "label"> {
@@ -45,35 +42,36 @@ function asSet(named: readonly NamedFile[], where: string, fix: string): Labelle
 }
 
 /**
- * The labelled images of a folder that has a folder for each class, named as the class is; images lie in it at any depth. Hidden
- * files and folders are passed over.
- * @param options `except`: a folder that is passed over, such as the one for results.
+ * The labelled images of a folder that has a folder for each class, named as the class is; images lie in it at any depth. Links are
+ * followed and hidden files and folders passed over, as `listImages` does.
+ * @param options `except`: a folder that is passed over, such as the one for results. `leftOut` is told what cannot be taken.
  * @throws StylizingError `ARGUMENT` where there is no such folder, an image lies outside the classes' folders, a class has no image,
  * or there are fewer than two.
  */
-export async function labelsOfFolders(folder: string, { except }: { except?: string | undefined } = {}): Promise<LabelledSet> {
+export async function labelsOfFolders(
+  folder: string,
+  { except, leftOut }: { except?: string | undefined; leftOut?: LeftOut | undefined } = {},
+): Promise<LabelledSet> {
   if (!(await isFolder(folder))) {
     throw new StylizingError("ARGUMENT", `The folder ${folder} does not exist.`, "Check the path.");
   }
-  const named: NamedFile[] = [];
-  for (const className of (await readdir(folder)).filter((name) => !name.startsWith("."))) {
+  // All at once: what two classes link to is one folder, and of one of them.
+  const images = await listImages(folder, { except, leftOut });
+  const named = images.map((image): NamedFile => ({ ...image, className: image.name.split("/")[0]! }));
+  const filled = new Set(named.map(({ className }) => className));
+  const results = except === undefined ? undefined : await realOf(except);
+  for (const className of await readdir(folder).catch(() => [])) {
     const path = join(folder, className);
-    // A link to a folder is one.
-    if ((except !== undefined && resolve(path) === resolve(except)) || !(await isFolder(path))) continue;
-    const images = await listImages(path, except);
-    if (images.length === 0) {
-      const fix = `Put ${KINDS} into it, or remove the folder.`;
-      throw new StylizingError("ARGUMENT", `The class folder ${path} holds no image.`, fix);
-    }
-    named.push(...images.map((image) => ({ path: image, name: nameBelow(folder, image), className })));
+    if (className.startsWith(".") || filled.has(className) || !(await isFolder(path)) || (await realOf(path)) === results)
+      continue;
+    const fix = `Put ${KINDS} into it, or remove the folder.`;
+    throw new StylizingError("ARGUMENT", `The class folder ${path} holds no image of its own.`, fix);
   }
-  const classed = new Set(named.map(({ path }) => path));
-  const outside = (await listImages(folder, except)).find((path) => !classed.has(path));
+  const outside = images.find(({ name }) => !name.includes("/"));
   if (outside !== undefined) {
-    const problem = `The image ${outside} lies outside the folders of classes.`;
     throw new StylizingError(
       "ARGUMENT",
-      problem,
+      `The image ${outside.path} lies outside the folders of classes.`,
       `Move it into the folder of its class in ${folder}, or name labels in a CSV file.`,
     );
   }

@@ -1,6 +1,7 @@
 import { StylizingError } from "../errors.js";
+import { byCodeUnits } from "../image/folder.js";
 import { fnv1a, permutation } from "../random.js";
-import { byCodeUnits, type LabelledFile } from "./labels.js";
+import type { LabelledFile } from "./labels.js";
 
 /** What stays together: the images of one group, or one image. */
 interface Unit<File> {

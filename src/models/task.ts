@@ -117,7 +117,7 @@ export interface Judge {
 /** An image that a task is trained or judged on. */
 export interface DataFile {
   path: string;
-  /** Path below the folder that was given: what a run knows the image by, so that folders may be moved. */
+  /** Path below the folder that was given, with "/" on every system: what a run knows the image by, so that folders may be moved. */
   name: string;
   /** Its class, where images have classes. */
   label?: number;
@@ -137,6 +137,8 @@ export interface DataOptions {
   val: readonly string[];
   /** Passed over where it lies below one of them: what is in it are results. */
   out: string;
+  /** Receives what was left out of folders. */
+  onNote?: ((note: string) => void) | undefined;
 }
 
 /** What can be asked of a model before there is a device. */

@@ -9,10 +9,7 @@ import { fraction, permutation } from "../random.js";
 
 /** A hash of the names and labels, and of how many they are. */
 export function fingerprint(files: readonly DataFile[]): string {
-  const names = files.map(({ name, label }) => {
-    const portable = name.replaceAll("\\", "/");
-    return label === undefined ? portable : [portable, label];
-  });
+  const names = files.map(({ name, label }) => (label === undefined ? name : [name, label]));
   return createHash("sha256").update(JSON.stringify(names)).digest("hex").slice(0, 16);
 }
 

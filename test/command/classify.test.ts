@@ -91,7 +91,7 @@ describe("files", () => {
     const [one, other] = [await imageFile(fresh("x.png"), 1), await imageFile(fresh("x.png"), 2)];
     const refused = (options: Partial<ClassifyFilesOptions>) =>
       classify([one, other], { model: "nowhere.safetensors", ...options });
-    await expect(refused({ attention: fresh() })).rejects.toMatchObject({ code: "ARGUMENT", message: expect.stringMatching(/would both be drawn/) }); // biome-ignore format: one check
+    await expect(refused({ attention: fresh() })).rejects.toMatchObject({ code: "ARGUMENT", message: expect.stringMatching(/Two results would be called/) }); // biome-ignore format: one check
     await expect(refused({ csv: other })).rejects.toMatchObject({ code: "ARGUMENT", message: expect.stringMatching(/both an image to read and/) }); // biome-ignore format: one check
     await expect(classify([fresh()])).rejects.toMatchObject({ code: "ARGUMENT", message: expect.stringMatching(/There is no image in/) }); // biome-ignore format: one check
   });

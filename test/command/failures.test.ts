@@ -27,7 +27,9 @@ import {
 beforeAll(build);
 
 describe("wrong usage ends with 2 and says what is wrong", () => {
-  const paths = stylize(["c.png"], ["s.png"], "out");
+  const [content, style] = [fresh("c.png"), fresh("s.png")];
+  for (const file of [content, style]) writeFileSync(file, "is not read");
+  const paths = stylize([content], [style], fresh("out"));
   it.each<[string, string[], RegExp]>([
     ["an unknown verb", ["paint"], /unknown command 'paint'/],
     ["an unknown option", [...paths, "--colour"], /unknown option '--colour'/],
@@ -110,7 +112,8 @@ describe("images that cannot be read", () => {
       const { error } = report.images.find(({ content }) => content === at(name))!;
       expect(error).toMatchObject({ code: "IMAGE", message: expect.stringMatching(message), fix: expect.stringMatching(/\w/) });
       expect(error!.message).toContain(at(name));
-      expect(report.stderr).toContain(`failed: ${at(name)} in `);
+      // What does not exist is said before anything is loaded.
+      expect(report.stderr).toContain(`failed: ${at(name)} ${name === "missing.png" ? "does not exist" : "in "}`);
     }
     expect(report.stderr).toContain("2 of 7 painted");
     expect(listFiles(out)).toEqual(["good.png", "last.png"]);

@@ -50,8 +50,9 @@ describe("where the time went", () => {
   });
 
   it("is not told where nothing was painted", async () => {
-    const missing = join(fresh(), "gone.png");
-    const report = await runJson<StylizeReport>([...stylize([missing], await imageFiles("s"), fresh("out")), ...micro()], 1);
+    const broken = fresh("broken.png");
+    writeFileSync(broken, "no image");
+    const report = await runJson<StylizeReport>([...stylize([broken], await imageFiles("s"), fresh("out")), ...micro()], 1);
     expect(report.timing).toBeUndefined();
     expect(report.stderr).not.toContain("stages overlapping");
   });

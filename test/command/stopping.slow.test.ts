@@ -37,7 +37,7 @@ describe("in a terminal", () => {
       const broken = await spoiledModel((tensors) => {
         (tensors.get("post_process_conv.weight")!.data as Float32Array)[0] = Number.NaN;
       });
-      const failed = await inTerminal([...args, "--model", broken]);
+      const failed = await inTerminal([...args, "--overwrite", "--model", broken]);
       expect(failed.code).toBe(1);
       // The cursor that the bar hid is back.
       expect(failed.stdout.lastIndexOf("\u001b[?25h")).toBeGreaterThan(failed.stdout.lastIndexOf("\u001b[?25l"));
@@ -49,7 +49,9 @@ describe("two processes at once", () => {
   it("may write into one folder", async () => {
     const [contents, styles] = [await imageFiles("a", "b", "c", "d"), await imageFiles("s")];
     const [both, alone] = [fresh("out"), fresh("out")];
-    const args = (out: string) => ["stylize", "--content", ...contents, "--style", ...styles, "--out", out, ...micro()];
+    // One of them may begin when the other has painted already.
+    const given = ["--content", ...contents, "--style", ...styles, "--overwrite", ...micro()];
+    const args = (out: string) => ["stylize", "--out", out, ...given];
     const ended = await Promise.all([run(args(both)), run(args(both))]);
     expect(ended.map(({ code }) => code)).toEqual([0, 0]);
     await run(args(alone));

@@ -49,16 +49,6 @@ describe("names and folders", () => {
   });
 });
 
-describe("--sheet", () => {
-  it("keeps the results and the report where the sheet alone cannot be written", async () => {
-    const [sheet, out] = [fresh(), fresh("out")];
-    const report = await runJson<StylizeReport>(paint(await imageFiles("a"), await imageFiles("s"), out, "--sheet", sheet), 1);
-    expect(report).toMatchObject({ done: 1, failed: 0, sheetError: { code: "OUTPUT" } });
-    expect(report.stderr).toContain(`${sheet} cannot be written: it is a folder.`);
-    expect(listFiles(out)).toEqual(["a.png"]);
-  });
-});
-
 describe("kinds of images", () => {
   it("are read alike: grey, 16 bits, opaque alpha, and turned by EXIF", async () => {
     const folder = fresh();

@@ -75,6 +75,8 @@ describe.each([
       name: "StylizingError",
       code: "OUTPUT",
       message: expect.stringContaining("there is no folder"),
+      // What tells a full disk from other failures.
+      cause: expect.objectContaining({ code: "ENOENT" }),
     });
   });
 

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
+import { LeftOut } from "../../src/image/folder.js";
 import { labelsOfFolders, labelsOfTable } from "../../src/labels/labels.js";
 import { failure, temporaryFolder } from "../image/helpers.js";
 import { shared } from "../support/fixtures.js";
@@ -51,6 +52,17 @@ describe("labelsOfFolders", () => {
     const names = async (except?: string) => (await labelsOfFolders(folder, { except })).files.map(({ name }) => name);
     expect(await names(join(folder, "out"))).toEqual(["a/1.png", "a/out/2.png", "b/3.png", "linked/y.webp"]);
     expect(await names(join(folder, "a/out"))).toEqual(["a/1.png", "b/3.png", "linked/y.webp", "out/sheet.png"]);
+  });
+
+  it("reads a folder that several classes link to once, and says what it leaves out", async () => {
+    const folder = folderOf("shared", ["a/1.png", "b/2.png", "b/3.svs"]);
+    symlinkSync(join(folder, "b"), join(folder, "a/more"), "junction");
+    const leftOut = new LeftOut();
+    const { files } = await labelsOfFolders(folder, { leftOut });
+    expect(files.map(({ name, label }) => [name, label])).toEqual([["a/1.png", 0], ["b/2.png", 1]]); // biome-ignore format: a table
+    expect(leftOut.lines()).toEqual([expect.stringContaining("1 .svs")]);
+    symlinkSync(join(folder, "b"), join(folder, "c"), "junction");
+    expect((await failure(labelsOfFolders(folder), "ARGUMENT")).message).toMatch(/c holds no image of its own/);
   });
 
   it("refuses what is no such folder, and says what to do", async () => {

@@ -2,7 +2,7 @@ import { StylizingError } from "../../errors.js";
 import type { Gpu } from "../../gpu/gpu.js";
 import type { DownloadOptions } from "../../hub/download.js";
 import type { WeightSource } from "../../hub/weight-source.js";
-import { listDataset } from "../../image/folder.js";
+import { listDataset, tellingLeftOut } from "../../image/folder.js";
 import { lossScaleOf } from "../../losses/scale.js";
 import type { LossTerm } from "../../losses/terms.js";
 import type { Parameters } from "../../net/parameters.js";
@@ -76,11 +76,12 @@ export const stylizing: TaskKind<ModelConfig, StylizingOptions> = {
   },
   checkConfig,
   shapes: parameterShapes,
-  data: async ({ data, val, out }) => ({
-    training: await listDataset(data, out, "training images"),
-    validation: await listDataset(val, out, "validation images"),
-    config: {},
-  }),
+  data: ({ data, val, out, onNote }) =>
+    tellingLeftOut(onNote, async (leftOut) => ({
+      training: await listDataset(data, out, "training images", leftOut),
+      validation: await listDataset(val, out, "validation images", leftOut),
+      config: {},
+    })),
   givenConfig: (options) => askedConfig(stylizingVit, options),
   firstModel,
   async open({ vgg: source }, channels, options: DownloadOptions): Promise<OpenTask<ModelConfig>> {

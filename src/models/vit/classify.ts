@@ -1,6 +1,7 @@
 import { StylizingError } from "../../errors.js";
+import { byCodeUnits, type LeftOut, tellingLeftOut } from "../../image/folder.js";
 import { classCounts, inverseFrequencyWeights } from "../../labels/class-weights.js";
-import { byCodeUnits, type LabelledFile, type LabelledSet, labelsOfFolders, labelsOfTable } from "../../labels/labels.js";
+import { type LabelledFile, type LabelledSet, labelsOfFolders, labelsOfTable } from "../../labels/labels.js";
 import { splitStratified } from "../../labels/split.js";
 import { askedConfig, findModelOf, firstConfig } from "../open.js";
 import type { DataOptions, OpenTask, TaskData, TaskKind } from "../task.js";
@@ -66,10 +67,13 @@ function joined(sets: readonly LabelledSet[], known?: readonly string[]): Labell
 }
 
 /** A folder with a folder for each class, or a CSV file. */
-const labelled = (path: string, out: string, group: string | undefined): Promise<LabelledSet> =>
-  /\.csv$/i.test(path) ? labelsOfTable(path, { group }) : labelsOfFolders(path, { except: out });
+const labelled = (path: string, out: string, group: string | undefined, leftOut: LeftOut): Promise<LabelledSet> =>
+  /\.csv$/i.test(path) ? labelsOfTable(path, { group }) : labelsOfFolders(path, { except: out, leftOut });
 
-async function trainingSet({ data, labels, group, out }: ClassifyingOptions & DataOptions): Promise<LabelledSet> {
+async function trainingSet(
+  { data, labels, group, out }: ClassifyingOptions & DataOptions,
+  leftOut: LeftOut,
+): Promise<LabelledSet> {
   if (labels !== undefined) {
     if (data.length > 1) refuse(`--data names ${data.length} folders, and --labels is one file.`, "Give one folder, or none.");
     return labelsOfTable(labels, { folder: data[0], group });
@@ -78,18 +82,18 @@ async function trainingSet({ data, labels, group, out }: ClassifyingOptions & Da
     refuse("There are no training images.", "Give --data a folder with a folder for each class, or --labels a CSV file.");
   if (group !== undefined && !data.every((path) => /\.csv$/i.test(path)))
     refuse("--group names a column, and labels are told by folders.", "Give --labels a CSV file with that column.");
-  return joined(await Promise.all(data.map((path) => labelled(path, out, group))));
+  return joined(await Promise.all(data.map((path) => labelled(path, out, group, leftOut))));
 }
 
 const withoutGroup = ({ path, name, label }: LabelledFile) => ({ path, name, label });
 
-async function listData(options: ClassifyingOptions & DataOptions, seed: number): Promise<TaskData<VitConfig>> {
+async function listData(options: ClassifyingOptions & DataOptions, seed: number, leftOut: LeftOut): Promise<TaskData<VitConfig>> {
   const { val, valPortion, out, classWeights } = options;
-  const { classes, files } = await trainingSet(options);
+  const { classes, files } = await trainingSet(options, leftOut);
   let [training, validation]: LabelledFile[][] = [files, []];
   if (val.length > 0) {
     if (valPortion !== undefined) refuse("Both --val and --val-portion are given.", "Give one of them.");
-    validation = joined(await Promise.all(val.map((path) => labelled(path, out, undefined))), classes).files;
+    validation = joined(await Promise.all(val.map((path) => labelled(path, out, undefined, leftOut))), classes).files;
   } else if (valPortion === undefined)
     refuse(
       "There are no validation images, which choose the best epoch.",
@@ -164,7 +168,7 @@ export const classifying: TaskKind<VitConfig, ClassifyingOptions> = {
     if (classWeights !== undefined && classWeights !== "balanced" && !classWeights.every((weight) => weight >= 0))
       refuse(`classWeights are ${classWeights.join(", ")}.`, 'Give "balanced", or a number from 0 on for each class.');
   },
-  data: listData,
+  data: (options, seed) => tellingLeftOut(options.onNote, (leftOut) => listData(options, seed, leftOut)),
   checkConfig: vit.checkConfig,
   shapes: vitShapes,
   givenConfig: async (options, data) => ({ ...(await askedConfig(vit, options)), ...decided(options, data) }),

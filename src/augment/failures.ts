@@ -1,0 +1,37 @@
+import { describeError } from "../errors.js";
+import { diskIsFull } from "../image/atomic-write.js";
+
+export type ErrorReport = ReturnType<typeof describeError>;
+
+/** Says why images failed, at once and once a reason: what fails for it later is counted at the end. */
+export class Failures {
+  readonly #onNote: ((note: string) => void) | undefined;
+  readonly #told: Set<string>;
+  readonly #full = new AbortController();
+  /** Why no more is begun, where the disk takes no more. */
+  stopReason: ErrorReport | undefined;
+
+  /** @param told messages that were said already. */
+  constructor(onNote: ((note: string) => void) | undefined, told: Iterable<string> = []) {
+    this.#onNote = onNote;
+    this.#told = new Set(told);
+  }
+
+  /** Raised where the disk takes no more. */
+  get stop(): AbortSignal {
+    return this.#full.signal;
+  }
+
+  add(what: string, error: unknown): ErrorReport {
+    const reason = describeError(error);
+    const full = diskIsFull(error);
+    // Of a full disk every file has a message of its own.
+    if (full ? !this.stopReason : !this.#told.has(reason.message)) this.#onNote?.(`failed: ${what}: ${reason.message}`);
+    this.#told.add(reason.message);
+    if (full) {
+      this.stopReason ??= reason;
+      this.#full.abort(error);
+    }
+    return reason;
+  }
+}
