@@ -12,7 +12,7 @@ export interface PrepareProgress {
   total: number;
 }
 
-/** Where a run is resumed, what is not given is taken from the run. */
+/** Where a run is resumed, what is not given is taken from the run; what is given must be what it was begun with, but `epochs`. */
 export interface TrainerOptions extends Omit<GpuOptions, "device">, TaskOptions {
   /** Folders of training images, read at any depth; for classifying with a folder for each class. */
   data?: readonly string[] | undefined;
@@ -22,7 +22,10 @@ export interface TrainerOptions extends Omit<GpuOptions, "device">, TaskOptions 
   out: string;
   /** Goes on with the run in `out`; begins one where there is none. */
   resume?: boolean | undefined;
-  /** Default 50. */
+  /**
+   * Default 50; of classifying 25. A run that is resumed may be given more, or fewer: epochs done stay as they were, and the learning rate is from there
+   * on that of a run of so many epochs.
+   */
   epochs?: number | undefined;
   /** Images a step, at least 2: the style of each is the next one. Default 64. */
   batch?: number | undefined;

@@ -79,6 +79,8 @@ export interface PreparedRun {
   run: RunState;
   host: TrainingHost;
   resumed: boolean;
+  /** Whether a run that is resumed has other epochs than its folder says. */
+  changed: boolean;
   /** Makes the first weights where the folder holds no run yet. */
   weights: ((config: TaskConfig) => Promise<Map<string, Float32Array>>) | undefined;
   /** Where notices about images go. */
@@ -129,7 +131,10 @@ export async function prepareRun(options: TrainerOptions, openHost: OpenHost): P
   }
   if (config.in_channels !== 1 && config.in_channels !== 3)
     throw new StylizingError("CONFIG", `This model takes ${config.in_channels} channels.`, "Images have 1 or 3.");
-  const settled: Recipe = saved?.recipe ?? { ...defaultsOf(task), ...recipe };
+  const settled: Recipe = { ...(saved?.recipe ?? defaultsOf(task)), ...recipe };
+  const changed = saved !== undefined && settled.epochs !== saved.recipe.epochs;
+  if (changed)
+    onNote?.(`${settled.epochs} epochs instead of ${saved.recipe.epochs}: the learning rate goes on along the cosine of so many`);
 
   stepsOf(files.length, settled.crops, settled.batch);
 
@@ -151,10 +156,10 @@ export async function prepareRun(options: TrainerOptions, openHost: OpenHost): P
     const { seed, crop, crops: cropsPerImage, flips } = settled;
     const reading = { ...base, seed, crop, cropsPerImage, flips, cacheBytes: options.cacheBytes ?? 2 ** 30 };
     const { dataset, run } = saved
-      ? { dataset: Dataset.reopen(files, saved.unreadable, reading), run: saved }
+      ? { dataset: Dataset.reopen(files, saved.unreadable, reading), run: { ...saved, recipe: settled } }
       : await beginRun(options, files, reading, task, { config, recipe: settled, data, validation });
     dataset.steps(settled.batch);
-    return { task, pool, dataset, validation: judged, run, host, resumed: saved !== undefined, weights, sink };
+    return { task, pool, dataset, validation: judged, run, host, resumed: saved !== undefined, changed, weights, sink };
   } catch (error) {
     await host?.[Symbol.asyncDispose]();
     await pool.dispose();

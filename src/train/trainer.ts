@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { messageOf, StylizingError } from "../errors.js";
 import { writeFileAtomic } from "../image/atomic-write.js";
 import type { ImagePool } from "../image/pool.js";
-import type { TaskConfig, TaskMetrics } from "../models/tasks.js";
+import type { TaskMetrics } from "../models/tasks.js";
 import { versions } from "../version.js";
 import { RUN_FILES, type RunState, readRun, readState, writeConfig, writeLog, writeModel, writeRun } from "./checkpoint.js";
 import { curveSvg } from "./curve.js";
@@ -74,7 +74,7 @@ export class Trainer implements AsyncDisposable {
     prepared.sink.tell = (text) => notes.push(text);
     const trainer = new Trainer(options, openHost, prepared, notes);
     try {
-      await trainer.#openEngine(prepared.weights);
+      await trainer.#openEngine(prepared.weights, prepared.changed);
       return trainer;
     } catch (error) {
       await trainer.dispose();
@@ -85,8 +85,9 @@ export class Trainer implements AsyncDisposable {
   /**
    * Puts the run's weights on the device.
    * @param first makes them where the folder holds no run yet: it then is begun.
+   * @param changed the run has other epochs than its folder says.
    */
-  async #openEngine(first?: (config: TaskConfig) => Promise<Map<string, Float32Array>>): Promise<void> {
+  async #openEngine(first?: PreparedRun["weights"], changed = false): Promise<void> {
     const { out, microBatch, recompute = false } = this.#options;
     const { config, recipe } = this.#run;
     const shapes = this.#task.shapes(config);
@@ -106,9 +107,9 @@ export class Trainer implements AsyncDisposable {
     };
     this.#engine = await this.#host.createEngine(config, { ...fixed, ...(microBatch === undefined ? {} : { microBatch }) });
     if (state) await this.#engine.writeState(state);
-    else {
+    if (first || changed) {
       await writeConfig(out, this.#run);
-      await writeRun(out, this.#run, shapes, await this.#engine.readState());
+      await writeRun(out, this.#run, shapes, state ?? (await this.#engine.readState()));
     }
     await writeLog(out, this.#run.log);
   }

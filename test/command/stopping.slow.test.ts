@@ -2,7 +2,22 @@ import { execFileSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { build, fresh, imageFiles, levelsApart, listFiles, MAIN, micro, run, spoiledModel, startProgram } from "./command.js";
+import type { StylizeReport } from "../../src/augment/report.js";
+import {
+  build,
+  fresh,
+  imageFiles,
+  json,
+  levelsApart,
+  listFiles,
+  MAIN,
+  micro,
+  run,
+  spoiledModel,
+  start,
+  startProgram,
+  until,
+} from "./command.js";
 
 beforeAll(build);
 
@@ -65,4 +80,22 @@ describe("two processes at once", () => {
     const left = readdirSync(join(env.XDG_CACHE_HOME, "stylizing-vit"));
     expect(left.filter((name) => name.includes("partial"))).toEqual([]);
   });
+});
+
+it.skipIf(process.platform === "win32")("SIGTERM ends the batch under way too, once however often it comes", async () => {
+  const [contents, styles] = [await imageFiles(..."abcdefghijklmnopqrstuvwxyz"), await imageFiles("s")];
+  const out = fresh();
+  const painting = ["stylize", "--content", ...contents, "--style", ...styles, "--out", out, "--batch", "2", "--json"];
+  const some = () => readdirSync(out).some((name) => /^\w\.png$/.test(name));
+  const { child, finished } = start(painting);
+  await until(some);
+  // As `timeout` sends it: to the process, and to its group.
+  for (let time = 0; time < 2; time++) child.kill("SIGTERM");
+  const ended = await finished;
+  expect({ code: ended.code, signal: ended.signal }).toEqual({ code: 143, signal: null });
+  const report = json<StylizeReport>(ended);
+  expect(report.done).toBeGreaterThan(0);
+  expect(report).toMatchObject({ failed: 0, stopped: 26 - report.done });
+  expect(listFiles(out)).toHaveLength(report.done);
+  expect(ended.stderr).toContain("SIGTERM: stopping after this batch");
 });
