@@ -1,6 +1,7 @@
 // What is asked of a Hub beside files, and where Hugging Face tools keep theirs. It is written here since that is all that was
 // used of a client library of 12 MB: the library's own downloader neither resumes nor checks what arrives, takes no signal and
 // reports no progress.
+import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { failed, request, retrying, type Session } from "./transfer.js";
@@ -25,6 +26,18 @@ export function hubCache(): string {
 function hubHome(): string {
   const { HF_HOME, XDG_CACHE_HOME } = process.env;
   return expandHome(HF_HOME || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface"));
+}
+
+/** The token that Hugging Face tools send: `HF_TOKEN`, else what is in the file `HF_TOKEN_PATH`, else in `HF_HOME/token`. */
+export async function hubToken(): Promise<string | undefined> {
+  const { HF_TOKEN, HF_TOKEN_PATH } = process.env;
+  if (HF_TOKEN?.trim()) return HF_TOKEN.trim();
+  try {
+    return (await readFile(expandHome(HF_TOKEN_PATH || join(hubHome(), "token")), "utf8")).trim() || undefined;
+  } catch {
+    // Public models need none.
+    return undefined;
+  }
 }
 
 /** A model's folder in there. */
