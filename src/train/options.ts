@@ -1,4 +1,4 @@
-import { checkName, StylizingError } from "../errors.js";
+import { checkKinds, checkName, StylizingError } from "../errors.js";
 import { checkWorkers } from "../image/pool.js";
 import { checkGpuOptions, type GpuOptions } from "../models/device.js";
 import type { TaskKind } from "../models/task.js";
@@ -91,6 +91,17 @@ export const defaultsOf = ({ terms, recipe }: Kind): Recipe => ({
 
 export function refuse(problem: string, fix: string): never {
   throw new StylizingError("ARGUMENT", problem, fix);
+}
+
+/** Looks at what has to be right before a run's folder is read. @throws StylizingError `ARGUMENT`, naming the option. */
+export function checkTypes(options: TrainerOptions): void {
+  if (typeof options !== "object" || options === null)
+    refuse("A trainer is given no options.", 'Give an object: { data: ["training"], val: ["validation"], out: "my-model" }.');
+  checkKinds(options, {
+    ...{ data: "texts", val: "texts", out: "text", resume: "flag", crop: "text", flips: "flag", recompute: "flag" },
+    ...{ mean: "numbers", std: "numbers", signal: "signal", onProgress: "function", onNote: "function" },
+  });
+  if (!options.out) refuse(`out is ${JSON.stringify(options.out)}.`, "Give the folder that the run is to be in.");
 }
 
 /** @throws StylizingError `ARGUMENT`, naming the option. */

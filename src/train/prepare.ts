@@ -13,9 +13,9 @@ import {
 } from "./checkpoint.js";
 import { Dataset, type DatasetOptions, fingerprint, stepsOf } from "./dataset.js";
 import type { HostOptions, OpenHost, TrainingHost } from "./host.js";
-import { checkOptions, defaultsOf, givenRecipe, refuse, type TrainerOptions } from "./options.js";
+import { checkOptions, checkTypes, defaultsOf, givenRecipe, refuse, type TrainerOptions } from "./options.js";
 import { noLosses, type Recipe } from "./types.js";
-import { loadValidation, type ValidationSet } from "./validation.js";
+import { alsoTrainedOn, loadValidation, type ValidationSet } from "./validation.js";
 
 export type Kind = TaskKind<TaskConfig, TaskOptions>;
 
@@ -92,6 +92,7 @@ export interface PreparedRun {
  * @throws StylizingError as `Trainer.create` does
  */
 export async function prepareRun(options: TrainerOptions, openHost: OpenHost): Promise<PreparedRun> {
+  checkTypes(options);
   const { out, signal, onNote } = options;
   const saved = await readRun(out);
   const begun = saved && (saved.task ?? "stylize");
@@ -114,6 +115,14 @@ export async function prepareRun(options: TrainerOptions, openHost: OpenHost): P
   }
   if (begun && begun !== task.name)
     refuse(`The run in ${out} is one of the task ${begun}, and --task is ${task.name}.`, "Give another folder with --out.");
+  const both = await alsoTrainedOn(files, others);
+  // Not refused: that a model learns a few images by heart is a common check.
+  if (both.length > 0) {
+    const share = both.length === others.length ? `all ${others.length}` : `${both.length} of ${others.length}`;
+    onNote?.(
+      `${share} validation images are training images too, ${both[0]!.path} for one: they do not tell how new images fare`,
+    );
+  }
   if (options.resume && !saved) onNote?.(`there is no run to resume in ${out}: beginning one`);
   await removePartialFiles(out);
 
