@@ -10,7 +10,7 @@
  * | `DOWNLOAD` | a checkpoint could not be fetched, or arrived damaged |
  * | `IMAGE` | an image could not be read, or is too large |
  * | `OUTPUT` | a result could not be written, or there is no folder for the cache |
- * | `NO_ADAPTER` | no usable GPU adapter, neither hardware nor software |
+ * | `NO_ADAPTER` | no usable GPU adapter, neither hardware nor software, or a worker thread, which cannot open one |
  * | `GPU` | the device failed: a shader did not compile, validation failed, memory ran out |
  * | `DEVICE_LOST` | the device was lost and a second one failed too |
  * | `TRAINING` | a loss or a gradient was not a finite number |

@@ -213,7 +213,10 @@ export async function retrying<T>(session: Session, action: () => Promise<T>, pr
       if (progress() > reached) failures = 0;
       reached = progress();
       if (++failures > RETRIES) {
-        const cause = error instanceof Error && error.cause ? `${messageOf(error)}: ${messageOf(error.cause)}` : messageOf(error);
+        // The first cause of all tells most: a proxy's answer lies behind two others.
+        let first = error;
+        while (first instanceof Error && first.cause) first = first.cause;
+        const cause = first === error ? messageOf(error) : `${messageOf(error)}: ${messageOf(first)}`;
         throw failed(session, cause, "Check the connection and call again: what has arrived is kept.", error);
       }
       const pause = Math.min(session.retryDelay * 2 ** (failures - 1), 16_000) * (0.75 + Math.random() / 2);

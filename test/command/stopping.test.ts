@@ -89,10 +89,15 @@ describe.skipIf(process.platform === "win32")("SIGTERM and SIGHUP", () => {
   ] as const)(
     "%s is raised once and has its own exit code, of what fails and of what is only not all done",
     async (signal, code) => {
+      // Whoever runs the tests may do so with nohup.
+      vi.stubEnv("_", undefined);
       const before = process.listeners(signal);
       const own = () => process.listeners(signal).filter((listener) => !before.includes(listener));
       const stderr = vi.spyOn(process.stderr, "write").mockReturnValue(true);
-      onTestFinished(() => stderr.mockRestore());
+      onTestFinished(() => {
+        stderr.mockRestore();
+        vi.unstubAllEnvs();
+      });
       let raised = 0;
       const work = (stop: AbortSignal) =>
         new Promise<never>((_, reject) => {

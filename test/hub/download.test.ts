@@ -25,6 +25,7 @@ let root: string;
 beforeEach(async () => {
   for (const name of ["HF_TOKEN", "HF_TOKEN_PATH", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_CACHE"]) vi.stubEnv(name, undefined);
   cache = await temporaryFolder();
+  for (const name of ["HTTP_PROXY", "HTTPS_PROXY"]) for (const one of [name, name.toLowerCase()]) vi.stubEnv(one, undefined);
   // No token of the user's own.
   vi.stubEnv("HF_HOME", await temporaryFolder());
   root = join(cache, "models--sdoerrich97--stylizing_vit_tiny_epistr");

@@ -108,6 +108,15 @@ describe("a proxy", () => {
     }
   });
 
+  it("that refuses a tunnel is named with its answer", async () => {
+    proxy.removeAllListeners("connect");
+    proxy.on("connect", (_, client) => client.end("HTTP/1.1 407 no\r\n\r\n"));
+    vi.stubEnv("HTTPS_PROXY", address());
+    await expect(download("https://hub.invalid")).rejects.toMatchObject({
+      message: expect.stringMatching(/Proxy response \(407\)/),
+    });
+  });
+
   it("that is not there is named in the error", async () => {
     vi.stubEnv("HTTP_PROXY", "http://127.0.0.1:9");
     await expect(download("http://hub.invalid")).rejects.toMatchObject({
