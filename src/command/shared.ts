@@ -1,3 +1,6 @@
+import { readFileSync } from "node:fs";
+import { constants } from "node:os";
+import { basename } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { describeError, type ErrorCode, StylizingError } from "../errors.js";
 import type { Precision } from "../gpu/profile.js";
@@ -11,12 +14,34 @@ import { note, Progress } from "./progress.js";
 
 export { note };
 
-/** 0 done, 1 something failed, 2 wrong usage, 3 no usable adapter, 130 stopped by Ctrl-C (as shells have it). */
-export const EXIT = { done: 0, failed: 1, usage: 2, noAdapter: 3, stopped: 130 } as const;
+/** What each signal that stops is called. */
+const STOPS = { SIGINT: "Ctrl-C", SIGTERM: "SIGTERM", SIGHUP: "a hangup" } as const;
+type StopSignal = keyof typeof STOPS;
 
-/** What the first Ctrl-C raises. */
+/** The one that came last. */
+let stoppedBy: StopSignal = "SIGINT";
+
+/** 0 done, 1 something failed, 2 wrong usage, 3 no usable adapter; stopped by a signal as shells have it: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP. */
+export const EXIT = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  noAdapter: 3,
+  get stopped() {
+    return 128 + constants.signals[stoppedBy];
+  },
+} as const;
+
+/** What the first of those signals raises. */
 export class Stopped extends Error {
   override readonly name = "Stopped";
+  /** How to go on. */
+  readonly fix: string;
+
+  constructor(message: string, fix: string) {
+    super(`${message} ${fix}`);
+    this.fix = fix;
+  }
 }
 
 export function exitCode(error: unknown): number {
@@ -37,7 +62,7 @@ export function printJsonLine(document: unknown): void {
 
 /** What `--json` prints of a failure. */
 export function errorDocument(error: unknown): ReturnType<typeof describeError> {
-  if (error instanceof Stopped) return { code: "STOPPED", message: error.message, fix: "Run it again." };
+  if (error instanceof Stopped) return { code: "STOPPED", message: error.message, fix: error.fix };
   return describeError(error);
 }
 
@@ -183,20 +208,48 @@ export function loadOptions(flags: ModelFlags): Omit<LoadOptions, "config"> & { 
   };
 }
 
-/** Runs `work` with a signal that the first Ctrl-C raises; the second ends the process as it always does. */
+/**
+ * Runs `work` with a signal that the first Ctrl-C, SIGTERM or hangup raises. A second Ctrl-C ends the process as it always does; SIGTERM and
+ * SIGHUP may come twice by themselves (`timeout` sends one to the process and one to its group), and are taken once.
+ * @param options `after` and `before`: what is finished first, and what the end came before; `fix`: how to go on.
+ */
 export async function interruptible<T>(
   work: (signal: AbortSignal) => Promise<T>,
-  { after = "this batch", before = "anything was painted" } = {},
+  { after = "this batch", before = "anything was painted", fix = "Run it again." } = {},
 ): Promise<T> {
   const controller = new AbortController();
-  const stop = () => {
-    note(`\nstopping after ${after} (Ctrl-C again to stop at once)`);
-    controller.abort(new Stopped(`Stopped by Ctrl-C before ${before}.`));
+  const stop = (signal: StopSignal) => {
+    if (signal === "SIGHUP" && outlivesTerminal) return;
+    process.off("SIGINT", stop);
+    if (controller.signal.aborted) return;
+    stoppedBy = signal;
+    note(
+      signal === "SIGINT" ? `\nstopping after ${after} (Ctrl-C again to stop at once)` : `\n${signal}: stopping after ${after}`,
+    );
+    controller.abort(new Stopped(`Stopped by ${STOPS[signal]} before ${before}.`, fix));
   };
-  process.once("SIGINT", stop);
+  const outlivesTerminal = hangupIgnored();
+  const signals = Object.keys(STOPS) as StopSignal[];
+  for (const signal of signals) process.on(signal, stop);
   try {
     return await work(controller.signal);
   } finally {
-    process.off("SIGINT", stop);
+    for (const signal of signals) process.off(signal, stop);
   }
+}
+
+/**
+ * Whether this process was started to outlive its terminal. Node puts every signal's default back when it starts, so that one that was to
+ * be ignored would end it: what says so are the shell's `_`, the program that it was told to run, and a parent that ignores hangups itself.
+ */
+function hangupIgnored(): boolean {
+  if (basename(process.env._ ?? "") === "nohup") return true;
+  return ["self", process.ppid].some((id) => {
+    try {
+      const [, mask = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${id}/status`, "utf8")) ?? [];
+      return (BigInt(`0x${mask}`) & 1n) === 1n;
+    } catch {
+      return false;
+    }
+  });
 }

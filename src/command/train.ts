@@ -154,7 +154,7 @@ export function addTrain(program: Command): void {
       .option("--data <folder...>", "training images, at any depth; for classify with a folder for each class")
       .option("--val <folder...>", "validation images, which choose the best epoch; for classify also a CSV file")
       .requiredOption("--out <folder>", "where the model, the state to resume from, a log, a curve and sheets go")
-      .option("--resume", "go on with the run in --out; options that are not given are its own")
+      .option("--resume", "go on with the run in --out; options that are not given are its own, and --epochs may be others")
       .option("--init <model>", "begin with a model's weights: a published name, a folder or a .safetensors file")
       .option("--image-size <n>", "side of the images as the model sees them, in pixels", positiveInteger)
       .option("--epochs <n>", "(default: 50; 25 for classify)", positiveInteger)
@@ -195,6 +195,8 @@ export function addTrain(program: Command): void {
       )
       .option("--crops <n>", "times that each image stands in an epoch (default: 1)", positiveInteger)
       .option("--flips", "mirror training images at random")
+      .option("--checkpoint-minutes <n>", "save so often within an epoch (default: 10)", numberFromZero)
+      .option("--checkpoint-steps <n>", "and after so many steps", positiveInteger)
       .option("--recompute", "activation checkpointing: less memory, more time")
       .option("--mean <r,g,b>", "mean of the images, in [0, 1] (default: measured)", meanList)
       .option("--std <r,g,b>", "their standard deviation", deviationList)
@@ -202,7 +204,7 @@ export function addTrain(program: Command): void {
     { json: "print JSON lines on stdout: one an epoch, and a last one" },
   ).action(async (flags: TrainFlags) => {
     try {
-      const stopped = { after: "this step", before: "its last epoch was done; --resume goes on" };
+      const stopped = { after: "this step", before: "its last epoch was done", fix: "--resume goes on." };
       await interruptible((signal) => train(flags, signal), stopped);
     } catch (error) {
       if (!flags.json) throw error;

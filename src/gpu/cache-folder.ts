@@ -2,6 +2,7 @@ import { accessSync, constants, lstatSync, mkdirSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
 import { messageOf, StylizingError } from "../errors.js";
+import { expandHome } from "../hub/api.js";
 
 /**
  * Where this program keeps what it can make again: an unpacked driver, verdicts about adapters. That is the user's cache, and where
@@ -13,15 +14,15 @@ const NAME = "stylizing-vit";
 
 /** The folder in the user's cache, whether or not it exists; undefined where the user has no home. */
 function usualFolder(): string | undefined {
-  const { XDG_CACHE_HOME } = process.env;
-  if (XDG_CACHE_HOME) return join(XDG_CACHE_HOME, NAME);
-  let home = "";
   try {
-    home = homedir();
+    const { XDG_CACHE_HOME } = process.env;
+    if (XDG_CACHE_HOME) return join(expandHome(XDG_CACHE_HOME), NAME);
+    const home = homedir();
+    return isAbsolute(home) ? join(home, ".cache", NAME) : undefined;
   } catch {
     // Neither HOME nor an entry in the list of users.
+    return undefined;
   }
-  return isAbsolute(home) ? join(home, ".cache", NAME) : undefined;
 }
 
 /** Windows has no numbers of users, and gives each one temporary files of their own. */
@@ -56,9 +57,17 @@ export function isTrusted(path: string, parts: readonly string[] = []): boolean 
   }
 }
 
-/** What is there already and is to be trusted, also where nothing can be written, as in a container's image. */
-export function findInCache(name: string, parts: readonly string[] = []): string | undefined {
+/**
+ * What is there already and is to be trusted, also where nothing can be written, as in a container's image.
+ * @param fits where not every folder will do.
+ */
+export function findInCache(
+  name: string,
+  parts: readonly string[] = [],
+  fits: (folder: string) => boolean = () => true,
+): string | undefined {
   return cacheFolders()
+    .filter(fits)
     .map((folder) => join(folder, name))
     .find((path) => isTrusted(path, parts));
 }

@@ -1,4 +1,5 @@
 import { createRequire } from "node:module";
+import { isMainThread } from "node:worker_threads";
 import { StylizingError } from "../errors.js";
 
 /**
@@ -33,6 +34,20 @@ const ENABLED = [
   "disable_workgroup_init",
 ];
 const DISABLED = ["timestamp_quantization"];
+
+/**
+ * Refuses worker threads: one that is ended while Dawn is at work takes the whole process with it, and a thread's variables do not reach
+ * the loader of drivers, so that none is found though there is one.
+ * @throws StylizingError `NO_ADAPTER`
+ */
+export function refuseWorkerThread(): void {
+  if (isMainThread) return;
+  throw new StylizingError(
+    "NO_ADAPTER",
+    "A device cannot be opened in a worker thread.",
+    "Load the model in the main thread, where images are read in threads of their own, or in a child process.",
+  );
+}
 
 type CreateGpu = (flags: string[]) => GPU;
 

@@ -1,6 +1,7 @@
 import { checkName, messageOf, StylizingError } from "../errors.js";
-import { BufferUsage, createInstance } from "./dawn.js";
+import { BufferUsage, createInstance, refuseWorkerThread } from "./dawn.js";
 import { matrixVerdict } from "./matrix-trial.js";
+import { openLibrary } from "./native.js";
 import { PipelineCache } from "./pipelines.js";
 import { calmPolling } from "./polling.js";
 import {
@@ -238,10 +239,10 @@ export function adapterReport({ facts, profile }: Gpu): AdapterReport {
 function systemVulkan(): boolean {
   if (process.platform !== "linux") return true;
   try {
-    process.dlopen({ exports: {} }, "libvulkan.so.1");
+    openLibrary("libvulkan.so.1", false);
     return true;
-  } catch (error) {
-    return !String(error).includes("cannot open shared object file");
+  } catch {
+    return false;
   }
 }
 
@@ -318,7 +319,8 @@ function requireTier(profile: Profile, precision: Precision): Profile {
 
 /**
  * What was asked for, with defaults for the rest: for those too who have long work to do before they open a device.
- * @throws StylizingError `ARGUMENT` for a name that is none of an option's, `STYLIZING_VIT_ADAPTER` included.
+ * @throws StylizingError `ARGUMENT` for a name that is none of an option's, `STYLIZING_VIT_ADAPTER` included; `NO_ADAPTER` in a worker
+ *   thread.
  */
 export function checkDeviceOptions(options: OpenGpuOptions): { precision: Precision; adapter: AdapterChoice } {
   const precision = options.precision ?? "auto";
@@ -327,12 +329,13 @@ export function checkDeviceOptions(options: OpenGpuOptions): { precision: Precis
   const fromEnvironment = options.device ? undefined : (process.env.STYLIZING_VIT_ADAPTER as AdapterChoice | undefined);
   const adapter = options.adapter ?? fromEnvironment ?? "auto";
   checkName("adapter", adapter, ADAPTERS);
+  if (!options.device) refuseWorkerThread();
   return { precision, adapter };
 }
 
 /**
  * Opens a device.
- * @throws StylizingError `ARGUMENT` for an option's unknown name, `NO_ADAPTER` where no adapter fits, `OUTPUT` where there is no
+ * @throws StylizingError `ARGUMENT` for an option's unknown name, `NO_ADAPTER` where no adapter fits and in a worker thread, `OUTPUT` where there is no
  *   folder to unpack the software driver into, `GPU` where the device cannot be created, or matrix units were asked for and
  *   are not to be had.
  */

@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { constants } from "node:os";
-import { dirname, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { brotliDecompressSync } from "node:zlib";
 import { messageOf, StylizingError } from "../errors.js";
 import { findInCache, inCacheFolder, isTrusted } from "./cache-folder.js";
+import { openLibrary, setVariable } from "./native.js";
 
 /**
  * A Vulkan driver that runs on the CPU, for machines that have none: SwiftShader, as the npm package
@@ -15,9 +15,6 @@ import { findInCache, inCacheFolder, isTrusted } from "./cache-folder.js";
 
 const PACKAGE = "@sparticuz/chromium";
 const WANTED = ["libvulkan.so.1", "libvk_swiftshader.so", "vk_swiftshader_icd.json"];
-
-/** Of `dlopen`, and not among Node's constants. Dawn opens `libvulkan.so.1` by name and finds ours, provided that it stays loaded for good. */
-const RTLD_NODELETE = 0x1000;
 
 /** Path of the archive inside the optional package, or undefined where the package is not installed. */
 function archivePath(): string | undefined {
@@ -54,12 +51,15 @@ function untar(archive: Buffer): Map<string, Buffer> {
 function unpack(archive: string): string {
   const bytes = readFileSync(archive);
   const name = `swiftshader-${createHash("sha256").update(bytes).digest("hex").slice(0, 16)}`;
-  const there = findInCache(name, WANTED);
+  // A loader of drivers is told of them in a list: whichever folder has a separator in its name will not do.
+  const fits = (folder: string) => !folder.includes(delimiter);
+  const there = findInCache(name, WANTED, fits);
   if (there !== undefined) return there;
 
   const files = untar(brotliDecompressSync(bytes));
   for (const file of WANTED) if (!files.has(file)) throw new Error(`${archive} does not contain ${file}`);
   return inCacheFolder((cache) => {
+    if (!fits(cache)) throw new Error(`the Vulkan loader takes a name with "${delimiter}" in it for two`);
     const folder = join(cache, name);
     const partial = mkdtempSync(`${folder}.partial-`);
     try {
@@ -95,20 +95,17 @@ export function openSoftwareDriver(): string {
   const archive = archivePath();
   if (!archive) throw new Error(`the npm package ${PACKAGE} is not installed`);
   const folder = unpack(archive);
-  process.env.VK_DRIVER_FILES = join(folder, "vk_swiftshader_icd.json");
-  const module = { exports: {} };
   try {
-    process.dlopen(module, join(folder, "libvulkan.so.1"), constants.dlopen.RTLD_NOW | RTLD_NODELETE);
+    setVariable("VK_DRIVER_FILES", join(folder, "vk_swiftshader_icd.json"));
+    // Dawn opens `libvulkan.so.1` by name and finds ours.
+    openLibrary(join(folder, "libvulkan.so.1"), true);
   } catch (error) {
-    // A Vulkan loader is not a Node add-on and Node says so, after it has loaded it: that is all we want.
-    if (!String(error).includes("did not self-register")) {
-      throw new StylizingError(
-        "NO_ADAPTER",
-        `The software driver in ${folder} cannot be loaded: ${messageOf(error)}.`,
-        "Where programs may not be run from that folder (noexec), set XDG_CACHE_HOME to one from which they may.",
-        { cause: error },
-      );
-    }
+    throw new StylizingError(
+      "NO_ADAPTER",
+      `The software driver in ${folder} cannot be loaded: ${messageOf(error)}.`,
+      "Where programs may not be run from that folder (noexec), set XDG_CACHE_HOME to one from which they may; Deno has to be started with --allow-ffi.",
+      { cause: error },
+    );
   }
   opened = folder;
   return folder;

@@ -1,17 +1,43 @@
 // What is asked of a Hub beside files, and where Hugging Face tools keep theirs. It is written here since that is all that was
 // used of a client library of 12 MB: the library's own downloader neither resumes nor checks what arrives, takes no signal and
 // reports no progress.
+import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { isAbsolute, join } from "node:path";
 import { failed, request, retrying, type Session } from "./transfer.js";
 
 export const HUB_URL = "https://huggingface.co";
 
+/** A path as a shell reads it: `~` is the home folder. @throws Error where this user has none */
+export function expandHome(path: string): string {
+  if (!/^~(?=[/\\]|$)/.test(path)) return path;
+  const home = homedir();
+  if (!isAbsolute(home)) throw new Error("this user has no home");
+  return join(home, path.slice(1));
+}
+
 /** Where Hugging Face tools keep what they fetched: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`. */
 export function hubCache(): string {
-  const { HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME, XDG_CACHE_HOME } = process.env;
-  const home = HF_HOME || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface");
-  return HF_HUB_CACHE || HUGGINGFACE_HUB_CACHE || join(home, "hub");
+  const { HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE } = process.env;
+  return expandHome(HF_HUB_CACHE || HUGGINGFACE_HUB_CACHE || join(hubHome(), "hub"));
+}
+
+/** `HF_HOME`, else `~/.cache/huggingface`. */
+function hubHome(): string {
+  const { HF_HOME, XDG_CACHE_HOME } = process.env;
+  return expandHome(HF_HOME || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface"));
+}
+
+/** The token that Hugging Face tools send: `HF_TOKEN`, else what is in the file `HF_TOKEN_PATH`, else in `HF_HOME/token`. */
+export async function hubToken(): Promise<string | undefined> {
+  const { HF_TOKEN, HF_TOKEN_PATH } = process.env;
+  if (HF_TOKEN?.trim()) return HF_TOKEN.trim();
+  try {
+    return (await readFile(expandHome(HF_TOKEN_PATH || join(hubHome(), "token")), "utf8")).trim() || undefined;
+  } catch {
+    // Public models need none.
+    return undefined;
+  }
 }
 
 /** A model's folder in there. */

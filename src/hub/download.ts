@@ -11,14 +11,29 @@
 // taken for an abandoned one, both write the same bytes to the same places. A file gets its final name only by a
 // rename after its digest was right.
 import { randomBytes } from "node:crypto";
-import { constants, copyFile, mkdir, open, readdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
+import {
+  constants,
+  copyFile,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { hostname } from "node:os";
-import { dirname, isAbsolute, join, relative } from "node:path";
+import { basename, dirname, isAbsolute, join, relative } from "node:path";
 import { StylizingError } from "../errors.js";
 import type { Fetch } from "../globals.js";
-import { askCommit, askFiles, type FileInfo, HUB_URL, hubCache, modelFolder } from "./api.js";
+import { askCommit, askFiles, type FileInfo, HUB_URL, hubCache, hubToken, modelFolder } from "./api.js";
 import { readShardIndex } from "./checkpoint.js";
-import { disk, failed, type RemoteFile, type Session, Transfer } from "./transfer.js";
+import { fetchByProxy } from "./proxy.js";
+import { damageOfSafetensors } from "./safetensors.js";
+import { disk, failed, isWhole, type RemoteFile, type Session, Transfer } from "./transfer.js";
 import type { DownloadProgress } from "./types.js";
 
 export type { DownloadProgress } from "./types.js";
@@ -37,7 +52,7 @@ export interface DownloadOptions {
   /** Stops the download; the bytes so far stay for the next call. */
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
-  /** For a proxy or a test. */
+  /** Instead of Node's own, or of one by way of the proxy that `HTTPS_PROXY` or `HTTP_PROXY` names. */
   readonly fetch?: Fetch | undefined;
   /** Milliseconds before the first retry (500); doubles each time. */
   readonly retryDelay?: number | undefined;
@@ -56,16 +71,18 @@ const CONFIG = "config.json";
 const WEIGHTS = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 const COMMIT = /^[0-9a-f]{40}$/;
+/** Git's sha1, or a sha256. */
+const DIGEST = /^([0-9a-f]{40}|[0-9a-f]{64})$/;
 /** A partial file of another machine, untouched for so long (ms), has been abandoned. */
 const ABANDONED = 3_600_000;
 const HOST = hostname().replace(/[^\w-]/g, "_");
 
 /**
  * Brings a repository of the Hub that has its weights in `model.safetensors`, or in shards of it, into the cache, or finds it
- * there. A revision that was once fetched completely is used without any request. Needs no token for public models; `HF_TOKEN` is
- * sent to the endpoint when set.
+ * there. A revision that was once fetched completely is used without any request, unless a file of it is damaged. Needs no token for public
+ * models; that of Hugging Face's tools is sent to the endpoint where there is one.
  * @param label what messages call it
- * @throws StylizingError `ARGUMENT` for a malformed revision or endpoint; `DOWNLOAD` when it is neither cached nor to be had, arrives
+ * @throws StylizingError `ARGUMENT` for a malformed revision, endpoint or proxy; `DOWNLOAD` when it is neither cached nor to be had, arrives
  * damaged or cannot be stored, or there is no home folder to store it in; `CHECKPOINT` for a malformed index of shards; the
  * signal's reason when aborted
  */
@@ -87,14 +104,17 @@ export async function downloadRepository(
   const recorded = pinned ? revision : await recordedCommit(ref);
   const offline = options.offline ?? /^(1|true|yes|on)$/i.test(process.env.HF_HUB_OFFLINE ?? "");
   const known = options.refresh && !offline && !pinned ? undefined : recorded;
+  const damage: string[] = [];
   if (known !== undefined) {
-    const files = await cachedFiles(snapshotOf(known));
-    if (files !== undefined) return { folder: snapshotOf(known), revision: known, files };
+    const files = await cachedFiles(snapshotOf(known), damage);
+    if (files !== undefined && damage.length === 0) return { folder: snapshotOf(known), revision: known, files };
   }
   if (offline) {
+    const state =
+      damage.length > 0 ? `is damaged in the cache (${damage[0]!.replace(/\.$/, "")})` : `is not in the cache ${cache}`;
     throw new StylizingError(
       "DOWNLOAD",
-      `${label} (revision ${revision}) is not in the cache ${cache}, and downloads are off.`,
+      `${label} (revision ${revision}) ${state}, and downloads are off.`,
       "Run once without HF_HUB_OFFLINE, or copy the cache from a machine that has it.",
     );
   }
@@ -113,7 +133,9 @@ export async function downloadRepository(
         throw error;
       }
     },
-    fetch: options.fetch ?? globalThis.fetch,
+    fetch: options.fetch ?? (await fetchByProxy()),
+    token: await hubToken(),
+    damage: damage[0],
     retryDelay: options.retryDelay ?? 500,
   };
   let commit = known ?? "";
@@ -122,12 +144,12 @@ export async function downloadRepository(
     if (!COMMIT.test(commit)) throw failed(session, "the answer names no commit", "Check the endpoint.");
   }
   const folder = snapshotOf(commit);
-  let files = await cachedFiles(folder);
-  if (files === undefined) {
+  let files = await cachedFiles(folder, damage);
+  if (files === undefined || damage.length > 0) {
     const look = async (paths: string[]) =>
       (await askFiles(session, commit, paths)).map((info) => remoteFile(session, commit, info));
     await fetchSnapshot(session, join(root, "blobs"), folder, look);
-    files = (await cachedFiles(folder)) ?? [];
+    files = (await cachedFiles(folder, [])) ?? [];
   }
   // Recorded last, so that a branch never stands for a snapshot that is not there.
   if (commit !== recorded) {
@@ -186,7 +208,7 @@ async function fetchSnapshot(
 /** What the Hub says of a file, checked: the digest becomes a file's name, the size decides when to stop. */
 function remoteFile(session: Session, commit: string, info: FileInfo): RemoteFile {
   const etag = info.lfs?.oid ?? info.oid ?? "";
-  if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(etag) || !Number.isSafeInteger(info.size) || info.size < 0) {
+  if (!DIGEST.test(etag) || !Number.isSafeInteger(info.size) || info.size < 0) {
     throw failed(session, `the answer about ${info.path} has no digest or size`, "Check the endpoint.");
   }
   const url = `${session.endpoint}/${session.repo}/resolve/${commit}/${encodeURIComponent(info.path)}`;
@@ -198,15 +220,33 @@ async function recordedCommit(ref: string): Promise<string | undefined> {
   return COMMIT.test(text) ? text : undefined;
 }
 
-/** The files of a complete snapshot, weights last. Blobs were checked before they got their names, so presence is enough. */
-async function cachedFiles(folder: string): Promise<string[] | undefined> {
-  const has = async (file: string) => (await sizeOf(join(folder, file))) !== undefined;
+/**
+ * The files of a complete snapshot, weights last.
+ * @param damage gets what is wrong with one. Blobs were checked before they got their names, so that only what happened to one later on is
+ *   looked for, and no gigabytes are hashed: that one was cut off, as by a broken copy, its header tells.
+ */
+async function cachedFiles(folder: string, damage: string[]): Promise<string[] | undefined> {
+  const has = async (file: string) => {
+    const path = join(folder, file);
+    if ((await sizeOf(path)) === undefined) return false;
+    const wrong = await (file.endsWith(".json") ? damageOfText(path) : damageOfSafetensors(path));
+    if (wrong !== undefined) damage.push(wrong);
+    return true;
+  };
   const files = (await has(CONFIG)) ? [CONFIG] : [];
   if (await has(WEIGHTS)) return [...files, WEIGHTS];
-  if (!(await has(INDEX))) return undefined;
+  if (!(await has(INDEX)) || damage.length > 0) return undefined;
   const shards = [...new Set((await readShardIndex(join(folder, INDEX))).values())];
   for (const shard of shards) if (!(await has(shard))) return undefined;
   return [...files, INDEX, ...shards];
+}
+
+/** Of a small file by its digest, which is its blob's name; a copy, where links could not be made, has none. */
+async function damageOfText(path: string): Promise<string | undefined> {
+  const blob = await realpath(path);
+  const etag = basename(blob);
+  if (!DIGEST.test(etag) || (await isWhole(blob, { etag, size: (await stat(blob)).size }))) return undefined;
+  return `${path} is not what was fetched.`;
 }
 
 async function sizeOf(path: string): Promise<number | undefined> {
@@ -217,7 +257,12 @@ async function sizeOf(path: string): Promise<number | undefined> {
 /** Makes sure of a file's blob and links it into the snapshot. */
 async function store(session: Session, blobs: string, file: RemoteFile, folder: string): Promise<void> {
   const blob = join(blobs, file.etag);
-  if ((await sizeOf(blob)) !== file.size) await fetchBlob(session, file, blob);
+  const there = (await sizeOf(blob)) !== undefined;
+  if (!there || !(await isWhole(blob, file))) {
+    // What there is of it may be right as far as it goes.
+    if (there) await rename(blob, `${blob}.partial`).catch(() => {});
+    await fetchBlob(session, file, blob);
+  }
   await disk(session, async () => {
     await mkdir(folder, { recursive: true });
     // Windows allows links only to some users; a copy always works.

@@ -167,6 +167,17 @@ export class SafetensorsFile implements AsyncDisposable {
   }
 }
 
+/** What is wrong with a file, as far as its header and its size tell; undefined where nothing is, or where it only has to be converted. */
+export async function damageOfSafetensors(path: string): Promise<string | undefined> {
+  try {
+    await (await SafetensorsFile.open(path)).close();
+  } catch (error) {
+    if (!(error instanceof StylizingError)) throw error;
+    if (!error.fix.startsWith("Convert")) return error.message.slice(0, -error.fix.length).trimEnd();
+  }
+  return undefined;
+}
+
 /** What a file's header says, and which file it was. */
 interface Header {
   tensors: Map<string, TensorInfo>;

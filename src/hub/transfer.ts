@@ -1,6 +1,7 @@
 // The bytes of one file over an unreliable line: continued, counted and hashed. Knows no cache and no catalogue.
 import { createHash, type Hash } from "node:crypto";
-import type { FileHandle } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { type FileHandle, stat } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, StylizingError } from "../errors.js";
 import type { DownloadProgress } from "./types.js";
@@ -13,6 +14,9 @@ export interface Session {
   readonly signal: AbortSignal;
   readonly report: (progress: DownloadProgress) => void;
   readonly fetch: typeof globalThis.fetch;
+  readonly token: string | undefined;
+  /** Why a file that is in the cache is fetched again. */
+  readonly damage: string | undefined;
   /** Milliseconds before the first retry. */
   readonly retryDelay: number;
 }
@@ -24,6 +28,23 @@ export interface RemoteFile {
   readonly size: number;
   /** Hex digest: sha256 of a large file, else git's sha1 of a blob. */
   readonly etag: string;
+}
+
+/** What comes to a file's etag once its bytes have gone through. */
+function hashFor({ etag, size }: Pick<RemoteFile, "etag" | "size">): Hash {
+  return etag.length === 64 ? createHash("sha256") : createHash("sha1").update(`blob ${size}\0`);
+}
+
+/** Whether a file on disk is the remote one, byte for byte; false where there is none. */
+export async function isWhole(path: string, file: Pick<RemoteFile, "etag" | "size">): Promise<boolean> {
+  const hash = hashFor(file);
+  try {
+    if ((await stat(path)).size !== file.size) return false;
+    for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
+  } catch {
+    return false;
+  }
+  return hash.digest("hex") === file.etag;
 }
 
 /** Attempts that bring no new byte before giving up. */
@@ -64,8 +85,7 @@ export class Transfer {
 
   #reset(): void {
     this.#loaded = 0;
-    this.#hash = createHash(this.#file.etag.length === 64 ? "sha256" : "sha1");
-    if (this.#file.etag.length === 40) this.#hash.update(`blob ${this.#file.size}\0`);
+    this.#hash = hashFor(this.#file);
   }
 
   async #restart(): Promise<void> {
@@ -157,7 +177,7 @@ export class Transfer {
  */
 export async function request(session: Session, url: string, init: RequestInit = {}): Promise<Response> {
   const headers = new Headers(init.headers);
-  const token = process.env.HF_TOKEN;
+  const { token } = session;
   if (token && new URL(url).origin === new URL(session.endpoint).origin) headers.set("authorization", `Bearer ${token}`);
   const signal = AbortSignal.any([session.signal, init.signal ?? AbortSignal.timeout(SILENCE)]);
   const response = await session.fetch(url, { ...init, headers, signal });
@@ -165,7 +185,9 @@ export async function request(session: Session, url: string, init: RequestInit =
   if (response.ok || status === 416) return response;
   await response.body?.cancel();
   if (status === 401 || status === 403) {
-    const fix = token ? "Check HF_TOKEN, or unset it for a public model." : "Check the name; for a private model set HF_TOKEN.";
+    const fix = token
+      ? "Check HF_TOKEN or the token's file, or remove it for a public model."
+      : "Check the name; for a private model set HF_TOKEN.";
     throw failed(session, `the server refused access (${status})`, fix);
   }
   if (status === 404)
@@ -191,7 +213,10 @@ export async function retrying<T>(session: Session, action: () => Promise<T>, pr
       if (progress() > reached) failures = 0;
       reached = progress();
       if (++failures > RETRIES) {
-        const cause = error instanceof Error && error.cause ? `${messageOf(error)}: ${messageOf(error.cause)}` : messageOf(error);
+        // The first cause of all tells most: a proxy's answer lies behind two others.
+        let first = error;
+        while (first instanceof Error && first.cause) first = first.cause;
+        const cause = first === error ? messageOf(error) : `${messageOf(error)}: ${messageOf(first)}`;
         throw failed(session, cause, "Check the connection and call again: what has arrived is kept.", error);
       }
       const pause = Math.min(session.retryDelay * 2 ** (failures - 1), 16_000) * (0.75 + Math.random() / 2);
@@ -215,6 +240,6 @@ export async function disk<T>(session: Session, action: () => Promise<T>): Promi
 
 /** A `DOWNLOAD` error that names what was asked of whom. */
 export function failed(session: Session, problem: string, fix: string, cause?: unknown): StylizingError {
-  const what = `Could not download ${session.repo} (revision ${session.revision}) from ${session.endpoint}: ${problem}.`;
+  const what = `Could not download ${session.repo} (revision ${session.revision}) from ${session.endpoint}: ${problem}.${session.damage ? ` ${session.damage}` : ""}`;
   return new StylizingError("DOWNLOAD", what, fix, cause === undefined ? {} : { cause });
 }

@@ -1,4 +1,4 @@
-import { checkName, StylizingError } from "../errors.js";
+import { checkKinds, checkName, type Kinds, StylizingError } from "../errors.js";
 import type { ClassificationMetrics } from "../labels/metrics.js";
 import type { ModelConfig } from "./stylizing-vit/config.js";
 import type { Losses } from "./stylizing-vit/losses.js";
@@ -39,8 +39,19 @@ const OWN: Readonly<Record<TaskName, readonly (keyof TaskOptions)[]>> = {
   ],
 };
 
-/** The task that a run's options ask for. @throws StylizingError `ARGUMENT` where there is none of that name, or an option is another's */
+const KINDS: Kinds<TaskOptions> = {
+  ...{ preset: "text", config: ["text", "object"], init: "text", imageSize: "number", signal: "signal" },
+  ...{ vgg: "text", lossWeights: "object", labels: "text", group: "text", valPortion: "number", labelSmoothing: "number" },
+  ...{ classWeights: ["text", "numbers"], optimizer: "text", decay: "text", warmup: "number", minLr: "number" },
+  ...{ dropPath: "number", best: "text" },
+};
+
+/**
+ * The task that a run's options ask for.
+ * @throws StylizingError `ARGUMENT` where there is none of that name, or an option is another's or of the wrong type
+ */
 export function taskOf(options: TaskOptions): TaskKind<TaskConfig, TaskOptions> {
+  checkKinds(options, KINDS);
   const { task = "stylize" } = options;
   checkName("task", task, TASKS);
   for (const other of TASKS) {

@@ -188,7 +188,8 @@ const identity = (value: unknown): string =>
   ) ?? "nothing";
 
 /**
- * Refuses to go on with a run under other conditions than it was begun with: what is defined in `given` must be what the run has.
+ * Refuses to go on with a run under other conditions than it was begun with: what is defined in `given` must be what the run has. Only its
+ * end may be another, as long as that is not behind it.
  * @throws StylizingError `ARGUMENT`, naming the first option that differs.
  */
 export function refuseDifferences(
@@ -200,7 +201,11 @@ export function refuseDifferences(
     throw new StylizingError("ARGUMENT", problem, "Resume with the same options and images, or give another folder with --out.");
   };
   const begun = `the run in ${folder} was begun with`;
-  for (const [name, value] of Object.entries(given.recipe)) {
+  const { epochs, ...recipe } = given.recipe;
+  const least = run.epoch + (run.step > 0 ? 1 : 0);
+  if (epochs !== undefined && epochs < least)
+    refuse(`--epochs is ${epochs}, and the run in ${folder} is in epoch ${least} already.`);
+  for (const [name, value] of Object.entries(recipe)) {
     const before = run.recipe[name];
     if (value === undefined || identity(value) === identity(before)) continue;
     refuse(`${flag(name)} is ${identity(value)}, and ${begun} ${identity(before)}.`);

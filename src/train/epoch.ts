@@ -35,6 +35,12 @@ export async function writeFigures(out: string, judge: Judge, { epoch, validatio
   await writeFileAtomic(join(folder, `epoch-${String(epoch).padStart(4, "0")}.png`), sheet);
 }
 
+/** Whether a value of what chooses the best epoch is better than the best so far; anything is better than NaN. */
+export function isBetter(value: number, best: number, way: "lowest" | "highest"): boolean {
+  if (Number.isNaN(best)) return !Number.isNaN(value);
+  return way === "highest" ? value > best : value < best;
+}
+
 /** The validation images in fixed batches. @returns nothing where the signal was raised. */
 export async function evaluate(
   engine: TrainingEngine,

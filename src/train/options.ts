@@ -1,4 +1,4 @@
-import { checkName, StylizingError } from "../errors.js";
+import { checkKinds, checkName, StylizingError } from "../errors.js";
 import { checkWorkers } from "../image/pool.js";
 import { checkGpuOptions, type GpuOptions } from "../models/device.js";
 import type { TaskKind } from "../models/task.js";
@@ -12,7 +12,7 @@ export interface PrepareProgress {
   total: number;
 }
 
-/** Where a run is resumed, what is not given is taken from the run. */
+/** Where a run is resumed, what is not given is taken from the run; what is given must be what it was begun with, but `epochs`. */
 export interface TrainerOptions extends Omit<GpuOptions, "device">, TaskOptions {
   /** Folders of training images, read at any depth; for classifying with a folder for each class. */
   data?: readonly string[] | undefined;
@@ -22,7 +22,10 @@ export interface TrainerOptions extends Omit<GpuOptions, "device">, TaskOptions 
   out: string;
   /** Goes on with the run in `out`; begins one where there is none. */
   resume?: boolean | undefined;
-  /** Default 50. */
+  /**
+   * Default 50; of classifying 25. A run that is resumed may be given more, or fewer: epochs done stay as they were, and the learning rate is from there
+   * on that of a run of so many epochs.
+   */
   epochs?: number | undefined;
   /** Images a step, at least 2: the style of each is the next one. Default 64. */
   batch?: number | undefined;
@@ -88,6 +91,17 @@ export const defaultsOf = ({ terms, recipe }: Kind): Recipe => ({
 
 export function refuse(problem: string, fix: string): never {
   throw new StylizingError("ARGUMENT", problem, fix);
+}
+
+/** Looks at what has to be right before a run's folder is read. @throws StylizingError `ARGUMENT`, naming the option. */
+export function checkTypes(options: TrainerOptions): void {
+  if (typeof options !== "object" || options === null)
+    refuse("A trainer is given no options.", 'Give an object: { data: ["training"], val: ["validation"], out: "my-model" }.');
+  checkKinds(options, {
+    ...{ data: "texts", val: "texts", out: "text", resume: "flag", crop: "text", flips: "flag", recompute: "flag" },
+    ...{ mean: "numbers", std: "numbers", signal: "signal", onProgress: "function", onNote: "function" },
+  });
+  if (!options.out) refuse(`out is ${JSON.stringify(options.out)}.`, "Give the folder that the run is to be in.");
 }
 
 /** @throws StylizingError `ARGUMENT`, naming the option. */

@@ -13,9 +13,9 @@ import {
 } from "./checkpoint.js";
 import { Dataset, type DatasetOptions, fingerprint, stepsOf } from "./dataset.js";
 import type { HostOptions, OpenHost, TrainingHost } from "./host.js";
-import { checkOptions, defaultsOf, givenRecipe, refuse, type TrainerOptions } from "./options.js";
+import { checkOptions, checkTypes, defaultsOf, givenRecipe, refuse, type TrainerOptions } from "./options.js";
 import { noLosses, type Recipe } from "./types.js";
-import { loadValidation, type ValidationSet } from "./validation.js";
+import { alsoTrainedOn, loadValidation, type ValidationSet } from "./validation.js";
 
 export type Kind = TaskKind<TaskConfig, TaskOptions>;
 
@@ -79,6 +79,8 @@ export interface PreparedRun {
   run: RunState;
   host: TrainingHost;
   resumed: boolean;
+  /** Whether a run that is resumed has other epochs than its folder says. */
+  changed: boolean;
   /** Makes the first weights where the folder holds no run yet. */
   weights: ((config: TaskConfig) => Promise<Map<string, Float32Array>>) | undefined;
   /** Where notices about images go. */
@@ -90,6 +92,7 @@ export interface PreparedRun {
  * @throws StylizingError as `Trainer.create` does
  */
 export async function prepareRun(options: TrainerOptions, openHost: OpenHost): Promise<PreparedRun> {
+  checkTypes(options);
   const { out, signal, onNote } = options;
   const saved = await readRun(out);
   const begun = saved && (saved.task ?? "stylize");
@@ -112,6 +115,14 @@ export async function prepareRun(options: TrainerOptions, openHost: OpenHost): P
   }
   if (begun && begun !== task.name)
     refuse(`The run in ${out} is one of the task ${begun}, and --task is ${task.name}.`, "Give another folder with --out.");
+  const both = await alsoTrainedOn(files, others);
+  // Not refused: that a model learns a few images by heart is a common check.
+  if (both.length > 0) {
+    const share = both.length === others.length ? `all ${others.length}` : `${both.length} of ${others.length}`;
+    onNote?.(
+      `${share} validation images are training images too, ${both[0]!.path} for one: they do not tell how new images fare`,
+    );
+  }
   if (options.resume && !saved) onNote?.(`there is no run to resume in ${out}: beginning one`);
   await removePartialFiles(out);
 
@@ -129,7 +140,10 @@ export async function prepareRun(options: TrainerOptions, openHost: OpenHost): P
   }
   if (config.in_channels !== 1 && config.in_channels !== 3)
     throw new StylizingError("CONFIG", `This model takes ${config.in_channels} channels.`, "Images have 1 or 3.");
-  const settled: Recipe = saved?.recipe ?? { ...defaultsOf(task), ...recipe };
+  const settled: Recipe = { ...(saved?.recipe ?? defaultsOf(task)), ...recipe };
+  const changed = saved !== undefined && settled.epochs !== saved.recipe.epochs;
+  if (changed)
+    onNote?.(`${settled.epochs} epochs instead of ${saved.recipe.epochs}: the learning rate goes on along the cosine of so many`);
 
   stepsOf(files.length, settled.crops, settled.batch);
 
@@ -151,10 +165,10 @@ export async function prepareRun(options: TrainerOptions, openHost: OpenHost): P
     const { seed, crop, crops: cropsPerImage, flips } = settled;
     const reading = { ...base, seed, crop, cropsPerImage, flips, cacheBytes: options.cacheBytes ?? 2 ** 30 };
     const { dataset, run } = saved
-      ? { dataset: Dataset.reopen(files, saved.unreadable, reading), run: saved }
+      ? { dataset: Dataset.reopen(files, saved.unreadable, reading), run: { ...saved, recipe: settled } }
       : await beginRun(options, files, reading, task, { config, recipe: settled, data, validation });
     dataset.steps(settled.batch);
-    return { task, pool, dataset, validation: judged, run, host, resumed: saved !== undefined, weights, sink };
+    return { task, pool, dataset, validation: judged, run, host, resumed: saved !== undefined, changed, weights, sink };
   } catch (error) {
     await host?.[Symbol.asyncDispose]();
     await pool.dispose();

@@ -2,12 +2,12 @@ import { join } from "node:path";
 import { messageOf, StylizingError } from "../errors.js";
 import { writeFileAtomic } from "../image/atomic-write.js";
 import type { ImagePool } from "../image/pool.js";
-import type { TaskConfig, TaskMetrics } from "../models/tasks.js";
+import type { TaskMetrics } from "../models/tasks.js";
 import { versions } from "../version.js";
 import { RUN_FILES, type RunState, readRun, readState, writeConfig, writeLog, writeModel, writeRun } from "./checkpoint.js";
 import { curveSvg } from "./curve.js";
 import type { Dataset, TrainingBatch } from "./dataset.js";
-import { evaluate, learningRateOf, withTotal, writeFigures } from "./epoch.js";
+import { evaluate, isBetter, learningRateOf, withTotal, writeFigures } from "./epoch.js";
 import { type OpenHost, openTrainingHost, type TrainingHost } from "./host.js";
 import { refuse, type TrainerOptions } from "./options.js";
 import { hostOptions, type Kind, type PreparedRun, prepareRun } from "./prepare.js";
@@ -50,6 +50,8 @@ export class Trainer implements AsyncDisposable {
   #pace = { steps: 0, milliseconds: 0, validation: 0 };
 
   private constructor(options: TrainerOptions, openHost: OpenHost, parts: PreparedRun, notes: string[]) {
+    // Plain JavaScript does not know that this is private.
+    if (!parts) refuse("A Trainer is not made by new.", "Use await Trainer.create(options).");
     this.#options = options;
     this.#openHost = openHost;
     this.#task = parts.task;
@@ -64,8 +66,8 @@ export class Trainer implements AsyncDisposable {
 
   /**
    * Reads all images once, opens a device and puts the weights there: the first ones, or those of the run that is resumed.
-   * @throws StylizingError `ARGUMENT` (also where the folder holds a run and `resume` is not set, or one of other options),
-   *   `CONFIG`, `CHECKPOINT`, `DOWNLOAD`, `IMAGE`, `OUTPUT`, `NO_ADAPTER` or `GPU`; the signal's reason when aborted.
+   * @throws StylizingError `ARGUMENT` (also for an option of the wrong type, and where the folder holds a run and `resume` is not set, or
+   *   one of other options), `CONFIG`, `CHECKPOINT`, `DOWNLOAD`, `IMAGE`, `OUTPUT`, `NO_ADAPTER` or `GPU`; the signal's reason when aborted.
    * @param openHost for tests.
    */
   static async create(options: TrainerOptions, openHost: OpenHost = openTrainingHost): Promise<Trainer> {
@@ -74,7 +76,7 @@ export class Trainer implements AsyncDisposable {
     prepared.sink.tell = (text) => notes.push(text);
     const trainer = new Trainer(options, openHost, prepared, notes);
     try {
-      await trainer.#openEngine(prepared.weights);
+      await trainer.#openEngine(prepared.weights, prepared.changed);
       return trainer;
     } catch (error) {
       await trainer.dispose();
@@ -85,8 +87,9 @@ export class Trainer implements AsyncDisposable {
   /**
    * Puts the run's weights on the device.
    * @param first makes them where the folder holds no run yet: it then is begun.
+   * @param changed the run has other epochs than its folder says.
    */
-  async #openEngine(first?: (config: TaskConfig) => Promise<Map<string, Float32Array>>): Promise<void> {
+  async #openEngine(first?: PreparedRun["weights"], changed = false): Promise<void> {
     const { out, microBatch, recompute = false } = this.#options;
     const { config, recipe } = this.#run;
     const shapes = this.#task.shapes(config);
@@ -106,9 +109,9 @@ export class Trainer implements AsyncDisposable {
     };
     this.#engine = await this.#host.createEngine(config, { ...fixed, ...(microBatch === undefined ? {} : { microBatch }) });
     if (state) await this.#engine.writeState(state);
-    else {
+    if (first || changed) {
       await writeConfig(out, this.#run);
-      await writeRun(out, this.#run, shapes, await this.#engine.readState());
+      await writeRun(out, this.#run, shapes, state ?? (await this.#engine.readState()));
     }
     await writeLog(out, this.#run.log);
   }
@@ -339,7 +342,7 @@ export class Trainer implements AsyncDisposable {
     const { best: chosenBy = "loss" } = recipe;
     const value = chosenBy === "loss" ? total : metrics[chosenBy]!;
     const before = chosenBy === "loss" ? run.best?.loss : run.best?.value;
-    const best = run.best === undefined || this.#isBetter(value, before ?? Number.NaN);
+    const best = run.best === undefined || isBetter(value, before ?? Number.NaN, this.#task.bests[chosenBy]!);
     const line: EpochReport = {
       epoch: run.epoch + 1,
       step: state.step,
@@ -367,13 +370,6 @@ export class Trainer implements AsyncDisposable {
     await writeFileAtomic(join(out, RUN_FILES.curve), curveSvg(run.log, recipe.lossWeights, recipe.epochs, title));
     await writeFigures(out, judged.judge, line, recipe.epochs);
     return line;
-  }
-
-  /** Whether a value of what chooses the best epoch is better than the best so far; anything is better than NaN. */
-  #isBetter(value: number, best: number): boolean {
-    if (Number.isNaN(best)) return !Number.isNaN(value);
-    const { best: chosenBy = "loss" } = this.#run.recipe;
-    return this.#task.bests[chosenBy] === "highest" ? value > best : value < best;
   }
 
   async #closeDevice(): Promise<void> {

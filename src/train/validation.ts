@@ -1,3 +1,4 @@
+import { realpath } from "node:fs/promises";
 import { StylizingError } from "../errors.js";
 import type { Placement } from "../image/types.js";
 import type { DataFile } from "../models/task.js";
@@ -13,6 +14,14 @@ export interface ValidationSet {
   labels: Uint32Array | undefined;
   /** Where each image lies in its square. */
   placements: Placement[];
+}
+
+/** Validation images that are training images too, by where their paths lead: a copy of one is another image. */
+export async function alsoTrainedOn(training: readonly DataFile[], validation: readonly DataFile[]): Promise<DataFile[]> {
+  const real = ({ path }: DataFile) => realpath(path).catch(() => path);
+  const trained = new Set(await Promise.all(training.map(real)));
+  const judged = await Promise.all(validation.map(real));
+  return validation.filter((_, index) => trained.has(judged[index]!));
 }
 
 /**

@@ -76,7 +76,9 @@ export const HERE: RunOptions = { here: true };
 
 /** Nothing of the caller's own settings, no network, and a CPU, so that results are the same on every machine. */
 export function environment(extra: Record<string, string | undefined> = {}): NodeJS.ProcessEnv {
-  const kept = Object.entries(process.env).filter(([name]) => !/^(HF_|VK_|STYLIZING_VIT_|NODE_OPTIONS|VITEST)/.test(name));
+  const kept = Object.entries(process.env).filter(
+    ([name]) => !/^(HF_|VK_|STYLIZING_VIT_|NODE_OPTIONS|VITEST|_$)|_proxy$/i.test(name),
+  );
   const own = { STYLIZING_VIT_ADAPTER: "software", HF_ENDPOINT: "http://127.0.0.1:9" };
   return { ...Object.fromEntries(kept), ...own, ...extra };
 }

@@ -40,6 +40,8 @@ describe("wrong usage ends with 2 and says what is wrong", () => {
     ["three weights", [...paths("o"), "--loss-weights", "70,1,7"], /It must be 4 numbers from 0 on/],
     ["an empty weight", [...paths("o"), "--loss-weights", "70,,7,10"], /It must be 4 numbers from 0 on/],
     ["an unknown crop", [...paths("o"), "--crop", "middle"], /Allowed choices are whole, random/],
+    ["minutes of words", [...paths("o"), "--checkpoint-minutes", "soon"], /It must be a number from 0 on/],
+    ["a checkpoint in no step", [...paths("o"), "--checkpoint-steps", "0"], /It must be a positive whole number/],
     ["a mean of words", [...paths("o"), "--mean", "a,b,c"], /It must be numbers with commas between/],
   ])("%s", async (_, args, message) => {
     const { code, stdout, stderr } = await run(["train", ...args, "--json"], HERE);

@@ -40,6 +40,8 @@ describe("the cache folder", () => {
     vi.stubEnv("XDG_CACHE_HOME", "");
     for (const name of ["HOME", "USERPROFILE"]) vi.stubEnv(name, join(folder, "home"));
     expect(cacheFolder()).toBe(join(folder, "home", ".cache", "stylizing-vit"));
+    vi.stubEnv("XDG_CACHE_HOME", "~/own");
+    expect(cacheFolder()).toBe(join(folder, "home", "own", "stylizing-vit"));
     expect(existsSync(fallback)).toBe(false);
   });
 
@@ -53,7 +55,9 @@ describe("the cache folder", () => {
   it.skipIf(user === undefined)("and where there is no home, or an empty one", () => {
     vi.stubEnv("HOME", "");
     expect(cacheFolder()).toBe(fallback);
-    expect(existsSync(".cache")).toBe(false);
+    vi.stubEnv("XDG_CACHE_HOME", "~/own");
+    expect(cacheFolder()).toBe(fallback);
+    expect([".cache", "own", "~"].filter((path) => existsSync(path))).toEqual([]);
   });
 
   it.skipIf(user === undefined)("and where other users may write to it", () => {

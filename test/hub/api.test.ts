@@ -14,6 +14,10 @@ it.each([
   [{ XDG_CACHE_HOME: "/x", HF_HOME: "/h" }, join("/h", "hub")],
   [{ HF_HOME: "/h", HUGGINGFACE_HUB_CACHE: "/old" }, "/old"],
   [{ HF_HOME: "/h", HUGGINGFACE_HUB_CACHE: "/old", HF_HUB_CACHE: "/c" }, "/c"],
+  [{ HF_HUB_CACHE: "~/c" }, join(homedir(), "c")],
+  [{ HF_HOME: "~" }, join(homedir(), "hub")],
+  [{ XDG_CACHE_HOME: "~/x" }, join(homedir(), "x", "huggingface", "hub")],
+  [{ HF_HOME: "/h/~/~user" }, join("/h", "~", "~user", "hub")],
   [{ HF_HOME: "", HF_HUB_CACHE: "" }, join(homedir(), ".cache", "huggingface", "hub")],
 ] as readonly (readonly [Partial<Record<(typeof NAMES)[number], string>>, string])[])("with %j the cache is %s", (env, path) => {
   for (const name of NAMES) vi.stubEnv(name, env[name]);

@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
-import { lstat, mkdir, readdir, readFile, readlink, rm, utimes, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readdir, readFile, readlink, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -23,8 +23,11 @@ let cache: string;
 let root: string;
 
 beforeEach(async () => {
-  for (const name of ["HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_HOME"]) vi.stubEnv(name, undefined);
+  for (const name of ["HF_TOKEN", "HF_TOKEN_PATH", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_CACHE"]) vi.stubEnv(name, undefined);
   cache = await temporaryFolder();
+  for (const name of ["HTTP_PROXY", "HTTPS_PROXY"]) for (const one of [name, name.toLowerCase()]) vi.stubEnv(one, undefined);
+  // No token of the user's own.
+  vi.stubEnv("HF_HOME", await temporaryFolder());
   root = join(cache, "models--sdoerrich97--stylizing_vit_tiny_epistr");
   hub = await HubServer.start();
   hub.files.set("model.safetensors", { bytes: WEIGHTS, lfs: true });
@@ -137,6 +140,24 @@ describe("a first download", () => {
     expect(elsewhere.requests).toMatchObject([{ authorization: undefined, bytes: WEIGHTS.length }]);
   });
 
+  it("takes the token from HF_TOKEN, else from a file of Hugging Face's tools", async () => {
+    const [home, path] = [process.env.HF_HOME!, join(cache, "own token")];
+    const sent = async () => {
+      hub.requests.length = 0;
+      await download({ refresh: true });
+      return new Set(hub.requests.map((r) => r.authorization));
+    };
+    expect(await sent()).toEqual(new Set([undefined]));
+    await writeFile(join(home, "token"), "of the home\n");
+    expect(await sent()).toEqual(new Set(["Bearer of the home"]));
+    vi.stubEnv("HF_TOKEN_PATH", path);
+    expect(await sent()).toEqual(new Set([undefined]));
+    await writeFile(path, " of the path ");
+    expect(await sent()).toEqual(new Set(["Bearer of the path"]));
+    vi.stubEnv("HF_TOKEN", "of the environment");
+    expect(await sent()).toEqual(new Set(["Bearer of the environment"]));
+  });
+
   it("takes endpoint and cache from the environment, and a fetch from the caller", async () => {
     vi.stubEnv("HF_ENDPOINT", `${hub.url}/`);
     vi.stubEnv("HF_HUB_CACHE", join(cache, "elsewhere"));
@@ -227,6 +248,58 @@ describe("the cache", () => {
     await rm(blob);
     await download();
     expect((await lstat(blob)).size).toBe(WEIGHTS.length);
+  });
+
+  describe("a file that lost something since", () => {
+    let folder: string;
+    beforeEach(async () => {
+      ({ folder } = await download());
+      hub.requests.length = 0;
+    });
+    const weights = () => join(folder, "model.safetensors");
+
+    it("is completed, if it was cut off", async () => {
+      await truncate(weights(), 150_000);
+      expect((await download()).files).toEqual(["config.json", "model.safetensors"]);
+      expect(hub.downloads()).toMatchObject([{ range: "bytes=150000-" }]);
+      await expectWeights(weights());
+      hub.requests.length = 0;
+      await download();
+      expect(hub.requests).toEqual([]);
+    });
+
+    it("is fetched again, if it has other bytes than it had", async () => {
+      for (const [name, text] of [
+        ["config.json", '{"depth": 13}\n'],
+        ["config.json", '{"dep'],
+        ["model.safetensors", "<html>"],
+      ] as const) {
+        await writeFile(join(folder, name), text);
+        await download();
+        expect(await readFile(join(folder, "config.json"))).toEqual(Buffer.from(CONFIG));
+        await expectWeights(weights());
+      }
+      // Where what there is may be a beginning, it is gone on with first.
+      expect(hub.downloads("config.json").map((r) => r.range)).toEqual([undefined, "bytes=5-"]);
+      expect(hub.downloads().map((r) => r.range)).toEqual(["bytes=6-", undefined]);
+    });
+
+    it("and a copy instead of a link, from its blob", async () => {
+      await rm(weights());
+      await writeFile(weights(), WEIGHTS.subarray(0, 100));
+      await download();
+      await expectWeights(weights());
+      expect(hub.downloads()).toEqual([]);
+    });
+
+    it("is named, with the cure, where it cannot be fetched", async () => {
+      await truncate(weights(), 150_000);
+      const named = /is damaged in the cache \(.*model\.safetensors .*150000|has only \d+\)/;
+      await expect(download({ offline: true })).rejects.toMatchObject(refused(named));
+      await expect(download({ offline: true })).rejects.toMatchObject(refused(/Run once without HF_HUB_OFFLINE/));
+      hub.interfere = answer(404);
+      await expect(download()).rejects.toMatchObject(refused(/404.*model\.safetensors describes tensor a wrongly/));
+    });
   });
 
   it.each(["../main", "a/../b", "/main", "a//b", "", ".", "a b", "a\\b"])("refuses the revision %j", async (revision) => {

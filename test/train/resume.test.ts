@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
@@ -180,6 +180,51 @@ describe("a run that is resumed", () => {
     await using again = await create({ data, val, out, workers: 0, resume: true });
     await follow(again);
     expect(await outcome(out)).toEqual(unbroken);
+  });
+
+  it("may be given more epochs: its rates are then those of a run of so many, whenever it is left", async () => {
+    const [atOnce, left] = [newRun(), newRun()];
+    for (const out of [atOnce, left]) cpSync(unbrokenRun, out, { recursive: true });
+    const notes: string[] = [];
+    const longer = (out: string) => short(out, { resume: true, epochs: 5, onNote: (text) => notes.push(text) });
+    {
+      await using trainer = await create(longer(atOnce));
+      await follow(trainer);
+    }
+    expect(notes).toEqual([expect.stringMatching(/^5 epochs instead of 3: the learning rate goes on along the cosine/)]);
+    const { log, config } = await outcome(atOnce);
+    expect(log.slice(0, 3)).toEqual(unbroken.log);
+    const rate = (epochs: number, epoch: number) => 0.025 * (1 + Math.cos((Math.PI * epoch) / epochs));
+    for (const [epoch, { learningRate }] of log.entries()) expect(learningRate).toBeCloseTo(rate(epoch < 3 ? 3 : 5, epoch), 12);
+    expect(log).toHaveLength(5);
+    expect(JSON.parse(config).training.epochs).toBe(5);
+    // Left before and behind the first state of an epoch, and gone on with by its own options.
+    for (const given of [longer(left), short(left, { resume: true, epochs: undefined })]) {
+      await using trainer = await create(given);
+      expect(trainer.report.recipe.epochs).toBe(5);
+      await follow(trainer, (event) => event.kind === "step");
+    }
+    await using trainer = await create(short(left, { resume: true, epochs: undefined }));
+    await follow(trainer);
+    expect(await outcome(left)).toEqual(await outcome(atOnce));
+  });
+
+  it("may be given other epochs in the middle, but none that is behind it", async () => {
+    const out = newRun();
+    {
+      await using trainer = await create(short(out));
+      await follow(trainer, (event) => event.kind === "step" && event.epoch === 2 && event.step > 3);
+    }
+    await expect(create(short(out, { resume: true, epochs: 1 }))).rejects.toMatchObject({
+      code: "ARGUMENT",
+      message: expect.stringMatching(/--epochs is 1, and the run in .* is in epoch 2 already/),
+    });
+    await using trainer = await create(short(out, { resume: true, epochs: 2 }));
+    await follow(trainer);
+    const log = readLog(out);
+    expect(log).toHaveLength(2);
+    expect(log[0]).toMatchObject({ learningRate: unbroken.log[0]!.learningRate });
+    expect(log[1]!.learningRate).toBeCloseTo(0.025, 12);
   });
 
   it("has nothing left to do where it was done", async () => {

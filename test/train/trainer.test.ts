@@ -116,6 +116,22 @@ describe("a run", () => {
     }
   });
 
+  it("writes its state after so many minutes, whatever the steps", async () => {
+    for (const [checkpointMinutes, step] of [
+      [0, 3],
+      [1, 0],
+    ] as const) {
+      const out = newRun();
+      const given = options(out, { checkpointMinutes, checkpointSteps: undefined, reportEverySteps: 1 });
+      {
+        await using trainer = await create(given);
+        await follow(trainer, (event) => event.kind === "step" && event.step === 4);
+      }
+      await using again = await create({ ...given, resume: true });
+      expect(again.report.resumed).toEqual({ epoch: 0, step });
+    }
+  });
+
   it("begins with another model's weights where told, and with its statistics", async () => {
     const out = newRun();
     const { config: _, ...given } = options(out, { init: unbrokenRun, epochs: 1, lr: 1e-12 });
@@ -200,7 +216,7 @@ describe("refusals", () => {
   });
 
   it.each<[string, Partial<TrainerOptions>, RegExp]>([
-    ["epochs", { epochs: 5 }, /--epochs is 5, and the run in .* was begun with 4/],
+    ["number of epochs behind it", { epochs: 3 }, /--epochs is 3, and the run in .* is in epoch 4 already/],
     ["batch", { batch: 2 }, /--batch is 2/],
     ["learning rate", { lr: 0.1 }, /--lr is 0\.1/],
     ["weight decay", { weightDecay: 0 }, /--weight-decay is 0, and .* 0\.01/],

@@ -165,8 +165,12 @@ export const classifying: TaskKind<VitConfig, ClassifyingOptions> = {
       refuse(`optimizer is ${JSON.stringify(optimizer)}.`, 'Give "adam" or "adamw".');
     if (decay !== undefined && !["matrices", "timm", "all"].includes(decay))
       refuse(`decay is ${JSON.stringify(decay)}.`, 'Give "matrices", "timm" or "all".');
-    if (classWeights !== undefined && classWeights !== "balanced" && !classWeights.every((weight) => weight >= 0))
-      refuse(`classWeights are ${classWeights.join(", ")}.`, 'Give "balanced", or a number from 0 on for each class.');
+    if (
+      classWeights !== undefined &&
+      classWeights !== "balanced" &&
+      !(Array.isArray(classWeights) && classWeights.every((weight) => weight >= 0))
+    )
+      refuse(`classWeights are ${String(classWeights)}.`, 'Give "balanced", or a number from 0 on for each class.');
   },
   data: (options, seed) => tellingLeftOut(options.onNote, (leftOut) => listData(options, seed, leftOut)),
   checkConfig: vit.checkConfig,
