@@ -20,6 +20,7 @@ import {
   planNormalizePixels,
   planPlanesToMaps,
 } from "../dist/ops/features.js";
+import { planGuidedApply, planGuidedFit, planGuidedMoments, planGuidedSmooth } from "../dist/ops/guided.js";
 import { planConvolution, planPatchify, planPatchProduct, planQuantize } from "../dist/ops/images.js";
 import { planLayerNorm } from "../dist/ops/layer-norm.js";
 import { planLayerNormBackward } from "../dist/ops/layer-norm-backward.js";
@@ -37,6 +38,7 @@ const rows = images * tokens;
 const image = { images, channels: config.in_channels, imageSize: config.image_size };
 const patches = { ...image, patchSize: config.patch_size };
 const attention = { sequences: images, contexts: images, tokens, heads, headSize: head };
+const guided = { slots: images, height: config.image_size, width: config.image_size };
 const maps = { images, side: config.image_size, channels: 64 };
 const gemm = { rows, depth: width, cols: hidden, result: "elem" };
 const windows = { rows: images * config.image_size ** 2, depth: 9 * 64, cols: 64, result: "elem", windowChannels: 64 };
@@ -74,6 +76,10 @@ const OTHERS = [
   (profile) => planAddRows(rows * width, profile),
   (profile) => planNarrow(rows * width, profile),
   (profile) => planScaleRows({ rows, cols: width, residual: true }, profile),
+  (profile) => planGuidedMoments(guided, profile),
+  (profile) => planGuidedFit(guided, profile),
+  (profile) => planGuidedSmooth({ ...guided, vertical: true }, profile),
+  (profile) => planGuidedApply({ ...guided, channels: 3, pixels: 512 ** 2, background: undefined }, profile),
   (profile) => planPatchify({ ...patches, depth: patch, format: "bytes" }, profile),
   (profile) => planPatchProduct({ ...patches, rank, stride: width }, profile),
   (profile) => planPatchProductBackward({ ...patches, rank, stride: width }, profile),

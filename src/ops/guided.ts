@@ -10,12 +10,16 @@ import { planInvocations } from "./images.js";
  */
 
 /** Images, or tiles of an image, in slots of one size. */
-export interface GuidedShape {
-  /** Slots of this call, and the first of them. */
+export interface GuidedSize {
   slots: number;
-  firstSlot: number;
   height: number;
   width: number;
+}
+
+/** Slots of a call, and what is known of all. */
+export interface GuidedShape extends GuidedSize {
+  /** Number of the first one. */
+  firstSlot: number;
   /** Of the box windows of (2 · radius + 1)² pixels. */
   radius: number;
   /** Of all slots, see {@link placeWords}. */
@@ -49,11 +53,26 @@ export const placeWords = (places: readonly Place[]): Uint32Array<ArrayBuffer> =
 /** vec4s of a pixel's moments, and of its map of colours. */
 export const MOMENTS4 = 6;
 export const MAP4 = 3;
+/** Pixels that one invocation writes at the full size: whole words. */
+const PIXELS_EACH = 4;
 
-const plan = (profile: Profile, kernel: string, overrides: Record<string, number>, pixels: number): Plan =>
-  planInvocations(profile, { kernel, entryPoint: kernel, result: "f32", overrides, parts: ["guided"] }, pixels);
+const planPerPixel = (
+  { slots, height, width }: GuidedSize,
+  profile: Profile,
+  kernel: string,
+  overrides: Record<string, number> = {},
+): Plan =>
+  planInvocations(profile, { kernel, entryPoint: kernel, result: "f32", overrides, parts: ["guided"] }, slots * height * width);
 
-const pixelsOf = ({ slots, height, width }: GuidedShape) => slots * height * width;
+/** Plans kernels/guided_moments.wgsl. */
+export const planGuidedMoments = (size: GuidedSize, profile: Profile): Plan => planPerPixel(size, profile, "guided_moments");
+
+/** Plans kernels/guided_fit.wgsl. */
+export const planGuidedFit = (size: GuidedSize, profile: Profile): Plan => planPerPixel(size, profile, "guided_fit");
+
+/** Plans kernels/guided_smooth.wgsl. */
+export const planGuidedSmooth = (size: GuidedSize & { vertical: boolean }, profile: Profile): Plan =>
+  planPerPixel(size, profile, "guided_smooth", { VERTICAL: size.vertical ? 1 : 0 });
 
 export type GuidedMomentsOperands = GuidedShape & {
   channels: 1 | 3;
@@ -72,7 +91,7 @@ export type GuidedMomentsOperands = GuidedShape & {
 export function guidedMoments(profile: Profile, operands: GuidedMomentsOperands): Call {
   const { slots, firstSlot, height, width, radius, channels, content, painted, places, moments } = operands;
   return call(
-    plan(profile, "guided_moments", {}, pixelsOf(operands)),
+    planGuidedMoments(operands, profile),
     { content, painted, places, moments },
     { slots, first_slot: firstSlot, height, width, channels, radius, rows: operands.rows, columns: operands.columns },
   );
@@ -90,7 +109,7 @@ export type GuidedFitOperands = GuidedShape & {
 export function guidedFit(profile: Profile, operands: GuidedFitOperands): Call {
   const { slots, firstSlot, height, width, radius, moments, epsilon, places, coefficients } = operands;
   return call(
-    plan(profile, "guided_fit", {}, pixelsOf(operands)),
+    planGuidedFit(operands, profile),
     { moments, places, coefficients },
     { slots, first_slot: firstSlot, height, width, radius, epsilon },
   );
@@ -107,7 +126,7 @@ export type GuidedSmoothOperands = GuidedShape & {
 export function guidedSmooth(profile: Profile, operands: GuidedSmoothOperands): Call {
   const { slots, firstSlot, height, width, radius, vertical, input, output, places } = operands;
   return call(
-    plan(profile, "guided_smooth", { VERTICAL: vertical ? 1 : 0 }, pixelsOf(operands)),
+    planGuidedSmooth(operands, profile),
     { input, places, output },
     { slots, first_slot: firstSlot, height, width, radius },
   );
@@ -132,31 +151,34 @@ export interface GuidedApplyOperands {
   background: readonly number[] | undefined;
 }
 
+/** Plans kernels/guided_apply.wgsl. */
+export function planGuidedApply(
+  { slots, pixels, channels, background }: Pick<GuidedApplyOperands, "slots" | "pixels" | "channels" | "background">,
+  profile: Profile,
+): Plan {
+  const [x, y] = spread(Math.ceil(pixels / PIXELS_EACH / 64), profile.limits.maxComputeWorkgroupsPerDimension);
+  return {
+    variant: {
+      kernel: "guided_apply",
+      entryPoint: "guided_apply",
+      result: "f32",
+      constants: {},
+      overrides: { BACKGROUND: background ? 1 : 0, CHANNELS: channels },
+      parts: ["guided"],
+    },
+    workgroups: [x, y, slots],
+    workgroupBytes: 0,
+  };
+}
+
 /** The maps, between their pixels, applied to the content at its own size: bytes to bytes. */
 export function guidedApply(profile: Profile, operands: GuidedApplyOperands): Call {
-  const { height, width, channels, content, coefficients, pieces, result, slots, firstSlot, pixels, background } = operands;
-  const limit = profile.limits.maxComputeWorkgroupsPerDimension;
-  const [x, y] = spread(Math.ceil(pixels / 4 / 64), limit);
+  const { height, width, content, coefficients, pieces, result, firstSlot, background } = operands;
+  const [red, green, blue] = background ?? [1, 1, 1];
   return call(
-    {
-      variant: {
-        kernel: "guided_apply",
-        entryPoint: "guided_apply",
-        result: "f32",
-        constants: {},
-        overrides: { BACKGROUND: background ? 1 : 0, CHANNELS: channels },
-        parts: ["guided"],
-      },
-      workgroups: [x, y, slots],
-      workgroupBytes: 0,
-    },
+    planGuidedApply(operands, profile),
     { content, coefficients, pieces, result },
-    {
-      height,
-      width,
-      first_slot: firstSlot,
-      white: background ? [background[0]!, background[1]!, background[2]!, 1] : [1, 1, 1, 1],
-    },
+    { height, width, first_slot: firstSlot, white: [red!, green!, blue!, 1] },
   );
 }
 

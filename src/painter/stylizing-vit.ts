@@ -25,9 +25,10 @@ import type { RunTiming } from "../net/run.js";
 import { Batches } from "./batches.js";
 import type { Engine } from "./engine.js";
 import { openHost } from "./host.js";
+import type { Band } from "./large.js";
 import { chosenStyles, type Pair, pairUp } from "./pairing.js";
-import { type PaintOptions, PairPainter } from "./sized.js";
-import { isPlain, type Sizing, settleSizing } from "./sizing.js";
+import { type LargeSource, type PaintOptions, PairPainter } from "./sized.js";
+import { isPlain, type SizeOptions, type Sizing, settleSizing } from "./sizing.js";
 import {
   inGroups,
   type PaintedBatch,
@@ -277,6 +278,20 @@ export class StylizingViT implements Disposable, AsyncDisposable {
     if (!plain) return this.#painter.images(contents, styles, pairs, sizing, options);
     const data = await this.#painter.pixels(contents, styles, pairs, options);
     return asGuise(data, contents, pairs.length, this.config, false) as Image[];
+  }
+
+  /**
+   * @internal Paints an image that is read by rows, in windows, in a style of a bank; see `paintLarge`.
+   * @param options.onWindow is told how many windows are done, of all.
+   */
+  paintRows(
+    source: LargeSource,
+    bank: StyleBank,
+    style: number,
+    options: SizeOptions & Pick<StylizeOptions, "signal"> & { onWindow?: (done: number, total: number) => void },
+  ): AsyncGenerator<Band, void, undefined> {
+    this.#requireStatistics();
+    return this.#painter.bands(source, bank, style, settleSizing(options, this.config), options);
   }
 
   /**
