@@ -124,7 +124,7 @@ export type GuidedSmoothOperands = GuidedShape & {
 
 /** The mean of the maps along rows or columns. */
 export function guidedSmooth(profile: Profile, operands: GuidedSmoothOperands): Call {
-  const { slots, firstSlot, height, width, radius, vertical, input, output, places } = operands;
+  const { slots, firstSlot, height, width, radius, input, output, places } = operands;
   return call(
     planGuidedSmooth(operands, profile),
     { input, places, output },
