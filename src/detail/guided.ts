@@ -37,10 +37,10 @@ export interface GuidedShape {
   epsilon: number;
   /** The colour of bare glass in [0, 1], which stays as it is. */
   background?: readonly number[] | undefined;
-  /** Room for contents and for results at their full size, in words, and for the pixels of the largest piece. */
+  /** Room for contents and for results at their full size, in words, and for the result of the largest piece. */
   contentWords: number;
   resultWords: number;
-  pixels: number;
+  words: number;
 }
 
 /** Rewritten before every run. */
@@ -63,7 +63,7 @@ export function roomFor(count: number): number {
  * @param painted [images, rows, columns, C] f32 in [0, 1]
  */
 export function recordGuided(r: Recorder, shape: GuidedShape, content: GPUBuffer, painted: GPUBuffer): GuidedBuffers {
-  const { channels, slots, height, width, rows, columns, radius, epsilon, background, pixels } = shape;
+  const { channels, slots, height, width, rows, columns, radius, epsilon, background, words: largest } = shape;
   const area = height * width;
   const each = Math.min(slots, Math.max(1, Math.floor(MOMENTS_BYTES / (area * MOMENTS4 * FLOATS4))));
   const scratch = (name: string, vectors: number) => r.scratch(name, each * area, 4 * vectors, "f32").buffer;
@@ -87,7 +87,7 @@ export function recordGuided(r: Recorder, shape: GuidedShape, content: GPUBuffer
       const { slots: count } = part;
       const { full, restored } = buffers;
       r.emit(guidedApply, {
-        ...{ slots: count, firstSlot, height, width, channels, pixels, background },
+        ...{ slots: count, firstSlot, height, width, channels, words: largest, background },
         ...{ content: full, coefficients: maps, pieces, result: restored },
       });
     }

@@ -1,6 +1,6 @@
 import type { PixelImage, Placement } from "../image/types.js";
 import { writeArray } from "../net/pixels.js";
-import type { Piece, Place } from "../ops/guided.js";
+import { type Piece, type Place, resultWordsOf } from "../ops/guided.js";
 import { type GuidedBuffers, type GuidedShape, roomFor, writeGuided } from "./guided.js";
 import { placeOf, type Tile } from "./tiles.js";
 
@@ -16,7 +16,7 @@ export interface Item {
 
 /** What one run restores, laid out in the device's buffers. */
 export interface Layout {
-  shape: Pick<GuidedShape, "slots" | "contentWords" | "resultWords" | "pixels">;
+  shape: Pick<GuidedShape, "slots" | "contentWords" | "resultWords" | "words">;
   places: Place[];
   pieces: Piece[];
   /** Contents, each once however often it comes, and their first words. */
@@ -29,7 +29,7 @@ export interface Layout {
 export function layOut(items: readonly Item[], channels: number): Layout {
   const contents = new Map<Uint8Array, number>();
   const [places, pieces]: [Place[], Piece[]] = [[], []];
-  let [contentWords, words, pixels] = [0, 0, 0];
+  let [contentWords, words, largest] = [0, 0, 0];
   for (const { content, place, tiles, low } of items) {
     let contentWord = contents.get(content);
     if (contentWord === undefined) {
@@ -47,13 +47,14 @@ export function layOut(items: readonly Item[], channels: number): Layout {
         ...{ contentWidth: place.width, contentHeight: place.height },
         ...map,
       });
-      words += Math.ceil((full.width * full.height * channels) / 4);
-      pixels = Math.max(pixels, full.width * full.height);
+      const own = resultWordsOf(full.width, full.height, channels);
+      words += own;
+      largest = Math.max(largest, own);
     }
   }
   const shape = {
     ...{ slots: roomFor(pieces.length), contentWords: roomFor(contentWords) },
-    ...{ resultWords: roomFor(words), pixels: roomFor(pixels) },
+    ...{ resultWords: roomFor(words), words: roomFor(largest) },
   };
   return { shape, places, pieces, contents, words };
 }
@@ -64,9 +65,15 @@ export function writeLayout(queue: GPUQueue, buffers: GuidedBuffers, { shape, pl
   writeGuided(queue, buffers, shape.slots, places, pieces);
 }
 
-/** The pixels of every piece in what was read back. */
+/** The pixels of every piece in what was read back, where they lie; rows that did not fill four pixels are moved together. */
 export const pixelsOfPieces = ({ pieces }: Layout, bytes: Uint8Array, channels: number): Uint8Array[] =>
-  pieces.map(({ resultWord, width, height }) => bytes.subarray(4 * resultWord, 4 * resultWord + width * height * channels));
+  pieces.map(({ resultWord, width, height }) => {
+    const first = 4 * resultWord;
+    const [stride, room] = [width * channels, 4 * resultWordsOf(width, 1, channels)];
+    if (room > stride)
+      for (let y = 1; y < height; y++) bytes.copyWithin(first + y * stride, first + y * room, first + y * room + stride);
+    return bytes.subarray(first, first + stride * height);
+  });
 
 /** Puts a tile's pixels into their place in an image or in a part of one. */
 export function paste(

@@ -53,8 +53,6 @@ export const placeWords = (places: readonly Place[]): Uint32Array<ArrayBuffer> =
 /** vec4s of a pixel's moments, and of its map of colours. */
 export const MOMENTS4 = 6;
 export const MAP4 = 3;
-/** Pixels that one invocation writes at the full size: whole words. */
-const PIXELS_EACH = 4;
 
 const planPerPixel = (
   { slots, height, width }: GuidedSize,
@@ -145,25 +143,25 @@ export interface GuidedApplyOperands {
   /** Of all slots, see {@link pieceWords}. */
   pieces: GPUBuffer;
   result: GPUBuffer;
-  /** That the largest piece may have. */
-  pixels: number;
+  /** That the largest piece may take, see {@link resultWordsOf}. */
+  words: number;
   /** The colour of bare glass, in [0, 1], which stays as it is; without it everything is painted. */
   background: readonly number[] | undefined;
 }
 
 /** Plans kernels/guided_apply.wgsl. */
 export function planGuidedApply(
-  { slots, pixels, channels, background }: Pick<GuidedApplyOperands, "slots" | "pixels" | "channels" | "background">,
+  { slots, words, channels, background }: Pick<GuidedApplyOperands, "slots" | "words" | "channels" | "background">,
   profile: Profile,
 ): Plan {
-  const [x, y] = spread(Math.ceil(pixels / PIXELS_EACH / 64), profile.limits.maxComputeWorkgroupsPerDimension);
+  const [x, y] = spread(Math.ceil(words / channels / 64), profile.limits.maxComputeWorkgroupsPerDimension);
   return {
     variant: {
       kernel: "guided_apply",
       entryPoint: "guided_apply",
       result: "f32",
-      constants: {},
-      overrides: { BACKGROUND: background ? 1 : 0, CHANNELS: channels },
+      constants: { CHANNELS: channels },
+      overrides: { BACKGROUND: background ? 1 : 0 },
       parts: ["guided"],
     },
     workgroups: [x, y, slots],
@@ -201,6 +199,10 @@ export interface Piece {
   /** Least and most of that place. */
   bounds: readonly [x0: number, x1: number, y0: number, y1: number];
 }
+
+/** Words that the result of a piece takes: its rows fill four pixels. */
+export const resultWordsOf = (width: number, height: number, channels: number): number =>
+  Math.ceil(width / 4) * channels * height;
 
 /** 32-bit words of a piece, as the kernel reads it. */
 export const PIECE_WORDS = 16;

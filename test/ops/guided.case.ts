@@ -7,6 +7,7 @@ import {
   type Place,
   pieceWords,
   placeWords,
+  resultWordsOf,
 } from "../../src/ops/guided.js";
 import { Contents, flat, inUnits, memo, type Op, type OpCase, randomOf, sentinels } from "../support/op.js";
 import { boxAlong, fitMap, products, type Rectangle, tissueWeight } from "./guided.oracle.js";
@@ -332,7 +333,7 @@ export const guidedApplyOp: Op<ApplyCase> = {
       const count = full * rows * channels;
       contentWord += Math.ceil(count / 4);
       // Slots in front of the first are nobody's.
-      if (index >= firstSlot) resultWord += Math.ceil((tile.width * tile.height * channels) / 4);
+      if (index >= firstSlot) resultWord += resultWordsOf(tile.width, tile.height, channels);
       const bytes = memo(() => {
         const tissue = randomOf({ ...one, name: `${one.name} ${index}` });
         // Glass, tissue, and what is between them.
@@ -381,7 +382,7 @@ export const guidedApplyOp: Op<ApplyCase> = {
             for (let c = 0; c < channels; c++) {
               const value = guide.reduce((total, level, k) => total + map(4 * c + k) * level, map(4 * c + 3));
               const restyled = Math.min(1, Math.max(0, value));
-              all[4 * piece.resultWord + (y * piece.width + x) * channels + c] =
+              all[4 * piece.resultWord + (y * 4 * Math.ceil(piece.width / 4) + x) * channels + c] =
                 255 * (weight * restyled + (1 - weight) * guide[c]!);
             }
           }
@@ -399,7 +400,7 @@ export const guidedApplyOp: Op<ApplyCase> = {
         coefficients: contents.add(maps),
         pieces: contents.add(() => pieceWords(parts.map(({ piece }) => piece))),
         result: output,
-        pixels: Math.max(...parts.map(({ piece }) => piece.height * piece.width)),
+        words: Math.max(...parts.map(({ piece }) => resultWordsOf(piece.width, piece.height, channels))),
       }),
       contents,
       outputs: [{ buffer: output, kind: "bytes", region }],
