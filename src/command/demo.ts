@@ -14,14 +14,18 @@ type DemoFlags = ModelFlags &
     style?: string[];
   };
 
-/** Close to the 40× scans that the model that comes with the package was trained on, with a few more cells to a tile. */
+/** Of a pixel that the model sees: close to the 40× scans that the one that comes with the package was trained on, with a few more cells to a tile. */
 const MICRONS_PER_PIXEL = 0.4;
+/** Side of a drawn tile, of which a small model sees a smaller image: results have the tile's size and detail. */
+const TILE = 224;
 
 const KINDS: readonly TissueKind[] = ["lymphoid", "tumour", "gland", "stroma", "mixed"];
 
 /** Draws one tile a hospital, with anatomies that differ between contents and styles. @returns the folder. */
-async function drawTiles(folder: string, size: number, seed: number, what: "content" | "style"): Promise<string> {
+async function drawTiles(folder: string, seen: number, seed: number, what: "content" | "style"): Promise<string> {
   await ensureOutputFolder(folder);
+  // Tissue is drawn no finer than at .1 µm a pixel.
+  const size = Math.max(seen, Math.min(TILE, 4 * seen));
   for (const [index, hospital] of HOSPITALS.entries()) {
     const kind = KINDS[(what === "content" ? index : 0) % KINDS.length]!;
     const tile = paintTissue({
@@ -29,7 +33,7 @@ async function drawTiles(folder: string, size: number, seed: number, what: "cont
       hospital,
       kind,
       seed: seed * 1000 + index + (what === "content" ? 0 : 500),
-      micronsPerPixel: MICRONS_PER_PIXEL,
+      micronsPerPixel: (MICRONS_PER_PIXEL * seen) / size,
     });
     const name = what === "content" ? `${index + 1}-${kind}` : `${index + 1}-${hospital.name}`;
     await saveImage(join(folder, `${name}.png`), tile, { format: "png" });
@@ -55,7 +59,7 @@ async function demo(flags: DemoFlags): Promise<void> {
     overwrite: true,
     pair: "all",
     format: "png",
-    size: "model",
+    size: "keep",
   };
   const report = await interruptible((signal) => stylizeFiles(stylize, signal, found));
   process.exitCode = concludeStylize(report, stylize);

@@ -150,7 +150,7 @@ describe("demo", () => {
     expect(report.stderr).toContain(`look at ${join(out, "sheet.png")}`);
     expect(results).toContain(`${contents![0]!.replace(".png", "")}__${styles![0]}`);
     expect((await sharp(join(out, "sheet.png")).metadata()).width).toBeGreaterThan(500);
-    for (const name of results!) expect((await sharp(join(out, "results", name)).metadata()).width).toBe(32);
+    for (const name of results!) expect((await sharp(join(out, "results", name)).metadata()).width).toBe(128);
 
     const own = await imageFiles("mine");
     await runJson<StylizeReport>(["demo", "--out", again, "--content", ...own, "--seed", "1", ...micro()]);
