@@ -1,6 +1,7 @@
 import type { Gpu } from "../gpu/gpu.js";
 import type { PixelImage, Placement } from "../image/types.js";
 import { writeArray } from "../net/pixels.js";
+import type { RunTiming } from "../net/run.js";
 import { Runner } from "../net/runner.js";
 import { type GuidedShape, recordGuided, roomFor } from "./guided.js";
 import { layOut, paste, pixelsOfPieces, writeLayout } from "./layout.js";
@@ -62,15 +63,22 @@ export class Restorer {
    * A row of tiles, into a part of the result.
    * @param content the part of the image that the tiles are, and two pixels around them where there are some
    * @param low what the tiles' maps are made from
+   * @param timing is added to
    */
   async restoreRow(
     tiles: readonly Tile[],
     content: Region<Uint8Array>,
     low: LowImages,
     target: Region<Uint8Array>,
+    timing?: RunTiming | undefined,
   ): Promise<void> {
     for (const chunk of this.#chunks(tiles)) {
-      const results = await this.#run(chunk, this.#part(content, around(chunk, content.place)), this.#lowPart(low, chunk));
+      const results = await this.#run(
+        chunk,
+        this.#part(content, around(chunk, content.place)),
+        this.#lowPart(low, chunk),
+        timing,
+      );
       for (const [index, { full }] of chunk.entries()) paste(results[index]!, full, this.#channels, target);
     }
   }
@@ -123,7 +131,7 @@ export class Restorer {
   }
 
   /** The tiles' pixels, one after another. */
-  async #run(tiles: readonly Tile[], content: Region<Uint8Array>, low: LowImages): Promise<Uint8Array[]> {
+  async #run(tiles: readonly Tile[], content: Region<Uint8Array>, low: LowImages, timing?: RunTiming): Promise<Uint8Array[]> {
     const channels = this.#channels;
     const { place } = low;
     const item = {
@@ -150,6 +158,7 @@ export class Restorer {
       return {
         label: "guided detail",
         programs: [program],
+        timing,
         reads: [{ buffer: value.restored, bytes: 4 * layout.words }],
         upload: () => {
           writeArray(queue, value.lowContent, low.content);

@@ -25,6 +25,13 @@ export const noTime = (): RunTiming => ({
   done: Number.NEGATIVE_INFINITY,
 });
 
+/** Adds what runs took to what others did. */
+export function addTime(total: RunTiming, part: RunTiming): void {
+  for (const stage of ["upload", "host", "compute", "download"] as const) total[stage] += part[stage];
+  total.submitted = Math.min(total.submitted, part.submitted);
+  total.done = Math.max(total.done, part.done);
+}
+
 /** A part of a buffer that comes to the host. */
 export interface Read {
   buffer: GPUBuffer;

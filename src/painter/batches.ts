@@ -64,7 +64,7 @@ export class Batches {
     contents: Batch,
     styles: Batch | StyleBank,
     pairs: readonly Pair[],
-    options: StylizeOptions & { timing?: RunTiming; most?: number },
+    options: StylizeOptions & { timing?: RunTiming | undefined; most?: number },
     deliver: (from: number, images: number, shared: boolean) => Delivery,
   ): Promise<void> {
     const format = contents.format;

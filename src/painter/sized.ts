@@ -9,7 +9,7 @@ import type { PixelImage } from "../image/types.js";
 import type { Batch, Original } from "../models/batch.js";
 import type { ModelHost } from "../models/host.js";
 import type { ModelConfig } from "../models/stylizing-vit/config.js";
-import { noTime, type RunTiming } from "../net/run.js";
+import { addTime, noTime, type RunTiming } from "../net/run.js";
 import type { Batches, Delivery } from "./batches.js";
 import type { Engine } from "./engine.js";
 import { type Band, paintLarge, type RowSource } from "./large.js";
@@ -18,7 +18,7 @@ import type { Sizing } from "./sizing.js";
 import { type BankOwner, StyleBank } from "./style-bank.js";
 import type { StylizeOptions } from "./types.js";
 
-export type PaintOptions = StylizeOptions & { timing?: RunTiming; shared?: boolean };
+export type PaintOptions = StylizeOptions & { timing?: RunTiming | undefined; shared?: boolean };
 
 /** Bytes of contents, or of results, at their full size that one submission holds; an image with more is painted in bands. */
 const FULL_BYTES = 2 ** 26;
@@ -57,19 +57,20 @@ export class PairPainter {
   ): Promise<Uint8Array<ArrayBufferLike>> {
     const each = this.#config.in_channels * this.#config.image_size ** 2 * (contents.format === "bytes" ? 1 : 4);
     const result = room(pairs.length * each, options.shared);
-    await this.#recovering(options, (engine) =>
-      this.#batches.paint(engine, contents, styles, pairs, options, (from, images) => ({
+    await this.#recovering(options, (engine, timing) =>
+      this.#batches.paint(engine, contents, styles, pairs, { ...options, timing }, (from, images) => ({
         target: result.subarray(from * each, (from + images) * each),
       })),
     );
     return result;
   }
 
-  #recovering(options: PaintOptions, work: (engine: Engine) => Promise<void>): Promise<void> {
-    return this.#host.recovering((engine) => {
-      // What was measured on a device that was lost counts for nothing.
-      if (options.timing) Object.assign(options.timing, noTime());
-      return work(engine);
+  /** Runs `work`, again where the device is lost under it: what was measured on that one counts for nothing. */
+  #recovering({ timing }: PaintOptions, work: (engine: Engine, timing: RunTiming | undefined) => Promise<void>): Promise<void> {
+    return this.#host.recovering(async (engine) => {
+      const part = timing && noTime();
+      await work(engine, part);
+      if (timing) addTime(timing, part!);
     });
   }
 
@@ -176,8 +177,8 @@ export class PairPainter {
         },
       };
     };
-    await this.#recovering(options, (engine) =>
-      this.#batches.paint(engine, contents, styles, chosen, { ...options, most }, deliver),
+    await this.#recovering(options, (engine, timing) =>
+      this.#batches.paint(engine, contents, styles, chosen, { ...options, timing, most }, deliver),
     );
   }
 
@@ -211,7 +212,8 @@ export class PairPainter {
         const { onProgress, ...quiet } = options;
         return this.pixels(contents, bank, pairs, { ...quiet, signal });
       },
-      restoreRow: (...row) => this.#host.recovering((engine) => this.#restorerOf(engine, sizing).restoreRow(...row)),
+      restoreRow: (...row) =>
+        this.#recovering(options, (engine, timing) => this.#restorerOf(engine, sizing).restoreRow(...row, timing)),
     });
   }
 

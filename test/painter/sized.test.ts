@@ -240,3 +240,16 @@ it("a grey model gives grey images their own size and detail", async () => {
   const mapping = { width: 50, height: 40, source: square.source, low: square.placement };
   expect(worst(result.data, restoredByOracle(content, mapping, square, painted, RADIUS, EPSILON))).toBeLessThanOrEqual(ROUNDING);
 });
+
+it("a stream's timing counts every window, and what the detail takes", async () => {
+  const content = tissue(9, 75);
+  let windows = { compute: 0, milliseconds: 0, batches: 0 };
+  for await (const _ of model.stream([{ content, style: 0 }], {
+    ...keep,
+    bank,
+    scale: "native",
+    onTiming: (all) => (windows = all),
+  }));
+  expect(windows.batches).toBe(1);
+  expect(windows.compute).toBeGreaterThan(0.5 * windows.milliseconds);
+});
