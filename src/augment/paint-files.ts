@@ -7,6 +7,7 @@ import { contactSheet } from "../image/sheet.js";
 import { measureStatistics } from "../models/batch.js";
 import { describeModel } from "../models/load.js";
 import { type FoundModel, findModel, withStatisticsOf } from "../models/open.js";
+import { settleSizing } from "../painter/sizing.js";
 import { StylizingViT } from "../painter/stylizing-vit.js";
 import { FilePainter } from "./file-painter.js";
 import {
@@ -41,6 +42,8 @@ export async function paintFiles(
   known?: FoundModel,
 ): Promise<StylizeReport | ImagesReport> {
   const { onNote, onProgress, existing = "refuse" } = given;
+  // Said now what does not go together; what the model's configuration decides is decided later.
+  settleSizing(given, {});
   const [contents, styles] = await tellingLeftOut(onNote, async (leftOut) => [
     await inPages(await listInputs(given.content, { out: given.out, leftOut }), given.page),
     await inPages(await listInputs(given.style, { out: given.out, leftOut }), given.page),

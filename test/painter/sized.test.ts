@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { EPSILON, guidedRadius } from "../../src/detail/guided.js";
 import { fitSquare, unfit } from "../../src/image/preprocess.js";
 import { GLASS, keepBackground } from "../../src/image/tissue-weight.js";
@@ -252,4 +252,18 @@ it("a stream's timing counts every window, and what the detail takes", async () 
   }));
   expect(windows.batches).toBe(1);
   expect(windows.compute).toBeGreaterThan(0.5 * windows.milliseconds);
+});
+
+it.each(["f16", "matrix"] as const)("of the %s tier: what that tier painted, in the content's detail", async (precision) => {
+  vi.stubEnv("STYLIZING_VIT_MATRIX", "emulation");
+  onTestFinished(() => void vi.unstubAllEnvs());
+  await using other = await StylizingViT.load("hashed:3", { ...options, precision });
+  expect(other.report.tier).toBe(precision);
+  const [content, style] = [contents[0]!, styles[0]!];
+  const result = await other.stylize(content, style, keep);
+  const square = await fitSquare(content, SIDE, { fit: "mirror" });
+  const painted = (await other.stylize(floats(square), floats(style))) as { data: Float32Array };
+  const mapping = { width: content.width, height: content.height, source: square.source, low: square.placement };
+  expect(worst(result.data, restoredByOracle(content, mapping, square, painted, RADIUS, EPSILON))).toBeLessThanOrEqual(ROUNDING);
+  expect(worst(result.data, (await model.stylize(content, style, keep)).data)).toBeLessThanOrEqual(8);
 });
