@@ -37,6 +37,9 @@ const grey = ({ data, width, height }) =>
     (_, i) => 0.299 * data[3 * i] + 0.587 * data[3 * i + 1] + 0.114 * data[3 * i + 2],
   );
 
+/** As a grey image of bytes: similarity is that of structure, and colours are meant to change. */
+const luma = (image) => ({ ...image, data: Uint8Array.from(grey(image), Math.round), channels: 1 });
+
 /** An image without its means over 9 × 9, inside the border. */
 function fineDetail(image) {
   const { width, height } = image;
@@ -101,7 +104,7 @@ for (let at = 0; at < count; at++) {
   const detail = fineDetail(content);
   for (const [name, paint] of Object.entries(ways)) {
     const result = await paint(content, style);
-    kept[name].ssim.push(ssim(content, result));
+    kept[name].ssim.push(ssim(luma(content), luma(result)));
     kept[name].detail.push(correlation(detail, fineDetail(result)));
     const way = wayOf(content, style, result);
     if (way !== undefined) kept[name].way.push(way);

@@ -1,5 +1,6 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { makeFolderSync } from "../image/make-folder.js";
 import { cacheFolder, findInCache } from "./cache-folder.js";
 import { bindingVersion } from "./dawn.js";
 import type { AdapterFacts } from "./profile.js";
@@ -39,7 +40,7 @@ export function readEntries(file: string | undefined): Record<string, unknown> {
 export function writeEntry(file: string | undefined, key: string, entry: unknown): void {
   if (file === undefined) return;
   try {
-    mkdirSync(dirname(file), { recursive: true });
+    makeFolderSync(dirname(file));
     const partial = `${file}.${process.pid}.partial`;
     writeFileSync(partial, JSON.stringify({ ...readEntries(file), [key]: entry }, null, 2));
     renameSync(partial, file);

@@ -1,8 +1,9 @@
-import { accessSync, constants, lstatSync, mkdirSync } from "node:fs";
+import { accessSync, constants, lstatSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
 import { messageOf, StylizingError } from "../errors.js";
 import { expandHome } from "../hub/api.js";
+import { makeFolderSync } from "../image/make-folder.js";
 
 /**
  * Where this program keeps what it can make again: an unpacked driver, verdicts about adapters. That is the user's cache, and where
@@ -81,7 +82,7 @@ export function inCacheFolder<T>(work: (folder: string) => T): T {
   const reasons = folders.length === 1 ? ["this user has no home"] : [];
   for (const folder of folders) {
     try {
-      mkdirSync(folder, { recursive: true, mode: folder === fallbackFolder() ? 0o700 : 0o755 });
+      makeFolderSync(folder, folder === fallbackFolder() ? 0o700 : 0o755);
       if (!isPrivate(folder)) throw new Error("it is another user's, or a link, or other users may write to it");
       accessSync(folder, constants.W_OK | constants.X_OK);
       return work(folder);

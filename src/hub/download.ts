@@ -11,24 +11,12 @@
 // taken for an abandoned one, both write the same bytes to the same places. A file gets its final name only by a
 // rename after its digest was right.
 import { randomBytes } from "node:crypto";
-import {
-  constants,
-  copyFile,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  realpath,
-  rename,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from "node:fs/promises";
+import { constants, copyFile, open, readdir, readFile, realpath, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, isAbsolute, join, relative } from "node:path";
 import { StylizingError } from "../errors.js";
 import type { Fetch } from "../globals.js";
+import { makeFolder } from "../image/make-folder.js";
 import { askCommit, askFiles, type FileInfo, HUB_URL, hubCache, hubToken, modelFolder } from "./api.js";
 import { readShardIndex } from "./checkpoint.js";
 import { fetchByProxy } from "./proxy.js";
@@ -154,7 +142,7 @@ export async function downloadRepository(
   // Recorded last, so that a branch never stands for a snapshot that is not there.
   if (commit !== recorded) {
     await disk(session, async () => {
-      await mkdir(dirname(ref), { recursive: true });
+      await makeFolder(dirname(ref));
       await replace(ref, (fresh) => writeFile(fresh, commit));
     });
   }
@@ -264,7 +252,7 @@ async function store(session: Session, blobs: string, file: RemoteFile, folder: 
     await fetchBlob(session, file, blob);
   }
   await disk(session, async () => {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     // Windows allows links only to some users; a copy always works.
     await replace(join(folder, file.path), (fresh) => symlink(relative(folder, blob), fresh).catch(() => copyFile(blob, fresh)));
   });
@@ -284,7 +272,7 @@ async function replace(path: string, make: (fresh: string) => Promise<void>): Pr
 
 async function fetchBlob(session: Session, file: RemoteFile, blob: string): Promise<void> {
   const partial = await disk(session, async () => {
-    await mkdir(dirname(blob), { recursive: true });
+    await makeFolder(dirname(blob));
     return claimPartial(dirname(blob), file.etag);
   });
   const handle = await disk(session, () => open(partial, constants.O_RDWR | constants.O_CREAT));

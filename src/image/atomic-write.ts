@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, open, realpath, rename, rm, stat, unlink } from "node:fs/promises";
+import { open, realpath, rename, rm, stat, unlink } from "node:fs/promises";
 import path from "node:path";
 import { messageOf, StylizingError } from "../errors.js";
+import { makeFolder } from "./make-folder.js";
 
 /**
  * Writes a file so that nobody ever sees half of it: into `.<name>.<pid>.<random>.partial` in the same folder, flushed to
@@ -67,20 +68,6 @@ const DISK_ERRORS = new Set(["ENOSPC", "EDQUOT", "EROFS"]);
 /** Whether a failed write means that the disk takes no more. */
 export const diskIsFull = (error: unknown): boolean =>
   error instanceof StylizingError && DISK_ERRORS.has((error.cause as NodeJS.ErrnoException | undefined)?.code ?? "");
-
-/** mkdir with `recursive` never returns where nothing can be created, /proc for one, so the parents are made by hand. */
-async function makeFolder(folder: string): Promise<void> {
-  try {
-    await mkdir(folder);
-  } catch (error) {
-    const about = await stat(folder).catch(() => undefined);
-    if (about?.isDirectory()) return;
-    const parent = path.dirname(folder);
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || parent === folder) throw error;
-    await makeFolder(parent);
-    await mkdir(folder);
-  }
-}
 
 const partialName = (base: string): string => `.${base}.${process.pid}.${randomBytes(6).toString("hex")}.partial`;
 

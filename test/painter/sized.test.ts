@@ -160,6 +160,16 @@ describe("guided detail at the content's own size", () => {
   });
 });
 
+it("an image that is painted in bands is what it is in one piece", async () => {
+  // A tenth is what its square is: one window, and bands, where the other way there is one submission.
+  for (const content of [smooth(320, 320, 1), tissue(6, 320)]) {
+    const [bands] = await model.stylize([content], styles[0]!, { ...keep, scale: 0.1 });
+    const whole = await model.stylize(content, styles[0]!, keep);
+    // Windows are rounded before their colours are fitted.
+    expect(worst(bands!.data, whole.data)).toBeLessThanOrEqual(2);
+  }
+});
+
 describe("the painting itself at the content's own size", () => {
   it("is the model's square, enlarged", async () => {
     for (const fit of ["mirror", "crop", "pad"] as const) {
