@@ -18,7 +18,12 @@ import type { Sizing } from "./sizing.js";
 import { type BankOwner, StyleBank } from "./style-bank.js";
 import type { StylizeOptions } from "./types.js";
 
-export type PaintOptions = StylizeOptions & { timing?: RunTiming | undefined; shared?: boolean };
+export type PaintOptions = StylizeOptions & {
+  timing?: RunTiming | undefined;
+  shared?: boolean;
+  /** Ends an image that is painted in windows between two of them; others are finished. */
+  stop?: AbortSignal | undefined;
+};
 
 /** Bytes of contents, or of results, at their full size that one submission holds; an image with more is painted in bands. */
 const FULL_BYTES = 2 ** 26;
@@ -186,8 +191,10 @@ export class PairPainter {
   async #large(image: PixelImage, bank: StyleBank, style: number, sizing: Sizing, options: PaintOptions): Promise<PixelImage> {
     const { width, height, channels } = image;
     const data = room(image.data.length, options.shared);
-    const source = await largeSource(image, sizing.scale, this.#config.image_size, options.signal);
-    for await (const band of this.bands(source, bank, style, sizing, options)) data.set(band.data, band.top * width * channels);
+    const signal = options.signal ?? options.stop;
+    const source = await largeSource(image, sizing.scale, this.#config.image_size, signal);
+    for await (const band of this.bands(source, bank, style, sizing, { ...options, signal }))
+      data.set(band.data, band.top * width * channels);
     return { data, width, height, channels };
   }
 

@@ -71,8 +71,8 @@ export interface StreamPainter {
   readonly fit: Fit;
   readonly originals: boolean;
   pool(): StreamPool;
-  /** Paints pairs; `contents` is a single image where all have the same. */
-  paint(contents: Image[], styles: (Image | number)[], timing: RunTiming): Promise<Image[]>;
+  /** Paints pairs; `contents` is a single image where all have the same. `stop` ends what is painted in windows. */
+  paint(contents: Image[], styles: (Image | number)[], timing: RunTiming, stop: AbortSignal): Promise<Image[]>;
 }
 
 export interface PaintStreamOptions<P> {
@@ -221,7 +221,7 @@ export async function* paintStream<P extends StreamPair>(
         if (pairs.length === 0) return undefined;
         const job = noTime();
         const same = options.banked && pairs.every((pair) => pair.content === pairs[0]!.content);
-        const painting = painter.paint(same ? contents.slice(0, 1) : contents, styles, job);
+        const painting = painter.paint(same ? contents.slice(0, 1) : contents, styles, job, ended.signal);
         give();
         const images = await painting;
         const timing = { decode, upload: job.upload, compute: job.compute, download: job.download, wait: 0, host: job.host };

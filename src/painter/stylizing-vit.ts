@@ -249,8 +249,10 @@ export class StylizingViT implements Disposable, AsyncDisposable {
       },
       fit: sizing.fit,
       originals: !isPlain(sizing),
-      paint: (contents: Image[], styles: (Image | number)[], timing: RunTiming) =>
-        this.#calls.track(() => this.#paintBatch(contents, bank ?? (styles as Image[]), styles, sizing, { timing, shared })),
+      paint: (contents: Image[], styles: (Image | number)[], timing: RunTiming, stop: AbortSignal) =>
+        this.#calls.track(() =>
+          this.#paintBatch(contents, bank ?? (styles as Image[]), styles, sizing, { timing, shared, stop }),
+        ),
     } as const;
     return paintStream(painter, groups, { ...rest, banked: bank !== undefined });
   }

@@ -5,6 +5,8 @@ import { GLASS, keepBackground } from "../../src/image/tissue-weight.js";
 import type { PixelImage } from "../../src/image/types.js";
 import { type Image, type ImageTensor, paintTissue, type StyleBank, StylizingViT } from "../../src/index.js";
 import { parseConfig } from "../../src/models/stylizing-vit/config.js";
+import type { RunTiming } from "../../src/net/run.js";
+import { Engine } from "../../src/painter/engine.js";
 import { restoredByOracle, smooth } from "../detail/oracle.js";
 
 const SIDE = 32;
@@ -251,17 +253,52 @@ it("a grey model gives grey images their own size and detail", async () => {
   expect(worst(result.data, restoredByOracle(content, mapping, square, painted, RADIUS, EPSILON))).toBeLessThanOrEqual(ROUNDING);
 });
 
+it("a stream that is stopped ends between two windows, quietly or with the signal's reason", async () => {
+  const content = tissue(9, 300);
+  for (const name of ["stop", "signal"] as const) {
+    const controller = new AbortController();
+    const reason = new Error("enough");
+    const runs = vi.spyOn(Engine.prototype, "run");
+    onTestFinished(() => runs.mockRestore());
+    const groups = (async function* () {
+      yield [{ content: content as Image, style: 0 }];
+    })();
+    const painted: unknown[] = [];
+    setTimeout(() => controller.abort(reason), 150);
+    const work = (async () => {
+      const stream = model.streamBatches(groups, { ...keep, bank, scale: "native", [name]: controller.signal });
+      for await (const batch of stream) painted.push(batch);
+    })();
+    if (name === "stop") await work;
+    else await expect(work).rejects.toBe(reason);
+    expect(painted).toEqual([]);
+    // Three of the 169 windows at a time.
+    expect(runs.mock.calls.length).toBeLessThan(50);
+    runs.mockRestore();
+  }
+});
+
 it("a stream's timing counts every window, and what the detail takes", async () => {
   const content = tissue(9, 75);
-  let windows = { compute: 0, milliseconds: 0, batches: 0 };
+  const parts = new Set<RunTiming>();
+  const run = Engine.prototype.run;
+  const spy = vi.spyOn(Engine.prototype, "run").mockImplementation(function (this: Engine, job, timing) {
+    if (timing) parts.add(timing);
+    return run.call(this, job, timing);
+  });
+  onTestFinished(() => spy.mockRestore());
+  let whole = { compute: 0, host: 0, batches: 0 };
   for await (const _ of model.stream([{ content, style: 0 }], {
     ...keep,
     bank,
     scale: "native",
-    onTiming: (all) => (windows = all),
+    onTiming: (all) => (whole = all),
   }));
-  expect(windows.batches).toBe(1);
-  expect(windows.compute).toBeGreaterThan(0.5 * windows.milliseconds);
+  const windows = [...parts];
+  expect(windows.length).toBeGreaterThan(2);
+  expect(whole.batches).toBe(1);
+  for (const stage of ["compute", "host"] as const)
+    expect(whole[stage]).toBeGreaterThan(windows.reduce((sum, part) => sum + part[stage], 0));
 });
 
 it.each(["f16", "matrix"] as const)("of the %s tier: what that tier painted, in the content's detail", async (precision) => {
