@@ -285,6 +285,14 @@ export const applyCases: readonly ApplyCase[] = [
   { name: "one row of two pixels past a word", height: 4, width: 4, pieces: [{ content: [6, 1] }] },
   { name: "grey", height: 5, width: 5, channels: 1, pieces: [{ content: [13, 7] }] },
   { name: "bare glass stays", height: 5, width: 5, background: [1, 1, 1], pieces: [{ content: [19, 14] }] },
+  // The last quad's means end one column beyond the row.
+  {
+    name: "bare glass, a row of two quads and a pixel",
+    height: 5,
+    width: 5,
+    background: [1, 1, 1],
+    pieces: [{ content: [9, 11] }],
+  },
   { name: "tinted glass, grey", height: 5, width: 5, channels: 1, background: [0.9, 0.8, 0.95], pieces: [{ content: [9, 8] }] },
   {
     name: "tiles, whole images, and slots from the second on",

@@ -87,6 +87,14 @@ describe("guided detail at the content's own size", () => {
       expect(worst(many[index]!.data, await expected(contents[0]!, styles[style]!))).toBeLessThanOrEqual(ROUNDING);
   });
 
+  it("of two contents at once, each in many styles", async () => {
+    const both = [contents[0]!, contents[2]!];
+    const results = await Promise.all(both.map((content) => model.stylize(content, bank, { ...keep, styles: [0, 1, 2, 1, 0] })));
+    for (const [index, content] of both.entries())
+      for (const [at, style] of [0, 1, 2, 1, 0].entries())
+        expect(worst(results[index]![at]!.data, await expected(content, styles[style]!))).toBeLessThanOrEqual(ROUNDING);
+  });
+
   it("of a stream, pairs and bank, with what the pairs carry", async () => {
     const pairs = contents.map((content, index) => ({
       content: content as Image,
