@@ -4,14 +4,8 @@ import { type Tile, tilesOf } from "../detail/tiles.js";
 import { blendWeights } from "../detail/windows.js";
 import { mirrored } from "../image/preprocess.js";
 import { tissueWeights } from "../image/tissue-weight.js";
+import type { RowSource } from "../image/types.js";
 import { Rows } from "./rows.js";
-
-/** Rows of an image, [count, width, C] bytes from row `top` on; asked for from top to bottom. */
-export interface RowSource {
-  readonly width: number;
-  readonly height: number;
-  rows(top: number, count: number): Uint8Array | Promise<Uint8Array>;
-}
 
 export interface LargePainting {
   channels: 1 | 3;
@@ -26,9 +20,11 @@ export interface LargePainting {
   paint(windows: readonly Uint8Array[]): Promise<Uint8Array>;
   restoreRow(tiles: readonly Tile[], content: Region<Uint8Array>, low: LowImages, target: Region<Uint8Array>): Promise<void>;
   signal?: AbortSignal | undefined;
-  /** Windows done, of all; those that were left out count. */
-  onProgress?: ((done: number, total: number) => void) | undefined;
+  /** Windows done, of all; those that were left out as blank count, and are counted. */
+  onProgress?: ((done: number, total: number, blank: number) => void) | undefined;
 }
+
+export type { RowSource };
 
 /** Rows of a result. */
 export interface Band {
@@ -70,7 +66,7 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
   ];
   /** By row of windows: which of them have no tissue. */
   const blank: boolean[][] = [];
-  let done = 0;
+  let [done, left] = [0, 0];
   let next = 0;
 
   for (const [row, { origin: top, weights: rowWeights }] of down.entries()) {
@@ -90,7 +86,8 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
       addWindow(painted, pixels, { top, left, side, channels, width, height }, rowWeights, weights);
     }
     done += across.length;
-    onProgress?.(done, across.length * down.length);
+    left += across.length - chosen.length;
+    onProgress?.(done, across.length * down.length, left);
 
     // No later window reaches what is above it.
     const final = row + 1 < down.length ? down[row + 1]!.origin : height;
