@@ -35,7 +35,7 @@ export interface Band {
 }
 
 /** Pixels of a band of the result, at most: what is in memory at a time grows with an image's width alone. */
-const BAND_PIXELS = 2 ** 24;
+const BAND_PIXELS = 2 ** 22;
 /** A window has tissue where more than this share of it does. */
 const LEAST_TISSUE = 1e-3;
 
@@ -55,7 +55,7 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
   const [across, down] = [blendWeights(width, side, overlap), blendWeights(height, side, overlap)];
   const whole = { left: 0, top: 0, width: full.width, height: full.height };
   const mapping = { width: full.width, height: full.height, source: whole, low: { left: 0, top: 0, width, height } };
-  const most = Math.max(32, Math.floor(BAND_PIXELS / full.width));
+  const most = Math.max(64, Math.floor(BAND_PIXELS / full.width));
   const tiles = rowsOfTiles(tilesOf(mapping, radius, most));
   // A side shorter than a window is mirrored up to it; a longer one is read as it is.
   const reach = (size: number) => mirrored(size < side ? (side - size) >> 1 : 0, size, Math.max(size, side));
