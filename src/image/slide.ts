@@ -9,6 +9,8 @@ import type { RowSource } from "./types.js";
 
 /** JPEG 2000 as Aperio's scanners write it: libtiff knows no such compression. */
 const APERIO_JPEG_2000 = [33003, 33005];
+/** Bytes of a row of tiles, of eight-bit colours, that are read at a time at most: no scanner comes near it, and damaged files do. */
+const MOST_BYTES = 2 ** 30;
 /** Rows that are read at a time, at least: opening a file costs as much as some. */
 const LEAST_ROWS = 128;
 
@@ -73,6 +75,11 @@ export class Slide {
         "lies in strips and not in tiles: each part of it would cost all that is above it",
         `Write it in tiles first: ${CONVERT}`,
       );
+    else if (3 * width * Math.max(LEAST_ROWS, tile.height) > MOST_BYTES)
+      refuse(
+        `is ${width} pixels wide in tiles ${tile.height} pixels high, of which a row takes more than a gigabyte`,
+        `Write it in smaller tiles: ${CONVERT}`,
+      );
     if (orientation !== 1) refuse(`is stored turned (orientation ${orientation})`, "Turn it first: vips autorot");
     return image;
   }
@@ -103,6 +110,8 @@ export class Slide {
       .catch((error: unknown): Metadata => {
         throw unreadable(this.path, error);
       });
+    if (header.width !== width || header.height !== height)
+      throw unreadable(this.path, `it says ${width} × ${height}, and libvips ${header.width} × ${header.height}`);
     if (header.depth === "ushort" && white === "auto")
       throw new StylizingError(
         "IMAGE",

@@ -119,8 +119,10 @@ function readChain(bytes: Bytes): TiffImage[] | undefined {
       const place = values * size > word ? read(value, word) : value;
       if (type === TEXT) {
         if (name === "description") text = ifThere(() => latin(bytes(place, Math.min(values, MOST_TEXT))));
-      } else if (type === RATIONAL) found[name] = ifThere(() => read(place, 4) / read(place + 4, 4)) ?? 0;
-      else found[name] = read(place, size);
+      } else if (type === RATIONAL) {
+        if (name === "xResolution" || name === "yResolution")
+          found[name] = ifThere(() => read(place, 4) / read(place + 4, 4)) ?? 0;
+      } else found[name] = read(place, size);
     }
     return { found, text };
   };

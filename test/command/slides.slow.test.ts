@@ -1,0 +1,69 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { mulberry32 } from "../../src/random.js";
+import { svsFile } from "../image/svs.js";
+import { build, fresh, imageFile, listFiles, paint, start } from "./command.js";
+import { killedAt, type Moment, peakOf, slideFile } from "./slides.js";
+
+let style: string;
+beforeAll(async () => {
+  await build();
+  style = await imageFile(fresh("style.png"), 3);
+});
+
+describe.skipIf(!existsSync("/proc/self"))("memory", () => {
+  it(
+    "is the same for 20 000 and for 40 000 pixels a side, of a slide that is drawn by rows and painted by nobody",
+    async () => {
+      const small = await peakOf(20_000, fresh());
+      const large = await peakOf(40_000, fresh());
+      process.stdout.write(`${JSON.stringify({ small, large })}\n`);
+      expect(large.largest).toBeLessThan(1.1 * small.largest + 100e6);
+      // Linear in the pixels, with room for a machine that others use.
+      expect(large.milliseconds).toBeLessThan(8 * small.milliseconds);
+    },
+    1_200_000,
+  );
+
+  it("of the command is the same for 4 000 and for 8 000 pixels a side", async () => {
+    const peaks: number[] = [];
+    for (const side of [4000, 8000]) {
+      const slide = await svsFile(fresh("scan.svs"), { width: side, height: side });
+      const { child, finished } = start(paint([slide], [style], fresh()), { longest: 600_000 });
+      let peak = 0;
+      const timer = setInterval(() => {
+        try {
+          const [, kilobytes] = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8")) ?? [];
+          peak = Math.max(peak, 1024 * Number(kilobytes ?? 0));
+        } catch {
+          // It has ended.
+        }
+      }, 20);
+      const { code, stderr } = await finished;
+      clearInterval(timer);
+      expect(code, stderr).toBe(0);
+      peaks.push(peak);
+    }
+    process.stdout.write(`${JSON.stringify(peaks)}\n`);
+    expect(peaks[1]).toBeLessThan(1.1 * peaks[0]! + 100e6);
+  }, 600_000);
+});
+
+it.skipIf(process.platform === "win32")(
+  "a slide that is killed at any of twenty moments is not there, and nothing stays behind the next start",
+  async () => {
+    const [file, out] = [await slideFile(), fresh()];
+    const random = mulberry32(11);
+    for (let time = 0; time < 20; time++) {
+      const moment = (["rows", "painting", "pyramid"] as Moment[])[time % 3]!;
+      const left = await killedAt(moment, file, style, out, 10 * random());
+      expect(left.filter((name) => !name.endsWith(".partial"))).toEqual([]);
+    }
+    const { code, stderr } = await start(paint([file], [style], out)).finished;
+    expect(code, stderr).toBe(0);
+    expect(listFiles(out)).toEqual(["large.tif"]);
+    expect(existsSync(join(out, "large.tif"))).toBe(true);
+  },
+  600_000,
+);
