@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { mulberry32 } from "../../src/random.js";
 import { svsFile } from "../image/svs.js";
 import { build, fresh, imageFile, listFiles, paint, start } from "./command.js";
-import { killedAt, type Moment, peakOf, slideFile } from "./slides.js";
+import { killedAfter, peakOf, slideFile } from "./slides.js";
 
 let style: string;
 beforeAll(async () => {
@@ -13,18 +13,14 @@ beforeAll(async () => {
 });
 
 describe.skipIf(!existsSync("/proc/self"))("memory", () => {
-  it(
-    "is the same for 20 000 and for 40 000 pixels a side, of a slide that is drawn by rows and painted by nobody",
-    async () => {
-      const small = await peakOf(20_000, fresh());
-      const large = await peakOf(40_000, fresh());
-      process.stdout.write(`${JSON.stringify({ small, large })}\n`);
-      expect(large.largest).toBeLessThan(1.1 * small.largest + 100e6);
-      // Linear in the pixels, with room for a machine that others use.
-      expect(large.milliseconds).toBeLessThan(8 * small.milliseconds);
-    },
-    1_200_000,
-  );
+  it("is the same for 20 000 and for 40 000 pixels a side, of a slide that is drawn by rows and painted by nobody", async () => {
+    const small = await peakOf(20_000, fresh());
+    const large = await peakOf(40_000, fresh());
+    process.stdout.write(`${JSON.stringify({ small, large })}\n`);
+    expect(large.largest).toBeLessThan(1.1 * small.largest + 100e6);
+    // Linear in the pixels, with room for a machine that others use.
+    expect(large.milliseconds).toBeLessThan(8 * small.milliseconds);
+  }, 1_200_000);
 
   it("of the command is the same for 4 000 and for 8 000 pixels a side", async () => {
     const peaks: number[] = [];
@@ -55,11 +51,11 @@ it.skipIf(process.platform === "win32")(
   async () => {
     const [file, out] = [await slideFile(), fresh()];
     const random = mulberry32(11);
+    let left = 0;
     for (let time = 0; time < 20; time++) {
-      const moment = (["rows", "painting", "pyramid"] as Moment[])[time % 3]!;
-      const left = await killedAt(moment, file, style, out, 10 * random());
-      expect(left.filter((name) => !name.endsWith(".partial"))).toEqual([]);
+      left += (await killedAfter(2500 * random(), file, style, out)).length;
     }
+    expect(left).toBeGreaterThan(10);
     const { code, stderr } = await start(paint([file], [style], out)).finished;
     expect(code, stderr).toBe(0);
     expect(listFiles(out)).toEqual(["large.tif"]);
