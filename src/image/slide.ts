@@ -1,4 +1,4 @@
-import { open } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import path from "node:path";
 import type { Metadata } from "sharp";
 import { StylizingError } from "../errors.js";
@@ -35,11 +35,12 @@ export class Slide {
    */
   static async find(file: string): Promise<Slide | undefined> {
     const named = path.extname(file).toLowerCase() === ".svs";
-    const handle = await open(file, "r").catch(() => undefined);
-    // Reading it will say why it cannot be opened.
+    // Before it is opened: a pipe waits for its writer. Why a file cannot be opened, reading it will say.
+    const about = await stat(file).catch(() => undefined);
+    const handle = about?.isFile() ? await open(file, "r").catch(() => undefined) : undefined;
     if (!handle) return undefined;
     try {
-      const images = (await handle.stat()).isFile() ? tiffImages(handle.fd) : undefined;
+      const images = tiffImages(handle.fd);
       if (images && (named || images[0]!.width * images[0]!.height > DEFAULT_MAX_PIXELS)) return new Slide(file, images);
       if (!named) return undefined;
     } finally {

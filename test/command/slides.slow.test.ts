@@ -14,8 +14,8 @@ beforeAll(async () => {
 
 describe.skipIf(!existsSync("/proc/self"))("memory", () => {
   it("is the same for 20 000 and for 40 000 pixels a side, of a slide that is drawn by rows and painted by nobody", async () => {
-    const small = await peakOf(20_000, fresh());
-    const large = await peakOf(40_000, fresh());
+    const small = await peakOf(20_000, 20_000, fresh());
+    const large = await peakOf(40_000, 40_000, fresh());
     process.stdout.write(`${JSON.stringify({ small, large })}\n`);
     expect(large.largest).toBeLessThan(1.1 * small.largest + 100e6);
     // Linear in the pixels, with room for a machine that others use.

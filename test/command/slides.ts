@@ -38,10 +38,14 @@ export async function killedAfter(milliseconds: number, slide: string, style: st
 }
 
 /** The largest memory in bytes of a process that paints a slide that is drawn by rows, with all but the model. */
-export async function peakOf(side: number, folder: string): Promise<{ largest: number; milliseconds: number }> {
-  const { finished } = startProgram(process.execPath, [join(root, "test", "command", "slide-rows.mjs"), String(side), folder], {
-    longest: 900_000,
-  });
+export async function peakOf(width: number, height: number, folder: string): Promise<{ largest: number; milliseconds: number }> {
+  const { finished } = startProgram(
+    process.execPath,
+    [join(root, "test", "command", "slide-rows.mjs"), String(width), String(height), folder],
+    {
+      longest: 900_000,
+    },
+  );
   const { code, stdout, stderr } = await finished;
   expect(code, stderr).toBe(0);
   return JSON.parse(stdout) as { largest: number; milliseconds: number };

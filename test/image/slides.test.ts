@@ -281,9 +281,9 @@ describe("a written slide", () => {
   });
 
   it("may be wider than a JPEG", async () => {
-    const image = tissue(70_000, 40);
+    const image = tissue(66_000, 9);
     const file = await write(image, {});
-    expect(await sharp(file, { limitInputPixels: false }).metadata()).toMatchObject({ width: 70_000, height: 40 });
+    expect(await sharp(file, { limitInputPixels: false }).metadata()).toMatchObject({ width: 66_000, height: 9 });
     const named = `${file}.svs`;
     renameSync(file, named);
     const slide = await Slide.find(named);
