@@ -152,7 +152,7 @@ describe.skipIf(process.platform === "win32")("a slide that is stopped", () => {
     const out = fresh();
     const { child, finished } = start(paint([await slideFile()], [style], out));
     const timer = setInterval(() => {
-      if (readdirSync(out).length === 0) return;
+      if (!readdirSync(out).some((name) => name.startsWith(".large.tif."))) return;
       clearInterval(timer);
       child.kill("SIGTERM");
     }, 10);

@@ -18,7 +18,7 @@ export const slideFile = (): Promise<string> => {
 /** Kills a run so many milliseconds after it began to write. @returns the files that it left, hidden ones too; or it was done before. */
 export async function killedAfter(milliseconds: number, slide: string, style: string, out: string): Promise<string[]> {
   const { child, finished } = start(paint([slide], [style], out));
-  const own = () => readdirSync(out).filter((name) => name.includes(`.${child.pid}.`));
+  const own = () => readdirSync(out).filter((name) => name.includes(`.tif.${child.pid}.`));
   let ended = false;
   void finished.finally(() => {
     ended = true;
