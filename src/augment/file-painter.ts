@@ -14,6 +14,7 @@ import type { StylizingViT } from "../painter/stylizing-vit.js";
 import { Failures } from "./failures.js";
 import { type InputFile, knownErrors, type PaintJob, pathsOf, resultFile } from "./inputs.js";
 import type { InputReader } from "./load.js";
+import { paintSlide } from "./paint-slide.js";
 import type { ImageReport, PaintFilesOptions, TimingReport } from "./report.js";
 
 /** Styles kept on the device at a time: at the base size a gigabyte in f32. */
@@ -150,7 +151,8 @@ export class FilePainter {
   /** Paints and saves jobs. What the signal or a full disk keeps from being begun is reported as stopped. */
   async run(jobs: readonly PaintJob[], signal: AbortSignal | undefined): Promise<Map<PaintJob, ImageReport>> {
     const stop = AbortSignal.any([this.failures.stop, ...(signal ? [signal] : [])]);
-    for (const block of this.#blocks(jobs)) if (!stop.aborted) await this.#paintBlock(block, stop);
+    for (const block of this.#blocks(jobs.filter(({ slide }) => !slide))) if (!stop.aborted) await this.#paintBlock(block, stop);
+    for (const job of jobs.filter(({ slide }) => slide)) if (!stop.aborted) await this.#paintSlide(job, stop);
     return new Map(jobs.map((job) => [job, this.#reports.get(job) ?? this.#report(job, { status: "stopped" })]));
   }
 
@@ -192,6 +194,25 @@ export class FilePainter {
       await this.#paint(paintable, bank, images, signal);
     } finally {
       bank.dispose();
+    }
+  }
+
+  /** A whole slide, which is on the disk and goes there: one at a time. What was stopped in the middle was not begun. */
+  async #paintSlide(job: PaintJob, signal: AbortSignal): Promise<void> {
+    const start = performance.now();
+    const milliseconds = () => Math.round(performance.now() - start);
+    const [content, style] = [this.#contents[job.content]!, this.#styles[job.style]!];
+    try {
+      if (content.error !== undefined) throw content.error;
+      const { image_size: size, in_channels: channels } = this.#model.config;
+      const [loaded] = await this.#reader.loadAll([style], size, channels, signal);
+      if ("error" in loaded!) throw loaded.error;
+      using bank = await this.#model.styleBank([loaded!.image], { signal });
+      const tell = (done: number, total: number) => this.#options.onSlide?.(content.path, done, total);
+      const counts = await paintSlide(this.#model, bank, content, resultFile(job, this.#options), this.#options, signal, tell);
+      this.#done(job, this.#report(job, { status: "done", milliseconds: milliseconds(), ...counts }));
+    } catch (error) {
+      if (!signal.aborted) this.#fail([job], error, milliseconds());
     }
   }
 

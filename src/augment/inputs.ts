@@ -4,6 +4,7 @@ import { messageOf, StylizingError } from "../errors.js";
 import { decodeImage } from "../image/decode.js";
 import type { OutputFormat } from "../image/encode.js";
 import { type FoundImage, type LeftOut, listImages, someOf } from "../image/folder.js";
+import { Slide } from "../image/slide.js";
 import { indexBelow } from "../random.js";
 import { refuseSameNames, resultNames } from "./outputs.js";
 
@@ -11,6 +12,8 @@ import { refuseSameNames, resultNames } from "./outputs.js";
 export interface InputFile extends FoundImage {
   /** Which of several pages, counted from 1. */
   page?: number;
+  /** What is painted by rows, since it is too large to be held. */
+  slide?: Slide;
   /** Why it cannot be read, where that is known already. */
   error?: unknown;
 }
@@ -19,20 +22,27 @@ export interface InputFile extends FoundImage {
  * Files as they are named, and the images below folders, at any depth and in order. A name that does not exist stays in
  * the list: it fails by itself, and the others are done. The folder `out` is passed over where it lies below one of them:
  * what is in it are results.
+ * @param slides whether files that are named may be whole slides.
  */
 export async function listInputs(
   paths: readonly string[],
-  { out, leftOut }: { out?: string | undefined; leftOut: LeftOut },
+  { out, leftOut, slides = false }: { out?: string | undefined; leftOut: LeftOut; slides?: boolean },
 ): Promise<InputFile[]> {
   const files: InputFile[] = [];
   for (const given of paths) {
     const about = await stat(given).catch(() => undefined);
     if (about?.isDirectory()) for (const found of await listImages(given, { except: out, leftOut })) files.push(found);
-    else if (about) files.push({ path: given, name: path.basename(given) });
+    else if (about) files.push({ path: given, name: path.basename(given), ...(slides ? await slideIn(given) : {}) });
     else files.push({ path: given, name: path.basename(given), error: await whyUnreadable(given) });
   }
   return files;
 }
+
+const slideIn = (file: string): Promise<Pick<InputFile, "slide" | "error">> =>
+  Slide.find(file).then(
+    (slide) => (slide ? { slide } : {}),
+    (error: unknown) => ({ error }),
+  );
 
 const whyUnreadable = (file: string): Promise<unknown> =>
   decodeImage(file, { channels: 3 }).then(
@@ -52,14 +62,16 @@ export interface PaintJob {
   style: number;
   /** Below the output folder, without ending, with "/" on every system. */
   output: string;
+  /** Whether its content is a whole slide, and its result a TIFF. */
+  slide?: boolean;
 }
 
 /** Where its result goes. */
 export const resultFile = (
-  { output }: Pick<PaintJob, "output">,
+  { output, slide }: Pick<PaintJob, "output" | "slide">,
   { out, format }: { out: string; format: OutputFormat },
   { join } = path,
-): string => join(out, `${output}.${format}`);
+): string => join(out, `${output}.${slide ? "tif" : format}`);
 
 /** What a report calls a job's images. */
 export function pathsOf(
@@ -110,7 +122,7 @@ export function pairJobs(
     jobs.map(({ output }) => output),
     (index) => `${contents[jobs[index]!.content]!.path} in ${styles[jobs[index]!.style]!.path}`,
   );
-  return jobs;
+  return jobs.map((job) => (contents[job.content]!.slide ? { ...job, slide: true } : job));
 }
 
 /** @throws StylizingError `ARGUMENT` where there is no job whose images may be readable */

@@ -86,7 +86,7 @@ export async function inPages(files: readonly InputFile[], page: ReadOptions["pa
   const all: InputFile[] = [];
   for (let from = 0; from < files.length; from += COUNTED_AT_ONCE) {
     const some = files.slice(from, from + COUNTED_AT_ONCE);
-    const counts = await Promise.all(some.map(({ path }) => countPages(path).catch(() => 1)));
+    const counts = await Promise.all(some.map(({ path, slide }) => slide?.pages ?? countPages(path).catch(() => 1)));
     for (const [index, file] of some.entries()) {
       const pages = counts[index]!;
       if (pages === 1) all.push(file);

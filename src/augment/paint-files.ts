@@ -1,5 +1,5 @@
 import { describeError, StylizingError } from "../errors.js";
-import { ensureOutputFile, ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
+import { ensureOutputFile, ensureOutputFolder, removeStale, writeFileAtomic } from "../image/atomic-write.js";
 import { tellingLeftOut } from "../image/folder.js";
 import { ImagePool } from "../image/pool.js";
 import { cut } from "../image/preprocess.js";
@@ -22,6 +22,7 @@ import {
 } from "./inputs.js";
 import { InputReader, inPages } from "./load.js";
 import { checkOutputs, refuseExisting } from "./outputs.js";
+import { checkRoomFor, checkSlides } from "./paint-slide.js";
 import type { ImageReport, ImagesReport, PaintFilesOptions, StylizeReport } from "./report.js";
 
 /** Images that a model's unknown statistics are measured from. */
@@ -45,7 +46,7 @@ export async function paintFiles(
   // Said now what does not go together; what the model's configuration decides is decided later.
   settleSizing(given, {});
   const [contents, styles] = await tellingLeftOut(onNote, async (leftOut) => [
-    await inPages(await listInputs(given.content, { out: given.out, leftOut }), given.page),
+    await inPages(await listInputs(given.content, { out: given.out, leftOut, slides: true }), given.page),
     await inPages(await listInputs(given.style, { out: given.out, leftOut }), given.page),
   ]);
   for (const [what, files, paths] of [
@@ -56,6 +57,7 @@ export async function paintFiles(
     const problem = `There is no ${what} image in ${paths.join(", ")}.`;
     throw new StylizingError("ARGUMENT", problem, "Give image files, or folders that hold some.");
   }
+  checkSlides(contents, given);
   const jobs = pairJobs(contents, styles, given.pair, given.seed);
   refuseUnreadable(jobs, contents, styles);
   const inputs = [...contents, ...styles];
@@ -73,6 +75,7 @@ export async function paintFiles(
   if (given.sheet && !options.sheet) onNote?.(`${given.sheet} is there already and stays as it is`);
   await ensureOutputFolder(options.out);
   if (options.sheet) await ensureOutputFile(options.sheet);
+  if (jobs.some(({ slide }) => slide)) await removeStale(options.out);
   for (const reason of knownErrors(inputs)) onNote?.(`failed: ${reason}`);
   const reportOn = (painted: ReadonlyMap<PaintJob, ImageReport>, milliseconds: number): ImagesReport => {
     const images = jobs.map((job, index): ImageReport => {
@@ -103,11 +106,14 @@ export async function paintFiles(
       "Images have 1 or 3; use `forward` with tensors.",
     );
 
+  await checkRoomFor(left, contents, channels as 1 | 3, options);
+
   const start = performance.now();
   await using pool = new ImagePool(options.workers);
   if (pool.note) onNote?.(pool.note);
   const reader = new InputReader(pool, options, onNote);
-  const statistics = await settleStatistics(found.config, options, reader, contents, styles);
+  const measured = contents.filter(({ slide }) => !slide);
+  const statistics = await settleStatistics(found.config, options, reader, measured, styles);
   await using model = await StylizingViT.loadFound(withStatisticsOf(found, statistics), {
     ...load,
     ...(options.batch ? { batchSize: options.batch } : {}),

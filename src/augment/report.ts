@@ -1,4 +1,5 @@
 import type { OutputFormat } from "../image/encode.js";
+import type { SlideCompression } from "../image/slide-writer.js";
 import type { ModelReport } from "../models/load.js";
 import type { SizeOptions } from "../painter/sizing.js";
 import type { StreamTiming } from "../painter/stream.js";
@@ -21,6 +22,8 @@ export interface PaintFilesOptions extends ReadOptions, SizeOptions {
   batch?: number | undefined;
   seed: number;
   format: OutputFormat;
+  /** Of results of whole slides, which are TIFF files; default JPEG. */
+  compression?: SlideCompression | undefined;
   /** What becomes of results that exist already; by default the run is refused. */
   existing?: "refuse" | "replace" | "skip" | undefined;
   /** Where a labelled contact sheet goes. */
@@ -32,6 +35,8 @@ export interface PaintFilesOptions extends ReadOptions, SizeOptions {
   onNote?: ((note: string) => void) | undefined;
   /** Images done, of all; called once with none before the first. */
   onProgress?: ((done: number, total: number) => void) | undefined;
+  /** Rows of a whole slide that are done, of all, and the slide's file. */
+  onSlide?: ((file: string, done: number, total: number) => void) | undefined;
 }
 
 /** What became of one image. */
@@ -46,6 +51,9 @@ export interface ImageReport {
   status: "done" | "failed" | "stopped" | "skipped";
   /** Its share of the time from the files of the batch before to those of its own batch. */
   milliseconds?: number;
+  /** Of a whole slide: its windows, and how many of them were left as they are. */
+  windows?: number;
+  blank?: number;
   error?: ErrorReport;
 }
 

@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { type Command, Option } from "commander";
 import type { Pairing } from "../augment/inputs.js";
 import type { ReadOptions } from "../augment/load.js";
@@ -5,6 +6,7 @@ import { paintFiles } from "../augment/paint-files.js";
 import type { ImagesReport, StylizeReport, TimingReport } from "../augment/report.js";
 import type { OutputFormat } from "../image/encode.js";
 import { FITS } from "../image/preprocess.js";
+import { COMPRESSIONS, type SlideCompression } from "../image/slide-writer.js";
 import type { FoundModel } from "../models/open.js";
 import type { Scale, SizeOptions } from "../painter/sizing.js";
 import { Progress } from "./progress.js";
@@ -35,6 +37,7 @@ export interface StylizeFlags extends ModelFlags, ReadOptions, SizeOptions {
   batch?: number;
   seed: number;
   format: OutputFormat;
+  compression?: SlideCompression;
   sheet?: string;
   overwrite?: boolean;
   skipExisting?: boolean;
@@ -49,12 +52,24 @@ export async function stylizeFiles(
 ): Promise<StylizeReport | ImagesReport> {
   let bar: Progress | undefined;
   const onProgress = (done: number, total: number) => {
+    // Behind the first slide each has a bar of its own.
+    if (slide !== undefined) return;
     bar ??= new Progress("painting", total, "images");
     bar.update(done);
   };
+  let slide: string | undefined;
+  const onSlide = (file: string, done: number, total: number) => {
+    if (file !== slide || done < last) {
+      bar?.stop();
+      bar = new Progress(basename(file), total, "rows");
+    }
+    [slide, last] = [file, done];
+    bar!.update(done);
+  };
+  let last = 0;
   try {
     const existing = flags.overwrite ? "replace" : flags.skipExisting ? "skip" : "refuse";
-    return await paintFiles({ ...flags, existing, load: loadOptions(flags), onNote: note, onProgress }, signal, known);
+    return await paintFiles({ ...flags, existing, load: loadOptions(flags), onNote: note, onProgress, onSlide }, signal, known);
   } finally {
     bar?.stop();
   }
@@ -113,6 +128,11 @@ export function addStylize(program: Command): void {
       .option("--batch <n>", "images per submission", positiveInteger)
       .option("--seed <n>", "for --pair random", wholeNumber, 0)
       .addOption(new Option("--format <kind>", "of the results").choices(["png", "jpeg", "webp"]).default("png"))
+      .addOption(
+        new Option("--compression <kind>", "of results of whole slides, which are pyramidal TIFF files (default: jpeg)").choices([
+          ...COMPRESSIONS,
+        ]),
+      )
       .addOption(
         new Option("--size <kind>", "keep: the content's own size; model: the model's square, as published")
           .choices(["model", "keep"])

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { open, realpath, rename, rm, stat, unlink } from "node:fs/promises";
+import { open, readdir, realpath, rename, rm, stat, unlink } from "node:fs/promises";
 import path from "node:path";
 import { messageOf, StylizingError } from "../errors.js";
 import { makeFolder } from "./make-folder.js";
@@ -14,8 +14,7 @@ export async function writeFileAtomic(file: string, bytes: Uint8Array | string |
   let partial: string | undefined;
   try {
     const target = await writableTarget(file);
-    // The name is cut so that a long one does not exceed the 255 bytes of most file systems.
-    partial = path.join(path.dirname(target), partialName(path.basename(target).slice(0, 40)));
+    partial = partialOf(target);
     const handle = await open(partial, "wx");
     try {
       // Node takes iterables here since 14.18; its types do not say so.
@@ -71,8 +70,30 @@ export const diskIsFull = (error: unknown): boolean =>
 
 const partialName = (base: string): string => `.${base}.${process.pid}.${randomBytes(6).toString("hex")}.partial`;
 
+/** Where what becomes `target` is written first. The name is cut so that a long one does not exceed the 255 bytes of most file systems. */
+export const partialOf = (target: string): string =>
+  path.join(path.dirname(target), partialName(path.basename(target).slice(0, 40)));
+
+/** Removes partial files of processes that are no more: of a slide they are as large as a disk. What cannot be removed stays. */
+export async function removeStale(folder: string): Promise<void> {
+  for (const name of await readdir(folder).catch((): string[] => [])) {
+    const [, pid] = /^\..+\.(\d+)\.[0-9a-f]{12}\.partial$/.exec(name) ?? [];
+    if (pid !== undefined && !isRunning(Number(pid))) await rm(path.join(folder, name), { force: true }).catch(() => {});
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Another user's may not be asked.
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+  }
+}
+
 /** The file that is really meant. A rename over a device such as /dev/null would replace the device, so it is refused. */
-async function writableTarget(file: string): Promise<string> {
+export async function writableTarget(file: string): Promise<string> {
   let target = file;
   try {
     target = await realpath(file);

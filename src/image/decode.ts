@@ -5,7 +5,7 @@ import { messageOf, StylizingError } from "../errors.js";
 import { lumaLevel } from "./luma.js";
 import { loadSharp } from "./sharp.js";
 import { pagesAmong, type TiffImage, tiffImages } from "./tiff.js";
-import type { PixelImage } from "./types.js";
+import type { PixelImage, Placement } from "./types.js";
 
 /** 64 megapixels: 8 000 × 8 000, far above any tile and far below a whole slide. */
 export const DEFAULT_MAX_PIXELS = 64e6;
@@ -62,16 +62,42 @@ export async function decodeImage(input: string | Uint8Array, options: DecodeOpt
   const found = await findPage(sharp, bytes, images, options.page ?? 1, name);
   const { header, pages, index } = found;
   checkSize(name, header, maxPixels);
-  checkDepth(name, header);
   signal?.throwIfAborted();
+  const read = { sharp, header, image: images?.[index], index, name, channels, maxPixels, white };
+  const { largest, ...image } = await readPixels(bytes, read);
+  signal?.throwIfAborted();
+  return { ...image, format: header.format, pages, ...(largest === undefined ? {} : { largest }) };
+}
 
+/** What is read of an image, and what is known of it. */
+export interface PixelRead extends Pick<DecodeOptions, "channels" | "white"> {
+  sharp: Awaited<ReturnType<typeof loadSharp>>;
+  header: Metadata;
+  /** What a TIFF says of it. */
+  image: TiffImage | undefined;
+  /** The page's number in libvips. */
+  index: number;
+  /** What messages call it. */
+  name: string;
+  maxPixels: number | false;
+  /** A part of it, as it is stored; without it all, upright. */
+  region?: Placement;
+}
+
+/** Pixels of an image, or of a part of one, in 8 bits, as {@link decodeImage} says. @throws StylizingError `IMAGE` */
+export async function readPixels(
+  input: Uint8Array | string,
+  { sharp, header, image, index, name, channels, maxPixels, white, region }: PixelRead,
+): Promise<PixelImage & { largest: number | undefined }> {
+  checkDepth(name, header);
   const wide = header.depth === "ushort";
-  const { extra = 0, extraKind } = images?.[index] ?? {};
+  const { extra = 0, extraKind } = image ?? {};
   // "warning" is the strictest level: a file cut short must not become an image with a grey lower half. A TIFF that does not say
   // what its fourth sample is is one that libtiff warns of.
   const failOn = extra > 0 && extraKind === undefined ? "error" : "warning";
   const onPage = index > 0 ? { page: index } : {};
-  let pipeline = sharp(bytes, { failOn, limitInputPixels: maxPixels, autoOrient: true, ...onPage });
+  let pipeline = sharp(input, { failOn, limitInputPixels: maxPixels, autoOrient: region === undefined, ...onPage });
+  if (region) pipeline = pipeline.extract(region);
   // sharp converts embedded profiles of 8-bit images by itself, and of 16-bit images only when told to.
   if (wide && header.hasProfile && white === undefined) pipeline = pipeline.withIccProfile("srgb", { attach: false });
   let raw: { data: Buffer; info: { width: number; height: number; channels: number } };
@@ -83,16 +109,13 @@ export async function decodeImage(input: string | Uint8Array, options: DecodeOpt
   } catch (error) {
     throw unreadable(name, error);
   }
-  signal?.throwIfAborted();
-
   const { width, height } = raw.info;
   const { buffer, byteOffset, byteLength } = raw.data;
   const samples = wide ? new Uint16Array(buffer, byteOffset, byteLength / 2) : new Uint8Array(buffer, byteOffset, byteLength);
   const opaque = extra > 0 && !extraKind;
   const largest = wide ? largestOf(samples, raw.info.channels) : undefined;
   const top = !wide ? 255 : white === "auto" ? whiteAbove(largest!) : (white ?? MOST_LEVELS);
-  const data = toBytes(samples, raw.info.channels, channels, top, opaque);
-  return { data, width, height, channels, format: header.format, pages, ...(largest === undefined ? {} : { largest }) };
+  return { data: toBytes(samples, raw.info.channels, channels, top, opaque), width, height, channels, largest };
 }
 
 /** Pages or frames of an image file. @throws StylizingError `IMAGE` as {@link decodeImage} does */
@@ -227,7 +250,7 @@ async function readBytes(file: string, name: string, maxPixels: number, signal: 
       throw new StylizingError(
         "IMAGE",
         `${name} has ${megabytes(about.size)} MB; an image of ${megapixels(maxPixels)} megapixels, the limit, has at most ${megabytes(most)}.`,
-        "Whole slides and stacks have to be cut into tiles first; raise maxPixels if this is meant.",
+        "`stylize` takes a tiled TIFF of any size that is named itself as content; other images have to be cut into tiles first.",
       );
     }
     return await readFile(file, { signal });
@@ -253,7 +276,7 @@ function checkSize(name: string, { width, height }: Metadata, maxPixels: number)
   throw new StylizingError(
     "IMAGE",
     `${name} is ${width} × ${height} = ${megapixels(width * height)} megapixels; the limit is ${megapixels(maxPixels)}.`,
-    "Cut out the region of interest or scale it down first; the model sees a few hundred pixels a side anyway.",
+    "Cut out the region of interest or scale it down; `stylize` takes a tiled TIFF of any size that is named itself as content.",
   );
 }
 
@@ -266,7 +289,8 @@ function checkDepth(name: string, { depth }: Metadata): void {
   );
 }
 
-function unreadable(name: string, error: unknown): StylizingError {
+/** What libvips says of a file that it cannot read, as an error of ours. */
+export function unreadable(name: string, error: unknown): StylizingError {
   const message = messageOf(error)
     .trim()
     .replace(/\s*\n\s*/g, "; ")

@@ -1,6 +1,6 @@
 import { setImmediate as breathe } from "node:timers/promises";
 import { StylizingError } from "../errors.js";
-import { checkPixelImage, type PixelImage } from "./types.js";
+import { checkPixelImage, type PixelImage, type RowSource } from "./types.js";
 
 export type ResizeKernel = "linear" | "cubic";
 
@@ -58,21 +58,9 @@ export async function resize(
 ): Promise<PixelImage> {
   const { kernel = "linear", signal } = options;
   checkPixelImage(image);
-  if (![width, height].every((side) => Number.isInteger(side) && side > 0)) {
-    throw new StylizingError(
-      "ARGUMENT",
-      `An image cannot be resized to ${width} × ${height}.`,
-      "Give whole numbers of pixels above 0.",
-    );
-  }
+  checkSides(width, height);
   const { channels } = image;
-  let turn = performance.now() + SLICE;
-  const pause = async (): Promise<void> => {
-    signal?.throwIfAborted();
-    if (performance.now() < turn) return;
-    await breathe();
-    turn = performance.now() + SLICE;
-  };
+  const pause = pauses(signal);
 
   let { data } = image;
   if (width !== image.width) {
@@ -96,6 +84,81 @@ export async function resize(
     }
   }
   return { data, width, height, channels };
+}
+
+/** Rows that are read at a time where an image is scaled by rows. */
+const STEP = 64;
+
+/**
+ * {@link resize} of an image that is read by rows, from top to bottom, with the same result to the bit. In memory are as many of its rows,
+ * at the width that is wanted, as the kernel is high.
+ * Throws `ARGUMENT` for impossible sizes; the rows' own errors, and the signal's reason, where rows are asked for.
+ */
+export function resizeRows(
+  source: RowSource,
+  channels: 1 | 3,
+  width: number,
+  height: number,
+  options: { kernel?: ResizeKernel; signal?: AbortSignal | undefined } = {},
+): RowSource {
+  const { kernel = "linear", signal } = options;
+  checkSides(width, height);
+  const [across, down] = [taps(source.width, width, kernel), taps(source.height, height, kernel)];
+  const stride = width * channels;
+  /** Rows [first, end) of the source, filtered along the row. */
+  const filtered = new Uint8Array((down.count + STEP) * stride);
+  let [first, end] = [0, 0];
+  const sums = new Float64Array(stride);
+  const pause = pauses(signal);
+
+  /** Reads on to row `to`; what lies before `from` is not needed any more. */
+  const reach = async (from: number, to: number): Promise<void> => {
+    while (end < to) {
+      filtered.copyWithin(0, (from - first) * stride, (end - first) * stride);
+      first = from;
+      const count = Math.min(STEP, source.height - end);
+      const rows = await source.rows(end, count);
+      for (let y = 0; y < count; y++, end++) {
+        const out = (end - first) * stride;
+        filterRow(rows, y * source.width, channels, across.first, across.weights, across.count, filtered, out);
+        await pause();
+      }
+    }
+  };
+  return {
+    width,
+    height,
+    rows: async (top, count) => {
+      const target = new Uint8Array(count * stride);
+      for (let y = 0; y < count; y++) {
+        const from = down.first[top + y]!;
+        await reach(from, from + down.count);
+        const weights = down.weights.subarray((top + y) * down.count, (top + y + 1) * down.count);
+        filterColumns(filtered, from - first, weights, sums, target, y * stride);
+      }
+      return target;
+    },
+  };
+}
+
+function checkSides(width: number, height: number): void {
+  if ([width, height].every((side) => Number.isInteger(side) && side > 0)) return;
+  throw new StylizingError(
+    "ARGUMENT",
+    `An image cannot be resized to ${width} × ${height}.`,
+    "Give whole numbers of pixels above 0.",
+  );
+}
+
+/** To be awaited between rows: gives the event loop its turn where work has taken its slice. */
+function pauses(signal: AbortSignal | undefined): () => Promise<void> {
+  let turn = performance.now() + SLICE;
+  return async () => {
+    signal?.throwIfAborted();
+    if (performance.now() < turn) return;
+    await breathe();
+    turn = performance.now() + SLICE;
+  };
 }
 
 /** One row of pixels from `start` on, filtered along the row into `target` from `out` on; returns where the next row goes. */

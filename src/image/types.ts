@@ -9,6 +9,13 @@ export interface PixelImage {
   readonly channels: 1 | 3;
 }
 
+/** Rows of an image, [count, width, C] bytes from row `top` on; asked for from top to bottom. */
+export interface RowSource {
+  readonly width: number;
+  readonly height: number;
+  rows(top: number, count: number): Uint8Array | Promise<Uint8Array>;
+}
+
 /** A rectangle in pixels of the image it lies in. */
 export interface Placement {
   readonly left: number;

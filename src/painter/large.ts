@@ -4,14 +4,8 @@ import { type Tile, tilesOf } from "../detail/tiles.js";
 import { blendWeights } from "../detail/windows.js";
 import { mirrored } from "../image/preprocess.js";
 import { tissueWeights } from "../image/tissue-weight.js";
+import type { RowSource } from "../image/types.js";
 import { Rows } from "./rows.js";
-
-/** Rows of an image, [count, width, C] bytes from row `top` on; asked for from top to bottom. */
-export interface RowSource {
-  readonly width: number;
-  readonly height: number;
-  rows(top: number, count: number): Uint8Array | Promise<Uint8Array>;
-}
 
 export interface LargePainting {
   channels: 1 | 3;
@@ -26,9 +20,11 @@ export interface LargePainting {
   paint(windows: readonly Uint8Array[]): Promise<Uint8Array>;
   restoreRow(tiles: readonly Tile[], content: Region<Uint8Array>, low: LowImages, target: Region<Uint8Array>): Promise<void>;
   signal?: AbortSignal | undefined;
-  /** Windows done, of all; those that were left out count. */
-  onProgress?: ((done: number, total: number) => void) | undefined;
+  /** Windows done, of all; those that were left out as blank count, and are counted. */
+  onProgress?: ((done: number, total: number, blank: number) => void) | undefined;
 }
+
+export type { RowSource };
 
 /** Rows of a result. */
 export interface Band {
@@ -39,7 +35,7 @@ export interface Band {
 }
 
 /** Pixels of a band of the result, at most: what is in memory at a time grows with an image's width alone. */
-const BAND_PIXELS = 2 ** 24;
+const BAND_PIXELS = 2 ** 22;
 /** A window has tissue where more than this share of it does. */
 const LEAST_TISSUE = 1e-3;
 
@@ -59,7 +55,7 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
   const [across, down] = [blendWeights(width, side, overlap), blendWeights(height, side, overlap)];
   const whole = { left: 0, top: 0, width: full.width, height: full.height };
   const mapping = { width: full.width, height: full.height, source: whole, low: { left: 0, top: 0, width, height } };
-  const most = Math.max(32, Math.floor(BAND_PIXELS / full.width));
+  const most = Math.max(64, Math.floor(BAND_PIXELS / full.width));
   const tiles = rowsOfTiles(tilesOf(mapping, radius, most));
   // A side shorter than a window is mirrored up to it; a longer one is read as it is.
   const reach = (size: number) => mirrored(size < side ? (side - size) >> 1 : 0, size, Math.max(size, side));
@@ -70,7 +66,7 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
   ];
   /** By row of windows: which of them have no tissue. */
   const blank: boolean[][] = [];
-  let done = 0;
+  let [done, left] = [0, 0];
   let next = 0;
 
   for (const [row, { origin: top, weights: rowWeights }] of down.entries()) {
@@ -90,7 +86,8 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
       addWindow(painted, pixels, { top, left, side, channels, width, height }, rowWeights, weights);
     }
     done += across.length;
-    onProgress?.(done, across.length * down.length);
+    left += across.length - chosen.length;
+    onProgress?.(done, across.length * down.length, left);
 
     // No later window reaches what is above it.
     const final = row + 1 < down.length ? down[row + 1]!.origin : height;
@@ -99,10 +96,9 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
       const line = tiles[next]!;
       yield await restoreLine(painting, line, content, painted, (tile) => isBlank(tile, across, down, side, blank));
     }
+    // What a tile's maps are made from reaches further than what its background is: two radii, and one is a pixel at least.
     const needed = next < tiles.length ? Math.min(final, tiles[next]![0]!.low.top) : height;
-    // Where both are one, the rows around a tile are read here too.
-    const keep = full === low && next < tiles.length ? Math.min(needed, Math.max(0, tiles[next]![0]!.full.top - 2)) : needed;
-    content.drop(keep);
+    content.drop(needed);
     painted.drop(needed);
   }
 }

@@ -204,7 +204,7 @@ export class PairPainter {
     bank: StyleBank,
     style: number,
     sizing: Sizing,
-    { signal, onWindow, ...options }: PaintOptions & { onWindow?: (done: number, total: number) => void },
+    { signal, onWindow, ...options }: PaintOptions & { onWindow?: (done: number, total: number, blank: number) => void },
   ): AsyncGenerator<Band, void, undefined> {
     const { patch_size, image_size: side } = this.#config;
     return paintLarge({

@@ -284,13 +284,13 @@ export class StylizingViT implements Disposable, AsyncDisposable {
 
   /**
    * @internal Paints an image that is read by rows, in windows, in a style of a bank; see `paintLarge`.
-   * @param options.onWindow is told how many windows are done, of all.
+   * @param options.onWindow is told how many windows are done, of all, and how many of them were blank.
    */
   paintRows(
     source: LargeSource,
     bank: StyleBank,
     style: number,
-    options: SizeOptions & Pick<StylizeOptions, "signal"> & { onWindow?: (done: number, total: number) => void },
+    options: SizeOptions & Pick<StylizeOptions, "signal"> & { onWindow?: (done: number, total: number, blank: number) => void },
   ): AsyncGenerator<Band, void, undefined> {
     this.#requireStatistics();
     return this.#painter.bands(source, bank, style, settleSizing(options, this.config), options);

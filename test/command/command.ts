@@ -65,6 +65,8 @@ export interface RunOptions {
   env?: Record<string, string | undefined>;
   /** Instead of the compiled command of this checkout. */
   main?: string;
+  /** Milliseconds after which it has hung. */
+  longest?: number;
   /** Runs as another user, which root alone can do. */
   uid?: number;
   /** In this process, which spares half a second and cannot be asked for at once: for what ends before it paints. */
@@ -87,7 +89,7 @@ export function environment(extra: Record<string, string | undefined> = {}): Nod
 export function startProgram(
   program: string,
   args: readonly string[],
-  { cwd, env, uid }: RunOptions = {},
+  { cwd, env, uid, longest = LONGEST }: RunOptions = {},
 ): { child: ChildProcess; finished: Promise<Finished> } {
   const user = uid === undefined ? {} : { uid, gid: uid };
   const child = spawn(program, args, { cwd, env: environment(env), stdio: ["ignore", "pipe", "pipe"], ...user });
@@ -98,8 +100,8 @@ export function startProgram(
     child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
     const hung = setTimeout(() => {
       child.kill("SIGKILL");
-      reject(new Error(`${program} ${args.join(" ")} did not end within ${LONGEST / 1000} s.\n${stderr}`));
-    }, LONGEST);
+      reject(new Error(`${program} ${args.join(" ")} did not end within ${longest / 1000} s.\n${stderr}`));
+    }, longest);
     child.once("error", reject);
     child.once("close", (code, signal) => {
       clearTimeout(hung);

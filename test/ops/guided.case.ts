@@ -274,6 +274,8 @@ export interface ApplyCase extends OpCase {
   firstSlot?: number;
   /** A content of its own each: its sides, and the tile of it that is written, all of it where none is said. */
   pieces: readonly { content: readonly [width: number, height: number]; tile?: Rectangle }[];
+  /** Glass on the right and tissue on the left, instead of the other way round. */
+  mirrored?: boolean;
 }
 
 export const applyCases: readonly ApplyCase[] = [
@@ -346,7 +348,8 @@ export const guidedApplyOp: Op<ApplyCase> = {
         const tissue = randomOf({ ...one, name: `${one.name} ${index}` });
         // Glass, tissue, and what is between them.
         return Uint8Array.from({ length: count }, (_, at) => {
-          const column = Math.floor(at / channels) % full;
+          const place = Math.floor(at / channels) % full;
+          const column = one.mirrored ? full - 1 - place : place;
           return column < full / 3 ? 236 + tissue.integer(4) : column < full / 2 ? 225 + tissue.integer(25) : tissue.integer(256);
         });
       });
