@@ -24,16 +24,18 @@ async function openDriver(): Promise<string> {
 }
 
 describe.runIf(softwareDriverAvailable())("the software driver", () => {
-  const saved = process.env.XDG_CACHE_HOME;
   let home = "";
+  let temporary = "";
   beforeAll(() => {
     home = mkdtempSync(join(tmpdir(), "stylizing-cache-"));
-    process.env.XDG_CACHE_HOME = home;
+    // Where no run of this user's has left a driver: one that is there would be taken.
+    temporary = mkdtempSync(join(tmpdir(), "stylizing-temporary-"));
+    vi.stubEnv("XDG_CACHE_HOME", home);
+    vi.stubEnv("TMPDIR", temporary);
   });
   afterAll(() => {
-    if (saved === undefined) delete process.env.XDG_CACHE_HOME;
-    else process.env.XDG_CACHE_HOME = saved;
-    rmSync(home, { recursive: true, force: true });
+    vi.unstubAllEnvs();
+    for (const folder of [home, temporary]) rmSync(folder, { recursive: true, force: true });
   });
 
   it("is unpacked into the cache folder, completely and without leftovers", async () => {
