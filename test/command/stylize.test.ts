@@ -82,14 +82,18 @@ describe("--pair", () => {
     const [contents, styles] = [await imageFiles("a", "b", "c"), await imageFiles("s", "tt", "uuu")];
     const [each, all, more] = [fresh("out"), fresh("out"), fresh("out")];
 
-    const paired = await runJson<StylizeReport>(paint(contents, styles, each));
+    const paired = await runJson<StylizeReport>(paint(contents, styles, each), 0, HERE);
     expect(couples(paired)).toEqual(["a.png s.png", "b.png tt.png", "c.png uuu.png"]);
     expect(listFiles(each)).toEqual(["a.png", "b.png", "c.png"]);
 
     for (const name of listFiles(each)) expect(await about(join(each, name))).toBe("png 96 × 96 × 3");
 
     const sheet = fresh("sheets/all.png");
-    const crossed = await runJson<StylizeReport>(paint(contents, styles.slice(0, 2), all, "--pair", "all", "--sheet", sheet));
+    const crossed = await runJson<StylizeReport>(
+      paint(contents, styles.slice(0, 2), all, "--pair", "all", "--sheet", sheet),
+      0,
+      HERE,
+    );
     expect(crossed.done).toBe(6);
     await checkSheet(crossed, sheet);
     expect(listFiles(all)).toEqual(["a__s.png", "a__tt.png", "b__s.png", "b__tt.png", "c__s.png", "c__tt.png"]);
@@ -100,7 +104,7 @@ describe("--pair", () => {
     expect(await levelsApart(join(all, "a__s.png"), join(all, "b__s.png"))).toBeGreaterThan(4);
 
     // A content that comes round again gets the style's name, so that nothing is written over.
-    const around = await runJson<StylizeReport>(paint(contents.slice(0, 1), styles, more));
+    const around = await runJson<StylizeReport>(paint(contents.slice(0, 1), styles, more), 0, HERE);
     expect(couples(around)).toEqual(["a.png s.png", "a.png tt.png", "a.png uuu.png"]);
     expect(listFiles(more)).toEqual(["a.png", "a__tt.png", "a__uuu.png"]);
   });
@@ -109,7 +113,7 @@ describe("--pair", () => {
     const [contents, styles] = [await imageFiles("a", "b", "c", "d", "e"), await imageFiles("s", "tt", "uuu")];
     const [first, other] = [fresh("out"), fresh("out")];
     const random = (out: string, seed: string) =>
-      runJson<StylizeReport>(paint(contents, styles, out, "--pair", "random", "--seed", seed));
+      runJson<StylizeReport>(paint(contents, styles, out, "--pair", "random", "--seed", seed), 0, HERE);
     const [one, two] = [await random(first, "1"), await random(other, "2")];
     expect(couples(one)).toEqual(["a.png uuu.png", "b.png tt.png", "c.png tt.png", "d.png tt.png", "e.png uuu.png"]);
     expect(couples(two)).not.toEqual(couples(one));
@@ -150,8 +154,8 @@ describe("--format and --size", () => {
     const tall = await imageFile(join(folder, "tall.png"), 4, 61, 130);
     const style = await imageFiles("s");
     const [jpeg, webp] = [fresh("out"), fresh("out")];
-    await runJson(paint([wide, tall], style, jpeg, "--format", "jpeg"));
-    await runJson(paint([wide], style, webp, "--format", "webp", "--size", "model"));
+    await runJson(paint([wide, tall], style, jpeg, "--format", "jpeg"), 0, HERE);
+    await runJson(paint([wide], style, webp, "--format", "webp", "--size", "model"), 0, HERE);
     expect(await about(join(jpeg, "wide.jpeg"))).toBe("jpeg 150 × 90 × 3");
     expect(await about(join(jpeg, "tall.jpeg"))).toBe("jpeg 61 × 130 × 3");
     expect(await about(join(webp, "wide.webp"))).toBe("webp 32 × 32 × 3");
@@ -172,17 +176,19 @@ describe("mean and standard deviation", () => {
     const model = "hashed:3";
     const [contents, styles] = [await imageFiles("a", "b"), await imageFiles("s")];
     const [known, given, measured] = [fresh("out"), fresh("out"), fresh("out")];
-    await runJson(stylize(contents, styles, known, "--model", model, "--config", settled));
+    await runJson(stylize(contents, styles, known, "--model", model, "--config", settled), 0, HERE);
 
     const without = ["--model", model, "--config", bare];
     const told = await runJson<StylizeReport>(
       stylize(contents, styles, given, ...without, "--mean", mean.join(), "--std", std.join()),
+      0,
+      HERE,
     );
     expect(told).toMatchObject({ model, statistics: { mean, std, source: "given" } });
     expect(told.stderr).not.toContain("measured");
     for (const name of ["a.png", "b.png"]) expect(await levelsApart(join(given, name), join(known, name))).toBe(0);
 
-    const found = await runJson<StylizeReport>(stylize(contents, styles, measured, ...without));
+    const found = await runJson<StylizeReport>(stylize(contents, styles, measured, ...without), 0, HERE);
     expect(found.statistics.source).toBe("measured from these images");
     expect(found.stderr).toMatch(/mean 0\.\d{4},0\.\d{4},0\.\d{4} and std .* were measured from these images/);
     const all = await Promise.all([...contents, ...styles].map(pixels));

@@ -153,10 +153,10 @@ describe("guided detail at the content's own size", () => {
   });
 
   it("in windows, at the content's own scale: the same however many are painted at once", async () => {
-    const content = tissue(9, 75);
+    const content = tissue(9, 56);
     const [result] = await model.stylize([content], styles[0]!, { ...keep, scale: "native" });
     const [half] = await model.stylize([content], bank, { ...keep, scale: 0.5, styles: [0] });
-    expect([result!.width, half!.height]).toEqual([75, 75]);
+    expect([result!.width, half!.height]).toEqual([56, 56]);
     // Of the whole image's colours, and of the windows': alike, and not the same.
     const fitted = await model.stylize(content, styles[0]!, keep);
     for (const image of [result!, half!]) {
