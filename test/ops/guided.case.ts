@@ -274,7 +274,7 @@ export interface ApplyCase extends OpCase {
   firstSlot?: number;
   /** A content of its own each: its sides, and the tile of it that is written, all of it where none is said. */
   pieces: readonly { content: readonly [width: number, height: number]; tile?: Rectangle }[];
-  /** Glass on the right and tissue on the left, instead of the other way round. */
+  /** Glass on the right and tissue of one stain on the left, instead of the other way round. */
   mirrored?: boolean;
 }
 
@@ -293,6 +293,7 @@ export const applyCases: readonly ApplyCase[] = [
     height: 5,
     width: 5,
     background: [1, 1, 1],
+    mirrored: true,
     pieces: [{ content: [9, 11] }],
   },
   { name: "tinted glass, grey", height: 5, width: 5, channels: 1, background: [0.9, 0.8, 0.95], pieces: [{ content: [9, 8] }] },
@@ -350,7 +351,13 @@ export const guidedApplyOp: Op<ApplyCase> = {
         return Uint8Array.from({ length: count }, (_, at) => {
           const place = Math.floor(at / channels) % full;
           const column = one.mirrored ? full - 1 - place : place;
-          return column < full / 3 ? 236 + tissue.integer(4) : column < full / 2 ? 225 + tissue.integer(25) : tissue.integer(256);
+          return column < full / 3
+            ? 236 + tissue.integer(4)
+            : column < full / 2
+              ? 225 + tissue.integer(25)
+              : one.mirrored
+                ? [200, 60, 140][at % channels]!
+                : tissue.integer(256);
         });
       });
       return { piece, bytes };
