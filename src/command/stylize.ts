@@ -166,7 +166,7 @@ export function addStylize(program: Command): void {
           "keep: bare glass stays as it is; paint: everything is painted (default: as the model says)",
         ).choices(["keep", "paint"]),
       )
-      .option("--skip-blank", "leave windows without tissue as they are, at no cost")
+      .option("--skip-blank", "leave windows without tissue as they are: they are not painted")
       .option(
         "--workers <n>",
         "threads that read and write images; 0: none (default: the number of cores, at most 8)",

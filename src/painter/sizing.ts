@@ -24,7 +24,7 @@ export interface SizeOptions {
    * the model's configuration says `"background": "white"`.
    */
   background?: "keep" | "paint" | undefined;
-  /** With windows: those without tissue are left as they are, at no cost. */
+  /** With windows: those without tissue are not painted, and stay as they are. */
   skipBlank?: boolean | undefined;
 }
 
