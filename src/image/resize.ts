@@ -90,7 +90,7 @@ export async function resize(
 const STEP = 64;
 
 /**
- * {@link resize} of an image that is read by rows, from top to bottom, with the same result to the bit. In memory are as many of its rows,
+ * {@link resize} of an image that is read by rows, from top to bottom, with the same bytes as a result. In memory are as many of its rows,
  * at the width that is wanted, as the kernel is high.
  * Throws `ARGUMENT` for impossible sizes; the rows' own errors, and the signal's reason, where rows are asked for.
  */
