@@ -7,6 +7,7 @@ import { decodeImage } from "../image/decode.js";
 import { type OutputFormat, saveImage } from "../image/encode.js";
 import { resize } from "../image/resize.js";
 import { GLASS } from "../image/tissue-weight.js";
+import { wholeOf } from "../image/types.js";
 import { openDevice } from "../models/device.js";
 import { checkOutputs, refuseExisting } from "./outputs.js";
 
@@ -65,8 +66,7 @@ export async function restoreFile(options: RestoreFileOptions): Promise<DetailRe
   const gpu = await openDevice({ ...(adapter ? { adapter } : {}), precision: "f32" });
   try {
     using restorer = new Restorer(gpu, 3, { radius, epsilon, background: background === "keep" ? GLASS : undefined });
-    const place = { left: 0, top: 0, width, height };
-    const source = { left: 0, top: 0, width: full!.width, height: full!.height };
+    const [place, source] = [wholeOf(seen), wholeOf(full!)];
     const result = await restorer.restore(
       full!,
       { width: full!.width, height: full!.height, source, low: place },

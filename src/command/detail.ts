@@ -1,5 +1,4 @@
-import type { Command } from "commander";
-import { Option } from "commander";
+import { type Command, Option } from "commander";
 import { type DetailReport, restoreFile } from "../augment/restore-file.js";
 import type { AdapterChoice } from "../gpu/gpu.js";
 import { note, positiveInteger, positiveNumber, printJson } from "./shared.js";

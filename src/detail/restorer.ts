@@ -1,5 +1,5 @@
 import type { Gpu } from "../gpu/gpu.js";
-import type { PixelImage, Placement } from "../image/types.js";
+import { type PixelImage, type Placement, wholeOf } from "../image/types.js";
 import { writeArray } from "../net/pixels.js";
 import type { RunTiming } from "../net/run.js";
 import { Runner } from "../net/runner.js";
@@ -50,7 +50,7 @@ export class Restorer {
   async restore(content: PixelImage, mapping: Mapping, low: LowImages, signal?: AbortSignal): Promise<PixelImage> {
     const { width, height, channels } = content;
     const data = new Uint8Array(width * height * channels);
-    const whole = { left: 0, top: 0, width, height };
+    const whole = wholeOf(content);
     const tiles = tilesOf(mapping, this.#choices.radius);
     for (const row of rowsOfTiles(tiles)) {
       signal?.throwIfAborted();

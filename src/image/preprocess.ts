@@ -1,7 +1,7 @@
 import { checkName, StylizingError } from "../errors.js";
 import { type DecodeOptions, decodeImage } from "./decode.js";
 import { resize } from "./resize.js";
-import { checkPixelImage, type PixelImage, type Placement } from "./types.js";
+import { checkPixelImage, type PixelImage, type Placement, wholeOf } from "./types.js";
 
 /**
  * How an image that is no square becomes one. `mirror`: scaled whole, and mirrored about its edges, so that what is around it is of its
@@ -66,8 +66,6 @@ export async function fitSquare(
   }
   return { data, width: size, height: size, channels, placement, source, originalWidth, originalHeight };
 }
-
-const wholeOf = ({ width, height }: { width: number; height: number }): Placement => ({ left: 0, top: 0, width, height });
 
 /** The square in the middle of an image. */
 function middleOf(width: number, height: number): Placement {

@@ -1,7 +1,7 @@
 import { type DecodedImage, type DecodeOptions, decodeImage } from "./decode.js";
 import { type OutputFormat, saveImage } from "./encode.js";
 import { cut, type Fit, type FittedImage, fitSquare, unfit } from "./preprocess.js";
-import type { PixelImage } from "./types.js";
+import { type PixelImage, wholeOf } from "./types.js";
 
 /** What a worker is asked to do; everything in it survives being sent to another thread. */
 export type ImageTask = LoadTask | SaveTask;
@@ -56,10 +56,9 @@ export async function load({ file, size, channels, crop, fit, original = false, 
   let image: FittedImage;
   if (crop === undefined || width < size || height < size) image = await fitSquare(decoded, size, { fit });
   else {
-    const placement = crop === "original" ? { left: 0, top: 0, width, height } : cropPlacement(decoded, size, crop);
+    const placement = crop === "original" ? wholeOf(decoded) : cropPlacement(decoded, size, crop);
     const part = crop === "original" ? { data: decoded.data, width, height, channels } : cut(decoded, placement);
-    const whole = { left: 0, top: 0, width: part.width, height: part.height };
-    image = { ...part, placement: whole, source: placement, originalWidth: width, originalHeight: height };
+    image = { ...part, placement: wholeOf(part), source: placement, originalWidth: width, originalHeight: height };
   }
   const own = original ? { original: { data: decoded.data, width, height, channels } } : {};
   const about = { pages, ...(largest === undefined ? {} : { largest }) };

@@ -24,6 +24,9 @@ export interface Placement {
   readonly height: number;
 }
 
+/** All of an image. */
+export const wholeOf = ({ width, height }: { width: number; height: number }): Placement => ({ left: 0, top: 0, width, height });
+
 /**
  * Refuses an image whose sides are not positive whole numbers or whose data does not fill them.
  * `what` names it in the message. Throws `ARGUMENT`.

@@ -4,7 +4,7 @@ import { luma } from "../image/luma.js";
 import { MomentAccumulator } from "../image/moments.js";
 import { type Fit, type FittedImage, fitSquare } from "../image/preprocess.js";
 import type { LoadedImage } from "../image/tasks.js";
-import type { PixelImage } from "../image/types.js";
+import { type PixelImage, wholeOf } from "../image/types.js";
 import { asFloats, type Pixels } from "../net/pixels.js";
 import { checkGpuImages, type GpuImages } from "./gpu-images.js";
 import type { BaseConfig } from "./kind.js";
@@ -106,7 +106,7 @@ const pixelsOf = ({ data, width, height, channels }: Image): PixelImage => ({
 function originalOf(image: Image, what: string): Original {
   if (image.data instanceof Float32Array)
     refuse(`${what} is in floats.`, "Give 8-bit pixels: results at an image's own size, and guided detail, are made of them.");
-  const whole = { left: 0, top: 0, width: image.width, height: image.height };
+  const whole = wholeOf(image);
   return { image: pixelsOf(image), placement: whole, source: whole };
 }
 

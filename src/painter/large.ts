@@ -4,7 +4,7 @@ import { type Tile, tilesOf } from "../detail/tiles.js";
 import { blendWeights } from "../detail/windows.js";
 import { mirrored } from "../image/preprocess.js";
 import { tissueWeights } from "../image/tissue-weight.js";
-import type { RowSource } from "../image/types.js";
+import { type RowSource, wholeOf } from "../image/types.js";
 import { Rows } from "./rows.js";
 
 export interface LargePainting {
@@ -23,8 +23,6 @@ export interface LargePainting {
   /** Windows done, of all; those that were left out as blank count, and are counted. */
   onProgress?: ((done: number, total: number, blank: number) => void) | undefined;
 }
-
-export type { RowSource };
 
 /** Rows of a result. */
 export interface Band {
@@ -53,8 +51,7 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
   const { width, height } = low;
   const overlap = Math.floor(side / 4);
   const [across, down] = [blendWeights(width, side, overlap), blendWeights(height, side, overlap)];
-  const whole = { left: 0, top: 0, width: full.width, height: full.height };
-  const mapping = { width: full.width, height: full.height, source: whole, low: { left: 0, top: 0, width, height } };
+  const mapping = { width: full.width, height: full.height, source: wholeOf(full), low: wholeOf(low) };
   const most = Math.max(64, Math.floor(BAND_PIXELS / full.width));
   const tiles = rowsOfTiles(tilesOf(mapping, radius, most));
   // A side shorter than a window is mirrored up to it; a longer one is read as it is.
@@ -66,7 +63,7 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
   ];
   /** By row of windows: which of them have no tissue. */
   const blank: boolean[][] = [];
-  let [done, left] = [0, 0];
+  let [done, skipped] = [0, 0];
   let next = 0;
 
   for (const [row, { origin: top, weights: rowWeights }] of down.entries()) {
@@ -86,8 +83,8 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
       addWindow(painted, pixels, { top, left, side, channels, width, height }, rowWeights, weights);
     }
     done += across.length;
-    left += across.length - chosen.length;
-    onProgress?.(done, across.length * down.length, left);
+    skipped += across.length - chosen.length;
+    onProgress?.(done, across.length * down.length, skipped);
 
     // No later window reaches what is above it.
     const final = row + 1 < down.length ? down[row + 1]!.origin : height;
@@ -176,7 +173,7 @@ async function restoreLine(
   untouched: (tile: Tile) => boolean,
 ): Promise<Band> {
   const { top, height: rows } = tiles[0]!.full;
-  const place = around(tiles, { left: 0, top: 0, width: full.width, height: full.height });
+  const place = around(tiles, wholeOf(full));
   const data = full === low ? content.slice(place.top, place.top + place.height) : await full.rows(place.top, place.height);
   const start = (top - place.top) * full.width * channels;
   const target = data.slice(start, start + rows * full.width * channels);

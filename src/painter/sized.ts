@@ -5,14 +5,14 @@ import { tilesOf } from "../detail/tiles.js";
 import { cut, unfit } from "../image/preprocess.js";
 import { resize } from "../image/resize.js";
 import { keepBackground } from "../image/tissue-weight.js";
-import type { PixelImage } from "../image/types.js";
+import { type PixelImage, type RowSource, wholeOf } from "../image/types.js";
 import type { Batch, Original } from "../models/batch.js";
 import type { ModelHost } from "../models/host.js";
 import type { ModelConfig } from "../models/stylizing-vit/config.js";
 import { addTime, noTime, type RunTiming } from "../net/run.js";
 import type { Batches, Delivery } from "./batches.js";
 import type { Engine } from "./engine.js";
-import { type Band, paintLarge, type RowSource } from "./large.js";
+import { type Band, paintLarge } from "./large.js";
 import type { Pair } from "./pairing.js";
 import type { Sizing } from "./sizing.js";
 import { type BankOwner, StyleBank } from "./style-bank.js";
@@ -166,7 +166,7 @@ export class PairPainter {
         const { width, height } = image;
         const tiles = tilesOf({ width, height, source, low: placement }, radius);
         const low = { content: shared ? 0 : at, painted: at, left: 0, top: 0 };
-        return { content: image.data, place: { left: 0, top: 0, width, height }, tiles, low };
+        return { content: image.data, place: wholeOf(image), tiles, low };
       });
       const layout = layOut(items, channels);
       return {
@@ -246,7 +246,7 @@ const room = (bytes: number, shared = false): Uint8Array<ArrayBufferLike> =>
 
 /** A content as the model saw it, to be restored as such. */
 function squareOf(contents: Batch, index: number, side: number, channels: 1 | 3): Original {
-  const whole = { left: 0, top: 0, width: side, height: side };
+  const whole = wholeOf({ width: side, height: side });
   const pixels = contents.pixels(index, 1) as Uint8Array;
   return { image: { data: pixels, width: side, height: side, channels }, placement: whole, source: whole };
 }
