@@ -160,16 +160,20 @@ async function findPage(
   try {
     const header = await sharp(bytes, { limitInputPixels: false }).metadata();
     const pages = own?.length ?? header.pages ?? 1;
-    const page = pages === 1 ? 1 : wanted;
-    if (page > pages) {
-      throw new StylizingError("IMAGE", `${name} has ${pages} pages, and page ${page} was asked for.`, `Use 1 to ${pages}.`);
-    }
+    const page = choosePage(name, pages, wanted);
     const index = own?.[page - 1] ?? page - 1;
     if (index === 0) return { header, pages, index };
     return { header: await sharp(bytes, { limitInputPixels: false, page: index }).metadata(), pages, index };
   } catch (error) {
     throw error instanceof StylizingError ? error : unreadable(name, error);
   }
+}
+
+/** The page that is meant, counted from 1: of a file of one page that one. @throws StylizingError `IMAGE` where there is no such page */
+export function choosePage(name: string, pages: number, wanted: number): number {
+  const page = pages === 1 ? 1 : wanted;
+  if (page <= pages) return page;
+  throw new StylizingError("IMAGE", `${name} has ${pages} pages, and page ${page} was asked for.`, `Use 1 to ${pages}.`);
 }
 
 function checkPage(page: number | undefined): void {

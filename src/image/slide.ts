@@ -2,7 +2,7 @@ import { open, stat } from "node:fs/promises";
 import path from "node:path";
 import type { Metadata } from "sharp";
 import { StylizingError } from "../errors.js";
-import { DEFAULT_MAX_PIXELS, type DecodeOptions, readPixels, unreadable } from "./decode.js";
+import { choosePage, DEFAULT_MAX_PIXELS, type DecodeOptions, readPixels, unreadable } from "./decode.js";
 import { loadSharp } from "./sharp.js";
 import { pagesAmong, type TiffImage, tiffImages } from "./tiff.js";
 import type { RowSource } from "./types.js";
@@ -86,11 +86,7 @@ export class Slide {
   }
 
   #index(number: number): number {
-    const page = this.pages === 1 ? 1 : number;
-    const index = this.#pages[page - 1];
-    if (index !== undefined) return index;
-    const problem = `${this.path} has ${this.pages} pages, and page ${page} was asked for.`;
-    throw new StylizingError("IMAGE", problem, `Use 1 to ${this.pages}.`);
+    return this.#pages[choosePage(this.path, this.pages, number) - 1]!;
   }
 
   /**
