@@ -50,6 +50,8 @@ export interface Call {
   readonly key: string;
   /** The default first. */
   readonly candidates: readonly Candidate[];
+  /** The candidate that is taken whatever the number of rows, where the default depends on it. */
+  readonly fixed?: () => string;
   readonly operands: Readonly<Record<string, View | GPUBuffer>>;
   readonly values: Readonly<Record<string, number | boolean | readonly number[]>>;
   /** Floating-point operations where it is a GEMM, for rates; else 0. */

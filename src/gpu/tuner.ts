@@ -3,17 +3,21 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { adapterKey, cacheFile, readEntries, writeEntry } from "./adapter-cache.js";
-import type { Call, Plan } from "./call.js";
+import { type Call, type Plan, pick } from "./call.js";
 import type { Gpu } from "./gpu.js";
 import { type Program, ProgramBuilder } from "./program.js";
 import { timeDispatches } from "./timing.js";
 
 /**
  * `auto` uses what was measured before, and on a GPU measures what was not; `off` takes the defaults, whatever was measured,
- * so that results are bit-exact from run to run; `measure` measures everything anew.
+ * so that results are bit-exact from run to run; `fixed` moreover one kernel whatever the number of rows, so that an image's result
+ * is bit-exact whatever is beside it in its batch; `measure` measures everything anew.
  */
-export type TuneMode = "auto" | "off" | "measure";
-export const TUNE_MODES: readonly TuneMode[] = ["auto", "off", "measure"];
+export type TuneMode = "auto" | "off" | "fixed" | "measure";
+export const TUNE_MODES: readonly TuneMode[] = ["auto", "off", "fixed", "measure"];
+
+/** Whether nothing is measured, read or remembered. */
+const isOff = (mode: TuneMode): boolean => mode === "off" || mode === "fixed";
 
 /** What was measured of one op and shape. */
 export interface Choice {
@@ -73,9 +77,9 @@ export class Tuner {
     this.#mode = mode;
     // Compiling every candidate takes a software adapter seconds: there it is done on request only.
     this.#measures = mode === "measure" || (mode === "auto" && !profile.software);
-    this.#file = mode === "off" ? undefined : (file ?? cacheFile("tuning.json"));
-    this.#key = mode === "off" ? "" : [adapterKey(facts), profile.tier, profile.matrix ?? "", hashOfKernels()].join("|");
-    if (mode === "off") return;
+    this.#file = isOff(mode) ? undefined : (file ?? cacheFile("tuning.json"));
+    this.#key = isOff(mode) ? "" : [adapterKey(facts), profile.tier, profile.matrix ?? "", hashOfKernels()].join("|");
+    if (isOff(mode)) return;
     const known = readEntries(this.#file)[this.#key];
     if (known && typeof known === "object") {
       for (const [op, choice] of Object.entries(known)) if (isChoice(choice)) this.#choices.set(op, choice);
@@ -92,6 +96,7 @@ export class Tuner {
    */
   async pick(call: Call, mayMeasure = true): Promise<Plan> {
     const { key, candidates } = call;
+    if (this.#mode === "fixed") return pick(candidates, call.fixed?.());
     const first = candidates[0]!;
     if (this.#mode === "off" || candidates.length === 1) return first.plan;
     const stale = this.#mode === "measure" && !this.#fresh.has(key);
@@ -123,7 +128,7 @@ export class Tuner {
   /** Measures what is met during `work` on a software adapter too; where the tuner is off it stays so. */
   async onRequest<T>(work: () => Promise<T>): Promise<T> {
     const usual = this.#measures;
-    this.#measures = this.#mode !== "off";
+    this.#measures = !isOff(this.#mode);
     try {
       return await work();
     } finally {
@@ -133,7 +138,7 @@ export class Tuner {
 
   /** Forgets everything about this adapter and tier, on disk as well, and is off from then on: what was chosen computes wrongly. */
   forget(): void {
-    if (this.#mode === "off") return;
+    if (isOff(this.#mode)) return;
     this.#mode = "off";
     this.#choices.clear();
     this.#fresh.clear();

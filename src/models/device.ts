@@ -7,7 +7,8 @@ export interface GpuOptions extends Omit<OpenGpuOptions, "trial"> {
   /**
    * Whether kernels' tiles are chosen by measuring. `auto` (the default): on a GPU each op and shape is measured when it is first
    * met, which takes a fraction of a second, and remembered by adapter and driver. `off`: defaults only, for results that
-   * are bit-exact from run to run. `measure`: everything anew.
+   * are bit-exact from run to run. `fixed`: those, and the same ones for every size of batch, so that an image's result is bit-exact
+   * whatever is beside it. `measure`: everything anew.
    */
   tune?: TuneMode;
 }

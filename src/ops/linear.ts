@@ -200,6 +200,9 @@ export function linearFlops(shape: LinearShape): number {
   return 2 * shape.rows * shape.depth * shape.cols * (shape.slices ?? 1);
 }
 
+/** Rows that a GEMM is taken to have where its kernel must not depend on them: as many as fill a large GPU. */
+const NOMINAL_ROWS = 2 ** 14;
+
 /** Rows of the smallest tile: what is cut into bands is cut between tiles. */
 const SMALLEST_TILE = 16;
 
@@ -252,6 +255,7 @@ export function linear(profile: Profile, operands: LinearOperands): Call {
     return {
       key: linearKey(shape),
       candidates: linearCandidates(shape, profile),
+      fixed: () => linearCandidates({ ...shape, rows: NOMINAL_ROWS }, profile)[0]!.name,
       operands: {
         input: from(x),
         weight: w,

@@ -4,11 +4,12 @@ import type { Plan } from "../../src/gpu/call.js";
 import type { Gpu } from "../../src/gpu/gpu.js";
 import { composeKernel, interfaceOf, type Variant, variantLabel } from "../../src/gpu/kernel.js";
 import type { Profile, Tier } from "../../src/gpu/profile.js";
+import { view } from "../../src/gpu/view.js";
 import { dimensions, type ModelConfig, presetConfig } from "../../src/models/stylizing-vit/config.js";
 import { planAttention } from "../../src/ops/attention.js";
 import { type PixelFormat, planConvolution, planPatchify, planPatchProduct, planQuantize } from "../../src/ops/images.js";
 import { planLayerNorm } from "../../src/ops/layer-norm.js";
-import { type Epilogue, planLinear } from "../../src/ops/linear.js";
+import { type Epilogue, linear, planLinear } from "../../src/ops/linear.js";
 import { ALL_OPS, allCandidates, defaultPlans } from "../ops/all.js";
 import { layerNormOp } from "../ops/layer-norm.case.js";
 import { linearOp } from "../ops/linear.case.js";
@@ -241,4 +242,19 @@ it("a device that executes nothing is refused by numeric tests", async () => {
 it("odd sizes are among the models", () => {
   expect(dimensions(odd).headDim % 4).not.toBe(0);
   expect(dimensions(odd).patchInputs % 4).not.toBe(0);
+});
+
+describe("a GEMM whose kernel is fixed", () => {
+  it.each(["f32", "f16", "matrix"] as const)("%s: has one whatever the number of rows, which the default has not", (tier) => {
+    const token = {} as GPUBuffer;
+    const names = (rows: number) => {
+      const operands = { x: view(token, "elem", rows, 192), w: view(token, "elem", 192, 576), y: view(token, "elem", rows, 576) };
+      const { candidates, fixed } = linear(gpus[tier].profile, operands);
+      expect(candidates.map(({ name }) => name)).toContain(fixed!());
+      return { fixed: fixed!(), usual: candidates[0]!.name };
+    };
+    const all = [1, 17, 197, 591, 12_608, 100_000].map(names);
+    expect(new Set(all.map(({ fixed }) => fixed)).size).toBe(1);
+    expect(new Set(all.map(({ usual }) => usual)).size).toBeGreaterThan(1);
+  });
 });
