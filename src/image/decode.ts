@@ -11,8 +11,8 @@ import type { PixelImage, Placement } from "./types.js";
 export const DEFAULT_MAX_PIXELS = 64e6;
 
 export interface DecodeOptions {
-  /** 3 gives sRGB, 1 gives grey (ITU-R 601 luma, as Pillow's `convert("L")`). */
-  channels: 1 | 3;
+  /** 3 gives sRGB, 1 gives grey (ITU-R 601 luma, as Pillow's `convert("L")`), "own" grey of what is grey and sRGB of the rest. */
+  channels: 1 | 3 | "own";
   /** More pixels than this are refused before anything is decoded. Default {@link DEFAULT_MAX_PIXELS}. */
   maxPixels?: number | undefined;
   /** Checked between the steps; what sharp has begun it finishes. */
@@ -53,7 +53,7 @@ export const MOST_LEVELS = 65535;
  * neither a path nor bytes, and for an impossible page or white; the signal's reason when it is aborted.
  */
 export async function decodeImage(input: string | Uint8Array, options: DecodeOptions): Promise<DecodedImage> {
-  const { channels, maxPixels = DEFAULT_MAX_PIXELS, signal, white } = options;
+  const { maxPixels = DEFAULT_MAX_PIXELS, signal, white } = options;
   signal?.throwIfAborted();
   checkPage(options.page);
   checkWhite(white);
@@ -63,14 +63,16 @@ export async function decodeImage(input: string | Uint8Array, options: DecodeOpt
   const { header, pages, index } = found;
   checkSize(name, header, maxPixels);
   signal?.throwIfAborted();
-  const read = { sharp, header, image: images?.[index], index, name, channels, maxPixels, white };
+  const channels = options.channels === "own" ? (header.channels < 3 ? 1 : 3) : options.channels;
+  const read = { sharp, header, image: images?.[index], index, name, channels, maxPixels, white } as const;
   const { largest, ...image } = await readPixels(bytes, read);
   signal?.throwIfAborted();
   return { ...image, format: header.format, pages, ...(largest === undefined ? {} : { largest }) };
 }
 
 /** What is read of an image, and what is known of it. */
-export interface PixelRead extends Pick<DecodeOptions, "channels" | "white"> {
+export interface PixelRead extends Pick<DecodeOptions, "white"> {
+  channels: 1 | 3;
   sharp: Awaited<ReturnType<typeof loadSharp>>;
   header: Metadata;
   /** What a TIFF says of it. */

@@ -3,7 +3,17 @@ import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { Piscina } from "piscina";
 import { StylizingError } from "../errors.js";
-import { type ImageTask, type LoadedImage, type LoadTask, load, type SaveTask, save } from "./tasks.js";
+import {
+  type DecodeTask,
+  type EncodeTask,
+  type ImageResult,
+  type ImageTask,
+  type LoadedImage,
+  type LoadTask,
+  perform,
+  type SaveTask,
+} from "./tasks.js";
+import type { PixelImage } from "./types.js";
 import type { Answer } from "./worker.js";
 
 /** Threads where none are asked for: more than these a main thread that uploads and downloads cannot feed. */
@@ -33,7 +43,7 @@ export function checkWorkers(workers: number | undefined): void {
 interface Waiting {
   task: ImageTask;
   signal: AbortSignal | undefined;
-  resolve: (result: LoadedImage | number) => void;
+  resolve: (result: ImageResult) => void;
   reject: (reason: unknown) => void;
 }
 
@@ -97,7 +107,17 @@ export class ImagePool implements AsyncDisposable {
     return (await this.#run({ kind: "save", ...task })) as number;
   }
 
-  #run(task: ImageTask, signal?: AbortSignal): Promise<LoadedImage | number> {
+  /** An image at its own size. Throws as {@link load} does. */
+  async decode(task: Omit<DecodeTask, "kind">, signal?: AbortSignal): Promise<PixelImage> {
+    return (await this.#run({ kind: "decode", ...task }, signal)) as PixelImage;
+  }
+
+  /** An image as a file's bytes. @throws StylizingError `OUTPUT` or `DISPOSED` */
+  async encode(task: Omit<EncodeTask, "kind">): Promise<Uint8Array> {
+    return (await this.#run({ kind: "encode", ...task })) as Uint8Array;
+  }
+
+  #run(task: ImageTask, signal?: AbortSignal): Promise<ImageResult> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ task, signal, resolve, reject });
       if (this.#scheduled) return;
@@ -136,7 +156,7 @@ export class ImagePool implements AsyncDisposable {
   }
 
   async #perform({ task, resolve, reject }: Waiting): Promise<void> {
-    await (task.kind === "load" ? load(task) : save(task)).then(resolve, reject);
+    await perform(task).then(resolve, reject);
   }
 
   async #send(chunk: readonly Waiting[]): Promise<void> {
@@ -146,7 +166,7 @@ export class ImagePool implements AsyncDisposable {
       for (const [index, answer] of answers.entries()) {
         const { resolve, reject } = chunk[index]!;
         if ("error" in answer) reject(asError(answer.error));
-        else resolve("image" in answer ? answer.image : answer.milliseconds);
+        else resolve(answer.result);
       }
     } catch (error) {
       // The thread itself came to an end.

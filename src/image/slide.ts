@@ -94,7 +94,10 @@ export class Slide {
    * top to bottom, the next one ahead of its time; more is not held.
    * @throws StylizingError `IMAGE`, also where rows are read; the signal's reason when aborted.
    */
-  async read({ page, channels, white }: Omit<DecodeOptions, "maxPixels" | "name">, signal?: AbortSignal): Promise<RowSource> {
+  async read(
+    { page, channels, white }: Pick<DecodeOptions, "page" | "white"> & { channels: 1 | 3 },
+    signal?: AbortSignal,
+  ): Promise<RowSource> {
     const image = this.page(page);
     const { width, height, tile } = image;
     const sharp = await loadSharp();

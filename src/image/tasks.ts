@@ -1,10 +1,26 @@
 import { type DecodedImage, type DecodeOptions, decodeImage } from "./decode.js";
-import { type OutputFormat, saveImage } from "./encode.js";
+import { encodeImage, type OutputFormat, saveImage } from "./encode.js";
 import { cut, type Fit, type FittedImage, fitSquare, unfit } from "./preprocess.js";
 import { type PixelImage, wholeOf } from "./types.js";
 
 /** What a worker is asked to do; everything in it survives being sent to another thread. */
-export type ImageTask = LoadTask | SaveTask;
+export type ImageTask = LoadTask | SaveTask | DecodeTask | EncodeTask;
+
+/** What a worker gives back: images, the milliseconds that saving took, or a file's bytes. */
+export type ImageResult = LoadedImage | PixelImage | number | Uint8Array;
+
+/** All of an image, at its own size. */
+export interface DecodeTask extends Pick<DecodeOptions, "name" | "channels"> {
+  kind: "decode";
+  input: string | Uint8Array;
+}
+
+/** The bytes of an image file. */
+export interface EncodeTask {
+  kind: "encode";
+  image: PixelImage;
+  format: OutputFormat;
+}
 
 export interface LoadTask extends Pick<DecodeOptions, "page" | "white"> {
   kind: "load";
@@ -65,11 +81,22 @@ export async function load({ file, size, channels, crop, fit, original = false, 
   return { ...image, ...own, ...about, milliseconds: performance.now() - start };
 }
 
+const ownPixels = (image: PixelImage): PixelImage =>
+  // sharp is not known to take memory that other threads may write to.
+  image.data.buffer instanceof SharedArrayBuffer ? { ...image, data: new Uint8Array(image.data) } : image;
+
+/** Does a task. Throws as what it calls. */
+export function perform(task: ImageTask): Promise<ImageResult> {
+  if (task.kind === "load") return load(task);
+  if (task.kind === "save") return save(task);
+  if (task.kind === "encode") return encodeImage(ownPixels(task.image), task);
+  return decodeImage(task.input, task).then(({ data, width, height, channels }) => ({ data, width, height, channels }));
+}
+
 /** Writes a result, whole or not at all, and says how long that took, in milliseconds. Throws as {@link saveImage} does. */
 export async function save({ file, image, format, fit }: SaveTask): Promise<number> {
   const start = performance.now();
-  // sharp is not known to take memory that other threads may write to.
-  const own = image.data.buffer instanceof SharedArrayBuffer ? { ...image, data: new Uint8Array(image.data) } : image;
+  const own = ownPixels(image);
   const sized = fit ? await unfit(own, fit.placement, fit.source.width, fit.source.height) : own;
   await saveImage(file, sized, { format });
   return performance.now() - start;

@@ -4,7 +4,7 @@
 import { move, transferableSymbol, valueSymbol } from "piscina";
 import sharp from "sharp";
 import { messageOf, StylizingError } from "../errors.js";
-import { type ImageTask, type LoadedImage, load, save } from "./tasks.js";
+import { type ImageResult, type ImageTask, type LoadedImage, perform } from "./tasks.js";
 
 // One image a thread: more threads inside of one would only compete. What was decoded once is not asked for again.
 sharp.concurrency(1);
@@ -12,14 +12,19 @@ sharp.cache(false);
 
 /** What comes back from a worker; an error loses its class and its fields on the way, so it is taken apart. */
 export type Answer =
-  | { image: LoadedImage }
-  | { milliseconds: number }
+  | { result: ImageResult }
   | { error: { code: StylizingError["code"] | undefined; message: string; fix: string; cause?: { code: unknown } } };
 
-/** An answer whose pixels can be handed over. */
+/** A result whose bytes can be handed over. */
+function withOwnBytes(result: ImageResult): ImageResult {
+  if (typeof result === "number") return result;
+  if (result instanceof Uint8Array) return new Uint8Array(result);
+  return "placement" in result ? withOwnPixels(result) : { ...result, data: new Uint8Array(result.data) };
+}
+
 function withOwnPixels(image: LoadedImage): LoadedImage {
   const { original, source, placement } = image;
-  // What was not scaled still lies in sharp's own memory, which cannot.
+  // What was not scaled still lies in sharp's own memory, which cannot be.
   const scaled = source.width !== placement.width || source.height !== placement.height;
   return {
     ...image,
@@ -30,12 +35,19 @@ function withOwnPixels(image: LoadedImage): LoadedImage {
 
 async function answer(task: ImageTask): Promise<Answer> {
   try {
-    return task.kind === "load" ? { image: withOwnPixels(await load(task)) } : { milliseconds: await save(task) };
+    return { result: withOwnBytes(await perform(task)) };
   } catch (error) {
     if (!(error instanceof StylizingError)) return { error: { code: undefined, message: messageOf(error), fix: "" } };
     const cause = { code: (error.cause as NodeJS.ErrnoException | undefined)?.code };
     return { error: { code: error.code, message: error.message, fix: error.fix, cause } };
   }
+}
+
+function buffersOf(result: ImageResult): ArrayBuffer[] {
+  if (typeof result === "number") return [];
+  if (result instanceof Uint8Array) return [result.buffer as ArrayBuffer];
+  const original = "original" in result ? result.original : undefined;
+  return [result, ...(original ? [original] : [])].map(({ data }) => data.buffer as ArrayBuffer);
 }
 
 export default async function work(tasks: readonly ImageTask[]): Promise<unknown> {
@@ -44,8 +56,7 @@ export default async function work(tasks: readonly ImageTask[]): Promise<unknown
   // Pixels change hands instead of being copied.
   return move({
     get [transferableSymbol]() {
-      const images = answers.flatMap((one) => ("image" in one ? [one.image, one.image.original] : []));
-      return images.flatMap((image) => (image ? [image.data.buffer as ArrayBuffer] : []));
+      return answers.flatMap((one) => ("result" in one ? buffersOf(one.result) : []));
     },
     get [valueSymbol]() {
       return answers;
