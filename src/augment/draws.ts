@@ -37,8 +37,8 @@ export interface Decision {
   strength: number;
   /** [0, 1): where in a list of styles its own stands. */
   style: number;
-  /** Side, left and top of the square that is taken of the style, each [0, 1). */
-  crop: readonly [number, number, number] | undefined;
+  /** What is taken of a style, where it is not all of it. */
+  crop?: ((style: PixelImage) => Placement) | undefined;
 }
 
 /** Decides what becomes of a sample in an epoch; nothing where it stays as it is. */
@@ -48,10 +48,11 @@ export function decide(chances: Chances, key: string, epoch: number): Decision |
   if (draws("apply")(0) >= p) return undefined;
   const total = methods.reduce((sum, { weight }) => sum + weight, 0);
   let left = draws("method")(0) * total;
-  const { method, params } = methods.find(({ weight }) => {
-    left -= weight;
-    return left < 0;
-  }) ?? methods.at(-1)!;
+  const { method, params } =
+    methods.find(({ weight }) => {
+      left -= weight;
+      return left < 0;
+    }) ?? methods.at(-1)!;
   const [least, most] = strength;
   const crop = draws("style-crop");
   return {
@@ -59,19 +60,26 @@ export function decide(chances: Chances, key: string, epoch: number): Decision |
     params: method.settle(params, draws(method.name)),
     strength: least + (most - least) * draws("strength")(0),
     style: draws("style")(0),
-    crop: styleCrop ? [crop(0), crop(1), crop(2)] : undefined,
+    ...(styleCrop ? { crop: (image: PixelImage) => cropOf(image, [crop(0), crop(1), crop(2)]) } : {}),
   };
 }
 
-/** The square of a style that is taken: its side is half to all of the shorter one. */
-export function cropOf({ width, height }: Pick<PixelImage, "width" | "height">, [s, x, y]: readonly [number, number, number]): Placement {
+/** The square of a style that is taken, of its side, left and top in [0, 1): the side is half to all of the shorter one. */
+function cropOf(
+  { width, height }: Pick<PixelImage, "width" | "height">,
+  [s, x, y]: readonly [number, number, number],
+): Placement {
   const shorter = Math.min(width, height);
   const side = Math.max(1, Math.round(shorter * (0.5 + 0.5 * s)));
   return { left: Math.floor(x * (width - side + 1)), top: Math.floor(y * (height - side + 1)), width: side, height: side };
 }
 
 /** `NAME[:WEIGHT],...`, with numbers for one method or, by name, for several. @throws StylizingError `ARGUMENT` */
-export function parseMethods(text: string, params: Params | Readonly<Record<string, Params>>, named: (name: string) => Method): WeightedMethod[] {
+export function parseMethods(
+  text: string,
+  params: Params | Readonly<Record<string, Params>>,
+  named: (name: string) => Method,
+): WeightedMethod[] {
   const parts = text.split(",").map((part) => part.trim());
   const methods = parts.map((part) => {
     const [name = "", weight = "1", more] = part.split(":");
@@ -82,7 +90,8 @@ export function parseMethods(text: string, params: Params | Readonly<Record<stri
   });
   const names = methods.map(({ method }) => method.name);
   const twice = names.find((name, index) => names.indexOf(name) !== index);
-  if (twice !== undefined) throw new StylizingError("ARGUMENT", `${twice} is named twice.`, "Name each method once, with its weight.");
+  if (twice !== undefined)
+    throw new StylizingError("ARGUMENT", `${twice} is named twice.`, "Name each method once, with its weight.");
   const nested = Object.keys(params).some((name) => names.includes(name)) || methods.length > 1;
   const stranger = nested ? Object.keys(params).find((name) => !names.includes(name)) : undefined;
   if (stranger !== undefined)

@@ -1,10 +1,11 @@
 import { StylizingError } from "../errors.js";
+import { greyOf } from "../image/luma.js";
 import { tissueWeights } from "../image/tissue-weight.js";
 import type { PixelImage } from "../image/types.js";
 import type { Scale } from "../painter/sizing.js";
 import { StyleBank } from "../painter/style-bank.js";
 import type { StylizingViT } from "../painter/stylizing-vit.js";
-import type { Method, RestyleBank, Restyled, RestyleJob, Restyler, RestyleOptions } from "../restyle/types.js";
+import type { Method, Restyled, RestyleJob, RestyleOptions, Restyler } from "../restyle/types.js";
 
 /** Below this mean tissue weight an image is blank. */
 const LEAST_TISSUE = 0.01;
@@ -33,15 +34,22 @@ export class VitRestyler implements Restyler {
     const results: Restyled[] = jobs.map(({ content, params }) => ({ image: content, applied: false, params }));
     const wanted = [...jobs.keys()].filter((index) => !options.skipBlank || !isBlank(jobs[index]!.content));
     // What is painted at one scale, in styles of one bank, is one call.
-    const parts = Map.groupBy(wanted, (index) => {
+    const parts = new Map<string, number[]>();
+    for (const index of wanted) {
       const { params, style } = jobs[index]!;
-      return JSON.stringify([params.scale, typeof style]);
-    });
+      const key = JSON.stringify([params.scale, typeof style]);
+      parts.set(key, [...(parts.get(key) ?? []), index]);
+    }
     for (const indices of parts.values()) await this.#part(jobs, indices, options, results);
     return results;
   }
 
-  async #part(jobs: readonly RestyleJob[], indices: readonly number[], options: RestyleOptions, results: Restyled[]): Promise<void> {
+  async #part(
+    jobs: readonly RestyleJob[],
+    indices: readonly number[],
+    options: RestyleOptions,
+    results: Restyled[],
+  ): Promise<void> {
     const { background, signal } = options;
     const part = indices.map((index) => jobs[index]!);
     const own = new Map<PixelImage, number>();
@@ -81,12 +89,13 @@ export function isBlank(image: PixelImage): boolean {
   return weights.reduce((sum, weight) => sum + weight, 0) < LEAST_TISSUE * weights.length;
 }
 
-/** A result with the content's channels, where the model has others. */
-function sameChannels(result: PixelImage, { channels }: PixelImage): PixelImage {
-  if (result.channels === channels) return result;
+/** A result with the content's channels: of grey, which a model in colour sees as three equal channels, the luma. */
+function sameChannels(result: PixelImage, content: PixelImage): PixelImage {
+  if (result.channels === content.channels) return result;
+  if (content.channels === 1) return greyOf(result);
   throw new StylizingError(
     "ARGUMENT",
-    `The model takes ${result.channels === 1 ? "grey images, and one is in colour" : "colour, and an image is grey"}.`,
+    "The model takes grey images, and one is in colour.",
     "Convert the images, or take another model.",
   );
 }
@@ -98,5 +107,3 @@ function blend(content: PixelImage, result: PixelImage, strength: number): Pixel
   );
   return { ...result, data };
 }
-
-export type { RestyleBank };
