@@ -53,6 +53,8 @@ export interface AugmentReport {
 /** Outputs of a group where files are written one by one: a run that is killed repeats at most so many. */
 const FEW = 16;
 const A_SHARD = 256;
+/** Bytes of contents that are restyled together. */
+const MOST_BYTES = 2 ** 28;
 const SHARDED: readonly DataFormat[] = ["wds", "parquet", "npz"];
 
 /**
@@ -81,7 +83,7 @@ export async function augmentDataSet(options: AugmentDataSetOptions, signal?: Ab
   const adapters = await augmenter.adapters();
   const header = headerOf(augmenter, data, { ...options, format, copies, keepOriginals }, group, adapters);
   const manifest = await ManifestWriter.open(out, header, overwrite);
-  await using writer = await createWriter(format, out, { like: data, perSample: per, onNote });
+  await using writer = await createWriter(format, out, { like: data, onNote });
   const total = data.count * per;
   const done = manifest.lines === total ? total : Math.floor(manifest.lines / (group * per)) * group * per;
   if (done < manifest.lines) await manifest.keep(done);
@@ -157,8 +159,14 @@ interface Made {
   line: ManifestLine;
 }
 
+/** A sample that is to be restyled. */
+interface Some {
+  read: Read;
+  items: AugmentItem[];
+}
+
 class AugmentRun {
-  readonly #augmenter: Augmenter;
+  readonly augmenter: Augmenter;
   readonly #writer: DataSetWriter;
   readonly #manifest: ManifestWriter;
   readonly #sizes: { group: number; copies: number; keepOriginals: boolean };
@@ -173,7 +181,7 @@ class AugmentRun {
     sizes: { group: number; copies: number; keepOriginals: boolean },
     { onNote, onProgress }: Pick<AugmentDataSetOptions, "onNote" | "onProgress">,
   ) {
-    this.#augmenter = augmenter;
+    this.augmenter = augmenter;
     this.#writer = writer;
     this.#manifest = manifest;
     this.#sizes = sizes;
@@ -184,28 +192,31 @@ class AugmentRun {
   /** All groups from a sample on. What is under way when the signal is raised is finished. */
   async run(from: number, total: number, signal: AbortSignal | undefined): Promise<void> {
     const { group, copies } = this.#sizes;
+    const { augmenter } = this;
     const epochs = Array.from({ length: copies }, (_, index) => index + 1);
-    let some: { read: Read; items: AugmentItem[] }[] = [];
+    const { batch, methods } = augmenter.plan;
+    // Groups that are restyled together, so that each method has a batch.
+    const together = Math.max(1, Math.ceil((batch * methods.length) / (group * copies)));
+    let some: Some[] = [];
+    let bytes = 0;
     let writing: Promise<void> = Promise.resolve();
     let number = from / group;
     const finish = async () => {
-      const made = await this.#make(some);
+      const done = some;
       some = [];
-      // A group is written while the next one is made.
+      bytes = 0;
+      const results = await augmenter.restyle(done.flatMap(({ items }) => items));
+      // What was made is encoded and written while the next is made.
       await writing;
-      if (this.failures.stopReason) return;
-      const index = number++;
-      writing = this.#write(index, made).then(() => this.#onProgress?.(Math.min(total, (index + 1) * group), total));
+      writing = this.#store(done, results, number, total);
       writing.catch(() => {});
+      number += Math.ceil(done.length / group);
     };
     try {
-      for await (const one of this.#augmenter.items(epochs, {
-        from,
-        ahead: Math.max(2 * this.#augmenter.plan.batch, FEW),
-        signal,
-      })) {
+      for await (const one of augmenter.items(epochs, { from, ahead: 2 * Math.max(batch, FEW), signal })) {
         some.push(one);
-        if (some.length === group) await finish();
+        bytes += "image" in one.read ? one.read.image.data.length : 0;
+        if (some.length % group === 0 && (some.length >= together * group || bytes > MOST_BYTES)) await finish();
         signal?.throwIfAborted();
         if (this.failures.stopReason) return;
       }
@@ -215,23 +226,29 @@ class AugmentRun {
     }
   }
 
-  /** What becomes of some samples. */
-  async #make(some: readonly { read: Read; items: AugmentItem[] }[]): Promise<Made[]> {
-    const items = some.flatMap((one) => one.items);
-    const results = await this.#augmenter.restyle(items);
-    const made: Promise<Made>[] = [];
-    for (const { read } of some) {
-      if ("error" in read) {
-        const about = this.failures.add(read.sample.source, read.error);
-        for (let copy = this.#sizes.keepOriginals ? 0 : 1; copy <= this.#sizes.copies; copy++)
-          made.push(Promise.resolve({ output: undefined, line: { ...nameOf(read.sample), copy, error: about } }));
-        continue;
-      }
-      const hash = sha256(bytesOf(read.sample.image));
-      if (this.#sizes.keepOriginals) made.push(Promise.resolve(originalOf(read.sample, hash)));
-      for (let copy = 1; copy <= this.#sizes.copies; copy++) made.push(this.#copy(read.sample, hash, copy, results.shift()!));
+  /** Encodes and writes whole groups. */
+  async #store(some: readonly Some[], results: Augmented[], number: number, total: number): Promise<void> {
+    const { group } = this.#sizes;
+    for (let first = 0; first < some.length && !this.failures.stopReason; first += group, number++) {
+      const made = await Promise.all(some.slice(first, first + group).flatMap((one) => this.#make(one, results)));
+      await this.#write(number, made);
+      this.#onProgress?.(Math.min(total, (number + 1) * group), total);
     }
-    return Promise.all(made);
+  }
+
+  /** What becomes of a sample. @param results its copies' are taken off the front. */
+  #make({ read }: Some, results: Augmented[]): Promise<Made>[] {
+    const { keepOriginals, copies } = this.#sizes;
+    const numbers = Array.from({ length: copies }, (_, index) => index + 1);
+    if ("error" in read) {
+      const error = this.failures.add(read.sample.source, read.error);
+      const lines = [...(keepOriginals ? [0] : []), ...numbers].map((copy) => ({ ...nameOf(read.sample), copy, error }));
+      return lines.map((line) => Promise.resolve({ output: undefined, line }));
+    }
+    const { sample } = read;
+    const hash = sha256(bytesOf(sample.image));
+    const made = numbers.map((copy) => this.#copy(sample, hash, copy, results.shift()!));
+    return keepOriginals ? [Promise.resolve(originalOf(sample, hash)), ...made] : made;
   }
 
   async #copy(sample: Sample, hash: string, copy: number, result: Augmented): Promise<Made> {
@@ -243,7 +260,7 @@ class AugmentRun {
           result.error.message.slice(0, -result.error.fix.length).trimEnd(),
           result.error.fix,
         );
-      const image = await encoded(result.image, sample, this.#augmenter.pool);
+      const image = await encoded(result.image, sample, this.augmenter.pool);
       return {
         output: { sample, copy, image },
         line: { ...name, sha256: { in: hash, out: sha256(bytesOf(image)) }, ops: result.ops },

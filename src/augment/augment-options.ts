@@ -67,7 +67,7 @@ export function settleAugment(options: AugmentOptions): AugmentPlan {
     ...{ model: "text", batch: "number", workers: "number", data: "text", domain: "text", split: "text" },
     ...{ load: "object", onNote: "function" },
   });
-  const { method = MODEL_METHOD.name, params = {}, p, portion, style = [], exclude = [], seed = 0, batch = 16 } = options;
+  const { method = MODEL_METHOD.name, params = {}, p, portion, style = [], exclude = [], seed = 0, batch = 64 } = options;
   const { styles = style.length > 0 ? "bank" : "roll", background, skipBlank = false, styleCrop = false } = options;
   const refuse = (problem: string, fix: string) => {
     throw new StylizingError("ARGUMENT", problem, fix);

@@ -96,7 +96,13 @@ export class Augmenter implements AsyncDisposable {
     const pool = new ImagePool(options.workers);
     try {
       const source = await sourceOf(plan, data, pool, onNote, signal);
-      return new Augmenter(plan, data, pool, new Restylers({ model: plan.model, load: { ...options.load, onNote } }), source);
+      return new Augmenter(
+        plan,
+        data,
+        pool,
+        new Restylers({ model: plan.model, load: { ...options.load, ...(onNote ? { onNote } : {}) } }),
+        source,
+      );
     } catch (error) {
       await pool[Symbol.asyncDispose]();
       await data?.[Symbol.asyncDispose]();

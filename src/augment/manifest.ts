@@ -120,7 +120,10 @@ export class ManifestWriter {
       );
     let lines = -1;
     for await (const _ of wholeLines(file)) lines++;
-    return new ManifestWriter(file, lines);
+    const writer = new ManifestWriter(file, lines);
+    // What a kill left of a line is cut off.
+    await writer.keep(lines);
+    return writer;
   }
 
   /** Cuts off what is behind the first lines. @throws StylizingError `OUTPUT` */

@@ -12,22 +12,29 @@ export type Rolled = { read: Read; following: readonly GoodRead[] };
 
 const isGood = (read: Read): read is GoodRead => "image" in read;
 
+/** Bytes of decoded images that are ahead. */
+const AHEAD_BYTES = 2 ** 27;
+
 /** Reads and decodes samples in order, some ahead of the one that is asked for. */
 export async function* readsOf(
   data: DataSet,
   { from = 0, ahead, pool, signal }: { from?: number; ahead: number; pool: ImagePool; signal?: AbortSignal | undefined },
 ): AsyncGenerator<Read, void, undefined> {
   const underWay: Promise<Read>[] = [];
+  let largest = 1;
   const start = (sample: Sample | LostSample): Promise<Read> => {
     if ("error" in sample) return Promise.resolve({ sample, error: sample.error });
     return decode(sample.image, sample.source, pool, signal).then(
-      (image) => ({ sample, image }),
+      (image) => {
+        largest = Math.max(largest, image.data.length);
+        return { sample, image };
+      },
       (error: unknown) => ({ sample, error }),
     );
   };
   for await (const sample of data.samples({ from, signal })) {
     underWay.push(start(sample));
-    if (underWay.length > ahead) yield await underWay.shift()!;
+    while (underWay.length > Math.min(ahead, AHEAD_BYTES / largest)) yield await underWay.shift()!;
     signal?.throwIfAborted();
   }
   for (const read of underWay) yield await read;

@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { openDataSet } from "../datasets/open.js";
 import type { DataFormat, DataSet, Sample } from "../datasets/types.js";
@@ -123,6 +124,9 @@ function optionsOf({ input, pipeline }: ManifestHeader, { in: moved, batch, work
   };
 }
 
+/** Formats whose images are files of their own. */
+const FILES: readonly DataFormat[] = ["folder", "csv", "hf"];
+
 /** What was written, in the order of the manifest. */
 class Results implements AsyncDisposable {
   readonly #folder: string;
@@ -139,10 +143,7 @@ class Results implements AsyncDisposable {
   /** @param ordinal which output. @throws StylizingError where it is not there any more */
   async get(output: string, ordinal: number): Promise<Sample["image"]> {
     const file = path.join(this.#folder, output);
-    if (this.#format === "folder" || this.#format === "csv" || this.#format === "hf") {
-      const { readFile } = await import("node:fs/promises");
-      return { bytes: await readFile(file), ending: "png" };
-    }
+    if (FILES.includes(this.#format)) return { bytes: await readFile(file), ending: "png" };
     this.#data ??= await openDataSet(this.#folder, { format: this.#format });
     for await (const sample of this.#data.samples({ from: ordinal })) {
       if ("error" in sample) throw sample.error;

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { VERSION } from "../version.js";
+import { addAugment, addReplay } from "./augment.js";
 import { addClassify } from "./classify.js";
 import { addDemo } from "./demo.js";
 import { addDetail } from "./detail.js";
@@ -23,6 +24,8 @@ function makeProgram(): Command {
     .showHelpAfterError("(--help lists the options)");
   // After the settings above: a verb copies them when it is made, so that its errors come here too.
   addStylize(program);
+  addAugment(program);
+  addReplay(program);
   addClassify(program);
   addDetail(program);
   addForward(program);

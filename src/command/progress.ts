@@ -1,6 +1,6 @@
 import cliProgress from "cli-progress";
 
-const UNITS = { images: 1, layers: 1, rows: 1, bytes: 1e6 };
+const UNITS = { images: 1, samples: 1, layers: 1, rows: 1, bytes: 1e6 };
 /** Between lines where stderr is no terminal, in milliseconds. */
 const MINUTE = 60_000;
 

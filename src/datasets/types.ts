@@ -1,6 +1,7 @@
 import type { PixelImage } from "../image/types.js";
 
-export type DataFormat = "folder" | "csv" | "npz" | "wds" | "parquet" | "hf";
+export const DATA_FORMATS = ["folder", "csv", "npz", "wds", "parquet", "hf"] as const;
+export type DataFormat = (typeof DATA_FORMATS)[number];
 
 /** What identifies a sample. */
 export interface SampleKey {
