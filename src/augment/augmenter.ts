@@ -3,15 +3,15 @@ import { openDataSet } from "../datasets/open.js";
 import type { DataSet, SampleKey } from "../datasets/types.js";
 import { describeError, StylizingError } from "../errors.js";
 import { listImages, realOf, tellingLeftOut } from "../image/folder.js";
-import { greyOf, inColour } from "../image/luma.js";
 import { ImagePool } from "../image/pool.js";
 import { cut } from "../image/preprocess.js";
 import { checkPixelImage, type PixelImage, type Placement } from "../image/types.js";
-import { MODEL_METHOD, methodNamed } from "../restyle/methods.js";
+import { methodNamed } from "../restyle/methods.js";
 import type { Params, RestyleJob } from "../restyle/types.js";
 import { type AugmentOptions, type AugmentPlan, settleAugment } from "./augment-options.js";
 import { type Decision, decide } from "./draws.js";
 import type { ErrorReport } from "./failures.js";
+import { restyleAny } from "./grey.js";
 import { listInputs } from "./inputs.js";
 import { type Read, readsOf, rolled, styleOf } from "./reads.js";
 import { Restylers } from "./restylers.js";
@@ -247,10 +247,9 @@ export class Augmenter implements AsyncDisposable {
   async #styled(
     { content, ...item }: AugmentItem,
     { method, params, strength, style: draw, crop }: Decision,
-  ): Promise<Pick<Todo, "job" | "style" | "wide">> {
-    const wide = content.channels === 1 && method !== MODEL_METHOD;
-    const job = { content: wide ? inColour(content) : content, params, strength };
-    if (!method.needsStyle(params)) return { job, wide };
+  ): Promise<Pick<Todo, "job" | "style">> {
+    const job = { content, params, strength };
+    if (!method.needsStyle(params)) return { job };
     const style = item.style ?? item.following?.[rollOf(item.epoch) - 1]?.style() ?? (await this.#source?.styleFor(item, draw));
     if (!style)
       throw new StylizingError(
@@ -261,7 +260,7 @@ export class Augmenter implements AsyncDisposable {
     const place = crop?.(style.image);
     const image = place ? cut(style.image, place) : style.image;
     const named = { key: style.key, sha256: style.sha256, ...(place ? { crop: cropNumbers(place) } : {}) };
-    return { job: { ...job, style: wide ? inColour(image) : image }, style: named, wide };
+    return { job: { ...job, style: image }, style: named };
   }
 
   async #run(
@@ -274,11 +273,12 @@ export class Augmenter implements AsyncDisposable {
     const { method } = some[0]!.decision;
     const restyler = await this.#restylers.get(method);
     try {
-      const restyled = await restyler.restyle(
+      const restyled = await restyleAny(
+        restyler,
         some.map(({ job }) => job),
         { background, skipBlank, signal },
       );
-      for (const [at, { index, decision, style, wide }] of some.entries()) {
+      for (const [at, { index, decision, style }] of some.entries()) {
         const { image, applied, params } = restyled[at]!;
         const { strength } = decision;
         const op = {
@@ -289,7 +289,7 @@ export class Augmenter implements AsyncDisposable {
           ...(style ? { style } : {}),
           applied,
         };
-        results[index] = { key: items[index]!.key, image: wide ? greyOf(image) : image, ops: [op] };
+        results[index] = { key: items[index]!.key, image, ops: [op] };
       }
     } catch (error) {
       signal?.throwIfAborted();
@@ -312,8 +312,6 @@ interface Todo {
   decision: Decision;
   job: RestyleJob;
   style?: NonNullable<AugmentOp["style"]> | undefined;
-  /** A grey image that is restyled as one in colour. */
-  wide: boolean;
 }
 
 /** Where styles come from, unless they are the samples that follow. */

@@ -339,7 +339,7 @@ export class FilePainter {
 }
 
 /** An image that is no larger than a tile of a sheet, and in memory of its own: its whole batch may share the other. */
-async function small({ data, ...image }: PixelImage): Promise<PixelImage> {
+export async function small({ data, ...image }: PixelImage): Promise<PixelImage> {
   const own = { ...image, data: new Uint8Array(data) };
   if (Math.max(own.width, own.height) <= SHEET_TILE) return own;
   const { width, height } = placementIn(SHEET_TILE, own.width, own.height);

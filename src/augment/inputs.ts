@@ -56,7 +56,7 @@ export const knownErrors = (files: readonly InputFile[]): Set<string> =>
 
 export type Pairing = "each" | "all" | "random";
 
-/** One image to paint; `content` and `style` count in the lists of inputs. */
+/** One image to paint; `content` and `style` count in the lists of inputs. The list of styles is empty where none is needed. */
 export interface PaintJob {
   content: number;
   style: number;
@@ -78,12 +78,12 @@ export function pathsOf(
   job: PaintJob,
   contents: readonly InputFile[],
   styles: readonly InputFile[],
-): { content: string; style: string; contentPage?: number; stylePage?: number } {
-  const [content, style] = [contents[job.content]!, styles[job.style]!];
+): { content: string; style?: string; contentPage?: number; stylePage?: number } {
+  const [content, style] = [contents[job.content]!, styles[job.style]];
   return {
-    ...{ content: content.path, style: style.path },
+    ...{ content: content.path, ...(style ? { style: style.path } : {}) },
     ...(content.page === undefined ? {} : { contentPage: content.page }),
-    ...(style.page === undefined ? {} : { stylePage: style.page }),
+    ...(style?.page === undefined ? {} : { stylePage: style.page }),
   };
 }
 
@@ -98,6 +98,10 @@ export function pairJobs(
   seed: number,
 ): PaintJob[] {
   const names = resultNames(contents.map(({ name }) => name));
+  if (styles.length === 0) {
+    refuseSameNames(names, (index) => contents[index]!.path);
+    return names.map((output, content) => ({ content, style: 0, output }));
+  }
   const inStyle = resultNames(styles.map(({ name }) => path.posix.basename(name)));
   const jobs: PaintJob[] = [];
   if (pairing === "all") {
@@ -129,7 +133,7 @@ export function pairJobs(
 export function refuseUnreadable(jobs: readonly PaintJob[], contents: readonly InputFile[], styles: readonly InputFile[]): void {
   const unreadable = new Set<InputFile>();
   for (const { content, style } of jobs) {
-    const lost = [contents[content]!, styles[style]!].filter(({ error }) => error !== undefined);
+    const lost = [contents[content]!, styles[style]].filter((file) => file?.error !== undefined) as InputFile[];
     if (lost.length === 0) return;
     for (const file of lost) unreadable.add(file);
   }

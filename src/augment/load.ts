@@ -3,6 +3,7 @@ import { countPages, type DecodeOptions, MOST_LEVELS } from "../image/decode.js"
 import type { ImagePool } from "../image/pool.js";
 import type { Fit, FittedImage } from "../image/preprocess.js";
 import type { LoadedImage, LoadTask } from "../image/tasks.js";
+import type { PixelImage } from "../image/types.js";
 import type { InputFile } from "./inputs.js";
 
 export type Loaded = { image: FittedImage } | { error: unknown };
@@ -17,13 +18,13 @@ export interface ReadOptions extends Pick<DecodeOptions, "white"> {
 
 /** Reads images of inputs, and says what may not be expected of them: other pages, 16 bits of which few are used. */
 export class InputReader {
-  readonly #pool: Pick<ImagePool, "load">;
+  readonly #pool: Pick<ImagePool, "load" | "decode">;
   readonly #options: ReadOptions;
   readonly #onNote: ((note: string) => void) | undefined;
   readonly #inputs = new Map<string, InputFile>();
   readonly #noted = new Set<string>();
 
-  constructor(pool: Pick<ImagePool, "load">, options: ReadOptions, onNote: ((note: string) => void) | undefined) {
+  constructor(pool: Pick<ImagePool, "load" | "decode">, options: ReadOptions, onNote: ((note: string) => void) | undefined) {
     this.#pool = pool;
     this.#options = options;
     this.#onNote = onNote;
@@ -38,17 +39,37 @@ export class InputReader {
 
   /** As the pool's own, of a file or a key. */
   async load({ file, ...task }: Omit<LoadTask, "kind">, signal?: AbortSignal): Promise<LoadedImage> {
-    const { page, white, fit } = this.#options;
+    const { fit } = this.#options;
+    const { path, ...how } = this.#how(file);
+    const image = await this.#pool.load({ fit, ...task, file: path, ...how }, signal);
+    this.#tell(path, image);
+    return image;
+  }
+
+  /** An input at its own size and channels. Throws as `load` does. */
+  async decode(input: InputFile, signal?: AbortSignal): Promise<PixelImage> {
+    if (input.error !== undefined) throw input.error;
+    const { path, ...how } = this.#how(this.key(input));
+    const image = await this.#pool.decode({ input: path, channels: "own", ...how }, signal);
+    this.#tell(path, image);
+    return image;
+  }
+
+  #how(file: string): { path: string } & Pick<LoadTask, "page" | "white"> {
+    const { page, white } = this.#options;
     const { path, page: own } = this.#inputs.get(file) ?? { path: file };
-    const image = await this.#pool.load({ fit, ...task, file: path, page: own ?? (page === "all" ? 1 : page), white }, signal);
-    if (image.pages > 1 && page === undefined)
-      this.#say("pages", `${path} has ${image.pages} pages: the first is taken; --page N or all takes others`);
-    if (image.largest !== undefined && image.largest < MOST_LEVELS / 4 && white === undefined)
+    return { path, page: own ?? (page === "all" ? 1 : page), white };
+  }
+
+  #tell(path: string, { pages, largest }: Pick<LoadedImage, "pages" | "largest">): void {
+    const { page, white } = this.#options;
+    if (pages > 1 && page === undefined)
+      this.#say("pages", `${path} has ${pages} pages: the first is taken; --page N or all takes others`);
+    if (largest !== undefined && largest < MOST_LEVELS / 4 && white === undefined)
       this.#say(
         "white",
-        `${path} has 16 bits and no value above ${image.largest}: if it is too dark, --white 4095 or auto says what is white`,
+        `${path} has 16 bits and no value above ${largest}: if it is too dark, --white 4095 or auto says what is white`,
       );
-    return image;
   }
 
   /** Once a run: a folder of such files is the rule. */

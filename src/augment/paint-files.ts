@@ -1,6 +1,5 @@
 import { describeError, StylizingError } from "../errors.js";
-import { ensureOutputFile, ensureOutputFolder, removeStale, writeFileAtomic } from "../image/atomic-write.js";
-import { tellingLeftOut } from "../image/folder.js";
+import { writeFileAtomic } from "../image/atomic-write.js";
 import { ImagePool } from "../image/pool.js";
 import { cut } from "../image/preprocess.js";
 import { contactSheet } from "../image/sheet.js";
@@ -10,20 +9,11 @@ import { type FoundModel, findModel, withStatisticsOf } from "../models/open.js"
 import { settleSizing } from "../painter/sizing.js";
 import { StylizingViT } from "../painter/stylizing-vit.js";
 import { FilePainter } from "./file-painter.js";
-import {
-  type InputFile,
-  knownErrors,
-  listInputs,
-  type PaintJob,
-  pairJobs,
-  pathsOf,
-  refuseUnreadable,
-  resultFile,
-} from "./inputs.js";
-import { InputReader, inPages } from "./load.js";
-import { checkOutputs, refuseExisting } from "./outputs.js";
+import type { InputFile } from "./inputs.js";
+import { InputReader } from "./load.js";
 import { checkRoomFor, checkSlides } from "./paint-slide.js";
-import type { ImageReport, ImagesReport, PaintFilesOptions, StylizeReport } from "./report.js";
+import { prepareFiles } from "./prepare.js";
+import type { ImagesReport, PaintFilesOptions, StylizeReport } from "./report.js";
 
 /** Images that a model's unknown statistics are measured from. */
 const MEASURED = 64;
@@ -42,51 +32,12 @@ export async function paintFiles(
   signal?: AbortSignal,
   known?: FoundModel,
 ): Promise<StylizeReport | ImagesReport> {
-  const { onNote, onProgress, existing = "refuse" } = given;
+  const { onNote, onProgress } = given;
   // Said now what does not go together; what the model's configuration decides is decided later.
   settleSizing(given, {});
-  const [contents, styles] = await tellingLeftOut(onNote, async (leftOut) => [
-    await inPages(await listInputs(given.content, { out: given.out, leftOut, slides: true }), given.page),
-    await inPages(await listInputs(given.style, { out: given.out, leftOut }), given.page),
-  ]);
-  for (const [what, files, paths] of [
-    ["content", contents, given.content],
-    ["style", styles, given.style],
-  ] as const) {
-    if (files.length > 0) continue;
-    const problem = `There is no ${what} image in ${paths.join(", ")}.`;
-    throw new StylizingError("ARGUMENT", problem, "Give image files, or folders that hold some.");
-  }
-  checkSlides(contents, given);
-  const jobs = pairJobs(contents, styles, given.pair, given.seed);
-  refuseUnreadable(jobs, contents, styles);
-  const inputs = [...contents, ...styles];
-  const outputs = jobs.map((job) => resultFile(job, given));
-  const there = new Set(
-    await checkOutputs(
-      inputs.map(({ path }) => path),
-      given.sheet ? [...outputs, given.sheet] : outputs,
-    ),
+  const { contents, styles, left, options, reportOn } = await prepareFiles({ ...given, needsStyle: true }, (files) =>
+    checkSlides(files, given),
   );
-  if (existing === "refuse") refuseExisting([...there]);
-  const isLeft = (output: string) => existing !== "skip" || !there.has(output);
-  const left = jobs.filter((_, index) => isLeft(outputs[index]!));
-  const options = { ...given, sheet: given.sheet && isLeft(given.sheet) ? given.sheet : undefined };
-  if (given.sheet && !options.sheet) onNote?.(`${given.sheet} is there already and stays as it is`);
-  await ensureOutputFolder(options.out);
-  if (options.sheet) await ensureOutputFile(options.sheet);
-  if (jobs.some(({ slide }) => slide)) await removeStale(options.out);
-  for (const reason of knownErrors(inputs)) onNote?.(`failed: ${reason}`);
-  const reportOn = (painted: ReadonlyMap<PaintJob, ImageReport>, milliseconds: number): ImagesReport => {
-    const images = jobs.map((job, index): ImageReport => {
-      const skipped = { ...pathsOf(job, contents, styles), output: outputs[index]!, status: "skipped" } as const;
-      return painted.get(job) ?? skipped;
-    });
-    const count = (status: ImageReport["status"]) => images.filter((image) => image.status === status).length;
-    const [done, failed, stopped, skipped] = [count("done"), count("failed"), count("stopped"), count("skipped")];
-    const imagesPerSecond = done === 0 ? 0 : Number(((done * 1000) / milliseconds).toFixed(3));
-    return { images, done, failed, stopped, skipped, milliseconds: Math.round(milliseconds), imagesPerSecond };
-  };
   if (left.length === 0) return reportOn(new Map(), 0);
 
   const load = { ...options.load, ...(signal ? { signal } : {}) };

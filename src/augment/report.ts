@@ -4,26 +4,24 @@ import type { ModelReport } from "../models/load.js";
 import type { SizeOptions } from "../painter/sizing.js";
 import type { StreamTiming } from "../painter/stream.js";
 import type { LoadOptions } from "../painter/types.js";
+import type { Params } from "../restyle/types.js";
 import type { ErrorReport } from "./failures.js";
 import type { Pairing } from "./inputs.js";
 import type { ReadOptions } from "./load.js";
 
-export interface PaintFilesOptions extends ReadOptions, SizeOptions {
-  /** A published name, a folder, a `.safetensors` file, or `demo`. */
-  model: string;
+/** Files in, files out. */
+export interface FilesOptions extends ReadOptions {
   /** Files, and folders that are read at any depth. */
   content: readonly string[];
   style: readonly string[];
+  /** Whether there must be one. */
+  needsStyle?: boolean | undefined;
   /** Where results go. */
   out: string;
-  mean?: readonly number[] | undefined;
-  std?: readonly number[] | undefined;
   pair: Pairing;
   batch?: number | undefined;
   seed: number;
   format: OutputFormat;
-  /** Of results of whole slides, which are TIFF files; default JPEG. */
-  compression?: SlideCompression | undefined;
   /** What becomes of results that exist already; by default the run is refused. */
   existing?: "refuse" | "replace" | "skip" | undefined;
   /** Where a labelled contact sheet goes. */
@@ -35,6 +33,15 @@ export interface PaintFilesOptions extends ReadOptions, SizeOptions {
   onNote?: ((note: string) => void) | undefined;
   /** Images done, of all; called once with none before the first. */
   onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+export interface PaintFilesOptions extends FilesOptions, SizeOptions {
+  /** A published name, a folder, a `.safetensors` file, or `demo`. */
+  model: string;
+  mean?: readonly number[] | undefined;
+  std?: readonly number[] | undefined;
+  /** Of results of whole slides, which are TIFF files; default JPEG. */
+  compression?: SlideCompression | undefined;
   /** Rows of a whole slide that are done, of all, and the slide's file. */
   onSlide?: ((file: string, done: number, total: number) => void) | undefined;
 }
@@ -42,7 +49,8 @@ export interface PaintFilesOptions extends ReadOptions, SizeOptions {
 /** What became of one image. */
 export interface ImageReport {
   content: string;
-  style: string;
+  /** Missing where the method needs none. */
+  style?: string;
   /** Of a file with several, where all were asked for. */
   contentPage?: number;
   stylePage?: number;
@@ -54,6 +62,9 @@ export interface ImageReport {
   /** Of a whole slide: its windows, and how many of them were left as they are. */
   windows?: number;
   blank?: number;
+  /** Of a method: whether it was applied or declined, and its numbers. */
+  applied?: boolean;
+  params?: Params;
   error?: ErrorReport;
 }
 

@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { Piscina } from "piscina";
 import { StylizingError } from "../errors.js";
+import type { DecodedImage } from "./decode.js";
 import {
   type DecodeTask,
   type EncodeTask,
@@ -13,7 +14,6 @@ import {
   perform,
   type SaveTask,
 } from "./tasks.js";
-import type { PixelImage } from "./types.js";
 import type { Answer } from "./worker.js";
 
 /** Threads where none are asked for: more than these a main thread that uploads and downloads cannot feed. */
@@ -108,8 +108,8 @@ export class ImagePool implements AsyncDisposable {
   }
 
   /** An image at its own size. Throws as {@link load} does. */
-  async decode(task: Omit<DecodeTask, "kind">, signal?: AbortSignal): Promise<PixelImage> {
-    return (await this.#run({ kind: "decode", ...task }, signal)) as PixelImage;
+  async decode(task: Omit<DecodeTask, "kind">, signal?: AbortSignal): Promise<DecodedImage> {
+    return (await this.#run({ kind: "decode", ...task }, signal)) as DecodedImage;
   }
 
   /** An image as a file's bytes. @throws StylizingError `OUTPUT` or `DISPOSED` */

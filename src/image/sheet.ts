@@ -12,7 +12,8 @@ export interface SheetImage {
 
 export interface SheetRow {
   readonly content: SheetImage;
-  readonly style: SheetImage;
+  /** Missing where there is none to be taken from. */
+  readonly style?: SheetImage | undefined;
   readonly result: SheetImage;
   /** The content as the model draws it in its own style; pairs only. */
   readonly reconstruction?: SheetImage | undefined;
@@ -158,6 +159,7 @@ function asGrid(rows: readonly SheetRow[]): Grid | undefined {
   const styles = new Map<string, SheetImage>();
   const results: Grid["results"] = new Map();
   for (const { content, style, result } of rows) {
+    if (!style) return undefined;
     contents.set(content.name, content);
     styles.set(style.name, style);
     const row = results.get(content.name) ?? new Map<string, SheetImage>();
@@ -221,7 +223,8 @@ function drawPairs(rows: readonly SheetRow[], top: number, options: SheetOptions
   const groups = Math.min(3, Math.ceil(shown.length / 6));
   const perGroup = Math.ceil(shown.length / groups);
   const apart = 40;
-  const columns = shown.some(({ reconstruction }) => reconstruction) ? 4 : 3;
+  const kinds = (["content", "style", "result", "reconstruction"] as const).filter((kind) => shown.some((row) => row[kind]));
+  const columns = kinds.length;
   const groupWidth = columns * side + (columns - 1) * GAP;
   const width = 2 * MARGIN + groups * groupWidth + (groups - 1) * apart;
   const first = top + 20;
@@ -229,13 +232,14 @@ function drawPairs(rows: readonly SheetRow[], top: number, options: SheetOptions
 
   const tiles: Drawing["tiles"] = [];
   const svg: string[] = [];
-  for (const [i, { content, style, result, reconstruction }] of shown.entries()) {
+  for (const [i, pair] of shown.entries()) {
     const group = Math.floor(i / perGroup);
     const left = MARGIN + group * (groupWidth + apart);
     const y = first + (i % perGroup) * (side + CAPTION + 4);
-    for (const [j, [what, source]] of Object.entries({ content, style, result, reconstruction }).entries()) {
+    for (const [j, what] of kinds.entries()) {
+      const source = pair[what];
       const x = left + j * (side + GAP);
-      if (i % perGroup === 0 && j < columns) svg.push(textSvg(ellipsise(what, side, heading.size), x, top + 9, heading));
+      if (i % perGroup === 0) svg.push(textSvg(ellipsise(what, side, heading.size), x, top + 9, heading));
       if (!source) continue;
       tiles.push({ source, left: x, top: y });
       svg.push(caption(source, x, y, side));

@@ -7,10 +7,10 @@ import { type PixelImage, wholeOf } from "./types.js";
 export type ImageTask = LoadTask | SaveTask | DecodeTask | EncodeTask;
 
 /** What a worker gives back: images, the milliseconds that saving took, or a file's bytes. */
-export type ImageResult = LoadedImage | PixelImage | number | Uint8Array;
+export type ImageResult = LoadedImage | DecodedImage | number | Uint8Array;
 
 /** All of an image, at its own size. */
-export interface DecodeTask extends Pick<DecodeOptions, "name" | "channels"> {
+export interface DecodeTask extends Pick<DecodeOptions, "name" | "channels" | "page" | "white"> {
   kind: "decode";
   input: string | Uint8Array;
 }
@@ -90,7 +90,7 @@ export function perform(task: ImageTask): Promise<ImageResult> {
   if (task.kind === "load") return load(task);
   if (task.kind === "save") return save(task);
   if (task.kind === "encode") return encodeImage(ownPixels(task.image), task);
-  return decodeImage(task.input, task).then(({ data, width, height, channels }) => ({ data, width, height, channels }));
+  return decodeImage(task.input, task);
 }
 
 /** Writes a result, whole or not at all, and says how long that took, in milliseconds. Throws as {@link saveImage} does. */
