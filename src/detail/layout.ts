@@ -66,7 +66,11 @@ export function writeLayout(queue: GPUQueue, buffers: GuidedBuffers, { shape, pl
 }
 
 /** The pixels of every piece in what was read back, where they lie; rows that did not fill four pixels are moved together. */
-export const pixelsOfPieces = ({ pieces }: Layout, bytes: Uint8Array, channels: number): Uint8Array[] =>
+export const pixelsOfPieces = (
+  { pieces }: { pieces: readonly Pick<Piece, "resultWord" | "width" | "height">[] },
+  bytes: Uint8Array,
+  channels: number,
+): Uint8Array[] =>
   pieces.map(({ resultWord, width, height }) => {
     const first = 4 * resultWord;
     const [stride, room] = [width * channels, 4 * resultWordsOf(width, 1, channels)];

@@ -162,7 +162,7 @@ export function planGuidedApply(
       result: "f32",
       constants: { CHANNELS: channels },
       overrides: { BACKGROUND: background ? 1 : 0 },
-      parts: ["guided"],
+      parts: ["tissue"],
     },
     workgroups: [x, y, slots],
     workgroupBytes: 0,

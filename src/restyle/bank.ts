@@ -1,0 +1,90 @@
+import { StylizingError } from "../errors.js";
+import type { PixelImage } from "../image/types.js";
+import type { Records, RestyleEngine } from "./engine.js";
+import type { RandStainTable } from "./methods.js";
+import { recordWords } from "./programs.js";
+import { tableOf } from "./records.js";
+import type { RestyleBank } from "./types.js";
+import { statisticsKey, type Way } from "./ways.js";
+
+/** Bytes of styles that one submission holds. */
+const STYLE_BYTES = 2 ** 26;
+
+/** Styles of a closed form: their statistics stay on the device, each kind computed once; images stay for what needs them. */
+export class ClosedFormBank implements RestyleBank {
+  readonly styles: readonly PixelImage[];
+  readonly #owner: unknown;
+  readonly #records = new Map<string, Promise<Records>>();
+  #engine: RestyleEngine | undefined;
+  #measured: RandStainTable | undefined;
+  #disposed = false;
+
+  constructor(owner: unknown, styles: readonly PixelImage[]) {
+    this.#owner = owner;
+    this.styles = styles;
+  }
+
+  get size(): number {
+    return this.styles.length;
+  }
+
+  /** RandStainNA's table of these styles, where it was asked for. */
+  get measured(): RandStainTable | undefined {
+    return this.#measured;
+  }
+
+  /** Refuses another owner's bank, and one that was disposed of. @throws StylizingError `ARGUMENT`, `DISPOSED` */
+  checkOwner(owner: unknown): void {
+    if (this.#disposed)
+      throw new StylizingError("DISPOSED", "This style bank was disposed of.", "Make a new one with styleBank().");
+    if (owner !== this.#owner)
+      throw new StylizingError("ARGUMENT", "This style bank is of another restyler.", "Make one with this one's styleBank().");
+  }
+
+  /** The statistics that a way needs, on an engine; computed again where the engine is another one, as after a lost device. */
+  async records(engine: RestyleEngine, way: Way, signal?: AbortSignal): Promise<Records | undefined> {
+    if (recordWords(way) === 0) return undefined;
+    signal?.throwIfAborted();
+    if (this.#engine !== engine) this.#records.clear();
+    this.#engine = engine;
+    const key = statisticsKey(way);
+    let records = this.#records.get(key);
+    if (!records) {
+      records = engine.keep(way, this.styles, cutsOf(this.styles));
+      this.#records.set(key, records);
+      records.catch(() => this.#records.delete(key));
+    }
+    return records;
+  }
+
+  /** Measures RandStainNA's table once. */
+  async measure(engine: RestyleEngine, way: Way, signal?: AbortSignal): Promise<void> {
+    if (this.#measured) return;
+    const records = await this.records(engine, way, signal);
+    this.#measured = tableOf(await engine.read(records!, this.size));
+  }
+
+  /** Frees the device's memory. Idempotent. */
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    const engine = this.#engine;
+    for (const records of this.#records.values()) records.then((one) => engine!.release(one)).catch(() => {});
+    this.#records.clear();
+  }
+}
+
+/** Runs of styles that a submission holds. */
+export function cutsOf(styles: readonly PixelImage[]): [from: number, count: number][] {
+  const cuts: [number, number][] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const [index, { data }] of styles.entries()) {
+    bytes += data.length;
+    if (bytes > STYLE_BYTES) {
+      cuts.push([index, 0]);
+      bytes = data.length;
+    }
+    cuts.at(-1)![1]++;
+  }
+  return cuts;
+}

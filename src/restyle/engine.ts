@@ -1,0 +1,169 @@
+import { pixelsOfPieces } from "../detail/layout.js";
+import { StylizingError } from "../errors.js";
+import type { Gpu } from "../gpu/gpu.js";
+import type { PixelImage } from "../image/types.js";
+import { asFloats, writeArray } from "../net/pixels.js";
+import type { Read, RunTiming } from "../net/run.js";
+import { Runner } from "../net/runner.js";
+import { LEVEL_NUMBERS } from "../ops/levels.js";
+import { JOB_WORDS, STATISTICS_WORDS } from "../ops/restyle.js";
+import { type Batch, type Item, layOut } from "./batch.js";
+import { type RestyleBuffers, type RestyleShape, recordRestyle, recordWords } from "./programs.js";
+import type { Way } from "./ways.js";
+
+/** Statistics of styles on the device, one record behind the other. */
+export interface Records {
+  readonly buffer: GPUBuffer;
+  /** Bytes of one. */
+  readonly each: number;
+}
+
+/** A batch of one way. */
+export interface Task {
+  way: Way;
+  background: readonly number[] | undefined;
+  skipBlank: boolean;
+  items: readonly Item[];
+  /** Styles whose statistics are taken in the same submission, and those that are kept: each item's style counts through both. */
+  styles: readonly PixelImage[];
+  kept: readonly { records: Records; index: number }[];
+  shared?: boolean | undefined;
+  timing?: RunTiming | undefined;
+}
+
+export interface TaskResult {
+  image: PixelImage;
+  applied: boolean;
+  /** What was found in the content, 32 numbers, see kernels/colour_statistics.wgsl and stain_fit.wgsl; of Colorist 12, see level_tables.wgsl. */
+  own: Float32Array;
+  /** The same of its style, where it has one; of Colorist nothing. */
+  style: Float32Array | undefined;
+}
+
+/** Closed forms on a device. It knows no names and no defaults. */
+export class RestyleEngine {
+  readonly gpu: Gpu;
+  readonly #runner: Runner;
+
+  constructor(gpu: Gpu) {
+    this.gpu = gpu;
+    this.#runner = new Runner(gpu);
+  }
+
+  /** Bytes that one image may take on this device. */
+  get mostBytes(): number {
+    const { maxBufferSize, maxStorageBufferBindingSize } = this.gpu.profile.limits;
+    return Math.min(maxBufferSize, maxStorageBufferBindingSize);
+  }
+
+  /**
+   * Restyles a batch: one upload, one submission, one read-back.
+   * @throws StylizingError `GPU`, `DEVICE_LOST`
+   */
+  async run(task: Task): Promise<TaskResult[]> {
+    const { way, items, styles, kept } = task;
+    const channels = items[0]!.content.channels;
+    const batch = layOut(items, styles, kept.length);
+    const each = way.kind === "moments" || way.kind === "stains" ? STATISTICS_WORDS : 0;
+    const slots = items.length + styles.length + kept.length;
+    const size = 4 * batch.resultWords;
+    const target = new Uint8Array(task.shared ? new SharedArrayBuffer(size) : new ArrayBuffer(size));
+    const read = await this.#run(batch, task, false, (buffers) => [
+      { buffer: buffers.result, bytes: size, target },
+      { buffer: buffers.jobs, bytes: 4 * JOB_WORDS * items.length },
+      ...(each > 0 ? [{ buffer: buffers.statistics!, bytes: 4 * each * slots }] : []),
+      ...(buffers.numbers ? [{ buffer: buffers.numbers, bytes: 4 * LEVEL_NUMBERS * items.length }] : []),
+    ]);
+    const [jobs, last] = read.slice(1).map((bytes) => asFloats(bytes));
+    const [found, numbers] = way.kind === "levels" ? [undefined, last] : [last, undefined];
+    const record = (of: Float32Array, words: number, slot: number) => of.subarray(slot * words, (slot + 1) * words);
+    return pixelsOfPieces(batch, target, channels).map((data, index) => {
+      const { content, style } = items[index]!;
+      return {
+        image: { data, width: content.width, height: content.height, channels },
+        applied: jobs![index * JOB_WORDS + 3]! > 0,
+        own: numbers ? record(numbers, LEVEL_NUMBERS, index) : found ? record(found, each, index) : new Float32Array(0),
+        style: found && style !== undefined ? record(found, each, items.length + style) : undefined,
+      };
+    });
+  }
+
+  /** Statistics of styles, which stay on the device. @throws StylizingError `GPU`, `DEVICE_LOST` */
+  async keep(way: Way, styles: readonly PixelImage[], cuts: readonly [from: number, count: number][]): Promise<Records> {
+    const each = 4 * recordWords(way);
+    const buffer = await this.gpu.checked("statistics of styles", () => this.gpu.storage("styles", each * styles.length));
+    try {
+      for (const [from, count] of cuts) {
+        const batch = layOut([], styles.slice(from, from + count), 0);
+        const task = { way, background: undefined, skipBlank: false, items: [], styles, kept: [] };
+        await this.#run(batch, task, true, () => [], { buffer, offset: from * each, bytes: count * each });
+      }
+      return { buffer, each };
+    } catch (error) {
+      this.gpu.release(buffer);
+      throw error;
+    }
+  }
+
+  /** Reads kept statistics. */
+  async read({ buffer, each }: Records, count: number): Promise<Float32Array[]> {
+    const [bytes] = await this.#runner.read([{ buffer, bytes: each * count }]);
+    return Array.from({ length: count }, (_, at) => asFloats(bytes!.slice(at * each, (at + 1) * each)));
+  }
+
+  #run(
+    batch: Batch,
+    { way, background, skipBlank, styles, items, kept, timing }: Task,
+    statistics: boolean,
+    reads: (buffers: RestyleBuffers) => Read[],
+    copy?: { buffer: GPUBuffer; offset: number; bytes: number },
+  ): Promise<Uint8Array[]> {
+    const channels = (items[0]?.content ?? styles[0]!).channels;
+    const shape: RestyleShape = { way, channels, background, skipBlank, room: batch.room, statistics };
+    const { queue } = this.gpu.device;
+    return this.#runner.run(async () => {
+      const { program, value } = await this.#runner.program(JSON.stringify(shape), "restyling", (r) => recordRestyle(r, shape));
+      return {
+        label: "restyle",
+        programs: [program],
+        timing,
+        reads: reads(value),
+        upload: (encoder) => {
+          const tables = [value.images, value.chunks, value.jobs, value.twiddles] as const;
+          for (const [at, data] of [batch.images, batch.chunks, batch.jobs, batch.twiddles].entries())
+            if (tables[at] && data.length > 0) writeArray(queue, tables[at], data);
+          writeArray(queue, value.content, batch.content);
+          if (value.counts) encoder.clearBuffer(value.counts);
+          for (const [at, { records, index }] of kept.entries()) {
+            const { buffer, each } = records;
+            const slot = items.length + styles.length + at;
+            encoder.copyBufferToBuffer(buffer, index * each, value.statistics!, slot * each, each);
+          }
+        },
+        ...(copy && {
+          after: (encoder: GPUCommandEncoder) =>
+            encoder.copyBufferToBuffer(value.statistics!, 0, copy.buffer, copy.offset, copy.bytes),
+        }),
+      };
+    });
+  }
+
+  release({ buffer }: Records): void {
+    this.gpu.release(buffer);
+  }
+
+  /** Frees everything but the device. */
+  dispose(): void {
+    this.#runner.dispose();
+  }
+}
+
+/** Refuses an image that is too large for a device. @throws StylizingError `ARGUMENT` */
+export function checkFits({ width, height, data }: PixelImage, most: number): void {
+  if (data.length <= most) return;
+  throw new StylizingError(
+    "ARGUMENT",
+    `An image of ${width} × ${height} takes ${data.length} bytes, and this device takes ${most} at a time.`,
+    "Cut it into tiles.",
+  );
+}
