@@ -3,19 +3,20 @@ import { Classifier } from "../classifier/classifier.js";
 import { type Classification, type ClassifierOptions, checkHead, checkKnownStatistics } from "../classifier/types.js";
 import { describeError, StylizingError } from "../errors.js";
 import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
+import { csvLine } from "../image/csv.js";
 import { tellingLeftOut } from "../image/folder.js";
 import { ImagePool } from "../image/pool.js";
 import type { FittedImage } from "../image/preprocess.js";
+import { resultNames } from "../image/result-names.js";
 import { describeModel, type ModelReport } from "../models/load.js";
 import { type FoundModel, findModelOf } from "../models/open.js";
 import type { VitConfig } from "../models/vit/config.js";
 import { vit } from "../models/vit/kind.js";
 import { attentionSheet } from "./attention-sheet.js";
-import { csvLine } from "./csv.js";
 import { type ErrorReport, Failures } from "./failures.js";
 import { type InputFile, listInputs } from "./inputs.js";
 import { InputReader, inPages, type Loaded, type ReadOptions } from "./load.js";
-import { checkOutputs, refuseSameNames, resultNames } from "./outputs.js";
+import { checkOutputs, refuseSameNames } from "./outputs.js";
 
 export interface ClassifyFilesOptions extends ReadOptions {
   /** A folder, a `.safetensors` file, a repository of the Hugging Face Hub, or `hashed:SEED`. */

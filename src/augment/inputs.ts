@@ -4,9 +4,10 @@ import { messageOf, StylizingError } from "../errors.js";
 import { decodeImage } from "../image/decode.js";
 import type { OutputFormat } from "../image/encode.js";
 import { type FoundImage, type LeftOut, listImages, someOf } from "../image/folder.js";
+import { resultNames } from "../image/result-names.js";
 import { Slide } from "../image/slide.js";
 import { indexBelow } from "../random.js";
-import { refuseSameNames, resultNames } from "./outputs.js";
+import { refuseSameNames } from "./outputs.js";
 
 /** An image that was named on the command line or found in a folder that was. */
 export interface InputFile extends FoundImage {

@@ -35,6 +35,12 @@ export interface OpenDataSetOptions {
   domain?: string | undefined;
   /** Of npz, of folders and files that are named so (`train`, `train_images`, `data/train-00000-of-00004.parquet`); default `train` where there is one. Others are not read as samples. */
   split?: string | undefined;
+  /** The column or field that is the class; by default one of those that are called so. */
+  label?: string | undefined;
+  /** What a mask's name ends with before its ending, `_mask` by default: `a_mask.png` belongs to `a.png` and is no sample. */
+  maskSuffix?: string | undefined;
+  /** A folder that is passed over, such as the one for results. */
+  except?: string | undefined;
   onNote?: ((note: string) => void) | undefined;
 }
 
@@ -57,6 +63,13 @@ export interface Output {
   readonly copy: number;
   /** Missing for the original. PNG where it is encoded. */
   readonly image?: Sample["image"] | undefined;
+}
+
+export interface WriterOptions {
+  /** What is read: its labels, columns and schema are kept. */
+  like: DataSet;
+  onNote?: ((note: string) => void) | undefined;
+  signal?: AbortSignal | undefined;
 }
 
 /**

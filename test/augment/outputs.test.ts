@@ -2,8 +2,9 @@ import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, win32 } from "node:path";
 import { describe, expect, it } from "vitest";
 import { pairJobs, resultFile } from "../../src/augment/inputs.js";
-import { checkOutputs, refuseExisting, resultNames } from "../../src/augment/outputs.js";
+import { checkOutputs, refuseExisting } from "../../src/augment/outputs.js";
 import { StylizingError } from "../../src/errors.js";
+import { resultNames } from "../../src/image/result-names.js";
 import { temporaryFolder } from "../image/helpers.js";
 
 describe("names of results", () => {

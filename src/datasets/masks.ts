@@ -1,0 +1,41 @@
+import { readdir, readFile } from "node:fs/promises";
+import path from "node:path";
+import { byCodeUnits } from "../image/folder.js";
+import { endingOf, type Part, stemOf } from "./sample.js";
+
+export const MASK_SUFFIX = "_mask";
+
+/** What a part is called of which only the end of its file's name is known: `_mask.png` is `mask.png`. */
+export const partName = (behind: string): string => behind.replace(/^[^\p{L}\p{N}]+/u, "");
+
+/** Finds masks beside images: `STEM_mask.ENDING` beside `STEM.png`. A folder is listed once while its images come in a row. */
+export class Masks {
+  readonly suffix: string;
+  #folder: string | undefined;
+  /** Names by stem. */
+  #names = new Map<string, string[]>();
+
+  constructor(suffix = MASK_SUFFIX) {
+    this.suffix = suffix;
+  }
+
+  /** Masks of an image file, with their bytes. @throws what reading throws. */
+  async of(file: string): Promise<Part[]> {
+    const folder = path.dirname(file);
+    if (folder !== this.#folder) {
+      this.#names = new Map();
+      for (const name of await readdir(folder).catch(() => [])) {
+        const stem = stemOf(name);
+        if (stem.endsWith(this.suffix)) this.#names.set(stem, [...(this.#names.get(stem) ?? []), name]);
+      }
+      this.#folder = folder;
+    }
+    const masks = (this.#names.get(stemOf(path.basename(file)) + this.suffix) ?? []).sort(byCodeUnits);
+    return Promise.all(
+      masks.map(async (name) => {
+        const behind = `${this.suffix}.${endingOf(name)}`;
+        return { name: partName(behind), behind, bytes: await readFile(path.join(folder, name)) };
+      }),
+    );
+  }
+}
