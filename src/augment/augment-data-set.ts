@@ -1,7 +1,7 @@
 import { readdir } from "node:fs/promises";
 import path from "node:path";
+import { createWriter } from "../datasets/open.js";
 import type { DataFormat, DataSet, DataSetWriter, Output, Sample } from "../datasets/types.js";
-import { createWriter } from "../datasets/write.js";
 import { describeError, StylizingError } from "../errors.js";
 import { ensureOutputFolder, removeStale } from "../image/atomic-write.js";
 import { realOf } from "../image/folder.js";

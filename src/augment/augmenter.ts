@@ -249,7 +249,8 @@ export class Augmenter implements AsyncDisposable {
     { method, params, strength, style: draw, crop }: Decision,
   ): Promise<Pick<Todo, "job" | "style">> {
     const job = { content, params, strength };
-    if (!method.needsStyle(params)) return { job };
+    // What may do without a style takes those of a bank, which were given, and not its neighbours'.
+    if (!method.needsStyle(params) && !(method.takesStyle(params) && (item.style || this.plan.styles === "bank"))) return { job };
     const style = item.style ?? item.following?.[rollOf(item.epoch) - 1]?.style() ?? (await this.#source?.styleFor(item, draw));
     if (!style)
       throw new StylizingError(

@@ -192,7 +192,7 @@ class Comparison {
     const style = line.ops?.[0]?.style;
     try {
       let found: AugmentItem["style"];
-      if (style && methodNamed(line.ops![0]!.op).needsStyle(line.ops![0]!.params)) {
+      if (style && methodNamed(line.ops![0]!.op).takesStyle(line.ops![0]!.params)) {
         found = await this.#augmenter.styleNamed(style.key, item!.following);
         if (!found) return this.#differs(one, `its style ${style.key} is not there`);
         if (found.sha256 !== style.sha256) return this.#differs(one, `its style ${style.key} is another image`);

@@ -48,7 +48,7 @@ export async function restyleFiles(given: RestyleFilesOptions, signal?: AbortSig
   const { method, params, onNote, onProgress } = given;
   method.check(params);
   const needsStyle = method.needsStyle(params);
-  if (!needsStyle && given.style.length > 0)
+  if (!method.takesStyle(params) && given.style.length > 0)
     throw new StylizingError("ARGUMENT", `${method.name} takes no style with these parameters.`, "Leave --style away.");
   const { contents, styles, left, options, reportOn } = await prepareFiles({ ...given, needsStyle }, refuseSlides);
   const about = { method: method.name, declined: 0 };

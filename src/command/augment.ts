@@ -2,7 +2,8 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { type AugmentDataSetOptions, type AugmentReport, augmentDataSet } from "../augment/augment-data-set.js";
 import { STYLE_WAYS, type StyleWay } from "../augment/augment-options.js";
 import { replay } from "../augment/replay.js";
-import { DATA_FORMATS, type DataFormat } from "../datasets/types.js";
+import { DATA_FORMATS } from "../datasets/open.js";
+import type { DataFormat } from "../datasets/types.js";
 import type { Params } from "../restyle/types.js";
 import { Progress } from "./progress.js";
 import {

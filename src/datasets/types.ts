@@ -1,7 +1,6 @@
 import type { PixelImage } from "../image/types.js";
 
-export const DATA_FORMATS = ["folder", "csv", "npz", "wds", "parquet", "hf"] as const;
-export type DataFormat = (typeof DATA_FORMATS)[number];
+export type DataFormat = "folder" | "csv" | "npz" | "wds" | "parquet" | "hf";
 
 /** What identifies a sample. */
 export interface SampleKey {

@@ -12,6 +12,8 @@ interface Words {
   parameters: readonly Spec[];
   /** Numbers without which an image is needed, unless all of one group are given; no group: it needs none. */
   instead: readonly (readonly string[])[] | "always" | "never";
+  /** With these numbers an image that may be given says nothing more. */
+  enough?: readonly string[];
   settle?: (params: Params, draw: Draw) => Params;
 }
 
@@ -66,6 +68,9 @@ function settleRandStain(params: Params, draw: Draw): Params {
   return { ...settled, ...randStainTarget(params.table as RandStainTable, settled), ...params };
 }
 
+/** What the model is called. */
+const MODEL = "stylizing-vit";
+
 const WORDS: readonly Words[] = [
   {
     name: "colorist",
@@ -110,6 +115,7 @@ const WORDS: readonly Words[] = [
       }),
     ],
     instead: "never",
+    enough: ["targetStains", "targetMost"],
   },
   {
     name: "macenko-augment",
@@ -214,7 +220,7 @@ const WORDS: readonly Words[] = [
     settle: (params) => ({ blend: 1, ...params }),
   },
   {
-    name: "stylizing-vit",
+    name: MODEL,
     summary: "a vision transformer paints the content in the style",
     source: "Doerrich et al., ISBI 2026, arXiv 2601.17586",
     parameters: [
@@ -235,19 +241,22 @@ const WORDS: readonly Words[] = [
   },
 ];
 
-const methodOf = ({ name, summary, source, parameters, instead, settle = (params) => params }: Words): Method => ({
+const needs = (instead: Words["instead"], params: Params): boolean =>
+  typeof instead === "string" ? instead === "always" : !instead.some((names) => names.every((one) => params[one] !== undefined));
+
+const methodOf = ({ name, summary, source, parameters, instead, enough, settle = (params) => params }: Words): Method => ({
   ...{ name, summary, source },
   parameters: parameters.map(({ problem: _, ...rest }) => rest),
-  needsStyle: (params) => {
-    if (typeof instead === "string") return instead === "always";
-    return !instead.some((names) => names.every((one) => params[one] !== undefined));
-  },
+  needsStyle: (params) => needs(instead, params),
+  takesStyle: (params) => (enough ? enough.some((one) => params[one] === undefined) : needs(instead, params)),
   check: (params) => checkParams(name, parameters, params),
   settle,
 });
 
 /** What restyles images: the closed forms, and the model. */
 export const METHODS: readonly Method[] = WORDS.map(methodOf);
+/** The model's. */
+export const MODEL_METHOD = METHODS.find(({ name }) => name === MODEL)!;
 
 /** @throws StylizingError `ARGUMENT`, listing the names */
 export function methodNamed(name: string): Method {

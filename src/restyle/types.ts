@@ -34,6 +34,8 @@ export interface Method {
   readonly parameters: readonly Parameter[];
   /** Whether an image is needed to take statistics from, with these numbers given. */
   needsStyle(params: Params): boolean;
+  /** Whether an image would be taken from where one is given. */
+  takesStyle(params: Params): boolean;
   /** @throws StylizingError `ARGUMENT` for an unknown name or a value that a parameter cannot have. */
   check(params: Params): void;
   /** All numbers: what is given as it is, the rest by default or drawn. What a style says is not among them yet. */
