@@ -29,6 +29,20 @@ export type { StyleBank } from "./painter/style-bank.js";
 export { StylizingViT } from "./painter/stylizing-vit.js";
 export type { Trace } from "./painter/trace.js";
 export type { LoadOptions, StreamOptions, StylizeOptions, TuneReport } from "./painter/types.js";
+export { type ClosedFormOptions, ClosedForms, fitRandStainNA, openClosedForm } from "./restyle/closed-forms.js";
+export { METHODS, methodNamed, type RandStainTable } from "./restyle/methods.js";
+export type {
+  Draw,
+  Method,
+  Parameter,
+  Params,
+  ParamValue,
+  RestyleBank,
+  Restyled,
+  RestyleJob,
+  RestyleOptions,
+  Restyler,
+} from "./restyle/types.js";
 export { HOSPITALS, type Hospital, paintTissue, randomHospital, type TissueOptions, type TissueTile } from "./tissue/painter.js";
 export type { EpochReport, TrainingProgress } from "./train/progress.js";
 export { type PrepareProgress, Trainer, type TrainerOptions, type TrainerReport } from "./train/trainer.js";

@@ -6,8 +6,10 @@ import { addDemo } from "./demo.js";
 import { addDetail } from "./detail.js";
 import { addDoctor } from "./doctor.js";
 import { addExport } from "./export.js";
+import { addFit } from "./fit.js";
 import { addForward } from "./forward.js";
 import { addGradients } from "./gradients.js";
+import { addMethods } from "./methods.js";
 import { addModels } from "./models.js";
 import { stopProgress } from "./progress.js";
 import { EXIT, errorDocument, exitCode, note, printJson } from "./shared.js";
@@ -35,6 +37,8 @@ function makeProgram(): Command {
   addTrain(program);
   addTune(program);
   addModels(program);
+  addMethods(program);
+  addFit(program);
   addDemo(program);
   return program;
 }

@@ -57,11 +57,15 @@ export class ClosedFormBank implements RestyleBank {
     return records;
   }
 
-  /** Measures RandStainNA's table once. */
+  /** Measures RandStainNA's table, once. */
   async measure(engine: RestyleEngine, way: Way, signal?: AbortSignal): Promise<void> {
     if (this.#measured) return;
-    const records = await this.records(engine, way, signal);
-    this.#measured = tableOf(await engine.read(records!, this.size));
+    const records: Float32Array[] = [];
+    for (const [from, count] of cutsOf(this.styles)) {
+      signal?.throwIfAborted();
+      records.push(...(await engine.measure(way, this.styles.slice(from, from + count))));
+    }
+    this.#measured = tableOf(records);
   }
 
   /** Frees the device's memory. Idempotent. */

@@ -10,10 +10,10 @@ import { resultWordsOf } from "../ops/guided.js";
 import { ClosedFormBank } from "./bank.js";
 import { coefficientsOf } from "./batch.js";
 import { checkFits, RestyleEngine } from "./engine.js";
-import { methodNamed, randStainTarget } from "./methods.js";
+import { methodNamed, type RandStainTable, randStainTarget } from "./methods.js";
 import { type Prepared, restylePiece } from "./piece.js";
-import { paramsWith } from "./records.js";
-import type { Method, Params, RestyleBank, Restyled, RestyleJob, RestyleOptions, Restyler } from "./types.js";
+import { paramsWith, tableOf } from "./records.js";
+import type { Method, RestyleBank, Restyled, RestyleJob, RestyleOptions, Restyler } from "./types.js";
 import { bandOf, formOf, takesGrey, type Way } from "./ways.js";
 
 export interface ClosedFormOptions extends Omit<GpuOptions, "precision" | "tune"> {
@@ -69,6 +69,39 @@ export class ClosedForms implements Disposable, AsyncDisposable {
     };
   }
 
+  /**
+   * Measures RandStainNA's table (Shen et al., MICCAI 2022) on a data set: of L* · 2.55, a* + 128 and b* + 128, mean and population deviation over its
+   * images of their channel means, `avg_mean` and `avg_std`, and of their deviations, `std_mean` and `std_std`. Images are held a batch at a time.
+   * @throws StylizingError `ARGUMENT` where there is none, or one is grey; `GPU`, `DEVICE_LOST`; the signal's reason when aborted
+   */
+  fitRandStainNA(images: Iterable<PixelImage> | AsyncIterable<PixelImage>, signal?: AbortSignal): Promise<RandStainTable> {
+    return this.#calls.track(async () => {
+      const method = methodNamed("randstainna");
+      const way = formOf(method.name)!.way({});
+      const records: Float32Array[] = [];
+      const measure = async (batch: readonly PixelImage[]) => {
+        signal?.throwIfAborted();
+        if (batch.length > 0) records.push(...(await this.#host.recovering((engine) => engine.measure(way, batch))));
+      };
+      let batch: PixelImage[] = [];
+      let bytes = 0;
+      for await (const image of images) {
+        checkPixelImage(image);
+        refuseGrey(method, way, image);
+        checkFits(image, this.#host.engine.mostBytes);
+        if (bytes + image.data.length > BATCH_BYTES) {
+          await measure(batch);
+          [batch, bytes] = [[], 0];
+        }
+        batch.push(image);
+        bytes += image.data.length;
+      }
+      await measure(batch);
+      if (records.length === 0) throw new StylizingError("ARGUMENT", "There are no images to measure.", "Give one or more.");
+      return tableOf(records);
+    });
+  }
+
   async #bank(method: Method, styles: readonly PixelImage[], signal?: AbortSignal): Promise<ClosedFormBank> {
     if (styles.length === 0) throw new StylizingError("ARGUMENT", "There are no styles.", "Give one or more images.");
     for (const [index, style] of styles.entries()) {
@@ -84,10 +117,9 @@ export class ClosedForms implements Disposable, AsyncDisposable {
     const way = formOf(method.name)!.way(method.settle({}, () => 0.5));
     refuseGrey(method, way, styles[0]!);
     const bank = new ClosedFormBank(this, styles);
-    await this.#host.recovering(async (engine) => {
-      await bank.records(engine, way, signal);
-      if (method.name === "randstainna") await bank.measure(engine, way, signal);
-    });
+    await this.#host.recovering<unknown>((engine) =>
+      method.name === "randstainna" ? bank.measure(engine, way, signal) : bank.records(engine, way, signal),
+    );
     return bank;
   }
 
@@ -224,4 +256,13 @@ function refuseGrey({ name }: Method, way: Way, { channels }: PixelImage): void 
     `${name} is of colours, and an image is grey.`,
     "Decode with 3 channels, or take colorist, histogram-match or fda.",
   );
+}
+
+/** {@link ClosedForms.fitRandStainNA} on a device of its own. @throws StylizingError likewise, and `NO_ADAPTER` */
+export async function fitRandStainNA(
+  images: Iterable<PixelImage> | AsyncIterable<PixelImage>,
+  { signal, ...options }: ClosedFormOptions & { signal?: AbortSignal | undefined } = {},
+): Promise<RandStainTable> {
+  await using forms = await ClosedForms.open(options);
+  return await forms.fitRandStainNA(images, signal);
 }

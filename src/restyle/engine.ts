@@ -105,10 +105,15 @@ export class RestyleEngine {
     }
   }
 
-  /** Reads kept statistics. */
-  async read({ buffer, each }: Records, count: number): Promise<Float32Array[]> {
-    const [bytes] = await this.#runner.read([{ buffer, bytes: each * count }]);
-    return Array.from({ length: count }, (_, at) => asFloats(bytes!.slice(at * each, (at + 1) * each)));
+  /** Statistics of images, read back. @throws StylizingError `GPU`, `DEVICE_LOST` */
+  async measure(way: Way, images: readonly PixelImage[]): Promise<Float32Array[]> {
+    const each = recordWords(way);
+    const task = { way, background: undefined, skipBlank: false, items: [], styles: images, kept: [] };
+    const [bytes] = await this.#run(layOut([], images, 0), task, true, ({ statistics }) => [
+      { buffer: statistics!, bytes: 4 * each * images.length },
+    ]);
+    const all = asFloats(bytes!);
+    return images.map((_, at) => all.subarray(at * each, (at + 1) * each));
   }
 
   #run(

@@ -45,7 +45,7 @@ export const rowsOf = (name: string, rows: number, takes: string, otherwise: str
   });
 
 export const choiceOf = (name: string, choices: readonly string[], otherwise: string): Spec =>
-  spec(name, choices.slice(0, -1).join(", ") + ` or ${choices.at(-1)}`, otherwise, (value) => choices.includes(value as string));
+  spec(name, `${choices.slice(0, -1).join(", ")} or ${choices.at(-1)}`, otherwise, (value) => choices.includes(value as string));
 
 export const flagOf = (name: string, otherwise: string, meaning: string): Spec =>
   spec(name, `true or false: ${meaning}`, otherwise, (value) => typeof value === "boolean");
