@@ -6,7 +6,7 @@ import { listImages, realOf, tellingLeftOut } from "../image/folder.js";
 import { ImagePool } from "../image/pool.js";
 import { cut } from "../image/preprocess.js";
 import { checkPixelImage, type PixelImage, type Placement } from "../image/types.js";
-import { methodNamed } from "../restyle/methods.js";
+import { MODEL_METHOD, methodNamed } from "../restyle/methods.js";
 import type { Params, RestyleJob } from "../restyle/types.js";
 import { type AugmentOptions, type AugmentPlan, settleAugment } from "./augment-options.js";
 import { type Decision, decide } from "./draws.js";
@@ -110,10 +110,13 @@ export class Augmenter implements AsyncDisposable {
     }
   }
 
-  /** Adapters that methods run on, once they are open. */
+  /** What methods run on: the model, and the closed forms together. Opens them. */
   async adapters(): Promise<Record<string, unknown>> {
     const reports: Record<string, unknown> = {};
-    for (const { method } of this.plan.methods) reports[method.name] = (await this.#restylers.get(method)).report;
+    for (const { method } of this.plan.methods) {
+      const name = method === MODEL_METHOD ? method.name : "closed forms";
+      reports[name] ??= (await this.#restylers.get(method)).report;
+    }
     return reports;
   }
 

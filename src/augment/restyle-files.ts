@@ -21,6 +21,8 @@ export interface RestyleFilesOptions extends FilesOptions {
   method: Method;
   /** Its numbers; what is missing is drawn by the seed and the content's name. */
   params: Params;
+  /** From 0, the content, to 1, the result; default 1. */
+  strength?: number | undefined;
   background?: "keep" | "paint" | undefined;
   skipBlank?: boolean | undefined;
   load: GpuOptions;
@@ -50,6 +52,12 @@ export async function restyleFiles(given: RestyleFilesOptions, signal?: AbortSig
   const needsStyle = method.needsStyle(params);
   if (!method.takesStyle(params) && given.style.length > 0)
     throw new StylizingError("ARGUMENT", `${method.name} takes no style with these parameters.`, "Leave --style away.");
+  if (needsStyle && given.style.length === 0)
+    throw new StylizingError(
+      "ARGUMENT",
+      `${method.name} needs a style.`,
+      `Give --style, or its numbers: \`stylizing-vit methods ${method.name}\` lists them.`,
+    );
   const { contents, styles, left, options, reportOn } = await prepareFiles({ ...given, needsStyle }, refuseSlides);
   const about = { method: method.name, declined: 0 };
   if (left.length === 0) return { ...reportOn(new Map(), 0), ...about };
@@ -182,10 +190,10 @@ class RestyleRun {
 
   /** Results, or for each why there is none; one that fails leaves the others alone. */
   async #restyle(some: readonly Loaded[]): Promise<(Restyled | { error: unknown })[]> {
-    const { method, params, seed, background, skipBlank } = this.#options;
+    const { method, params, strength, seed, background, skipBlank } = this.#options;
     const jobs = some.map(({ job, content, style }): RestyleJob => {
       const draws = drawsOf(seed, 1, this.#contents[job.content]!.name, method.name);
-      return { content, style, params: method.settle(params, draws) };
+      return { content, style, strength, params: method.settle(params, draws) };
     });
     try {
       return await restyleAny(this.#restyler, jobs, { background, skipBlank, shared: true });

@@ -47,7 +47,7 @@ interface AugmentFlags extends ModelFlags {
 }
 
 /** A probability. */
-function share(text: string): number {
+export function share(text: string): number {
   const value = Number(text);
   if (text.trim() !== "" && value >= 0 && value <= 1) return value;
   throw new InvalidArgumentError("It must be a number from 0 to 1.");

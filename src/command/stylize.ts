@@ -4,11 +4,16 @@ import type { Pairing } from "../augment/inputs.js";
 import type { ReadOptions } from "../augment/load.js";
 import { paintFiles } from "../augment/paint-files.js";
 import type { ImagesReport, StylizeReport, TimingReport } from "../augment/report.js";
+import { type RestyleReport, restyleFiles } from "../augment/restyle-files.js";
+import { StylizingError } from "../errors.js";
 import type { OutputFormat } from "../image/encode.js";
 import { FITS } from "../image/preprocess.js";
 import { COMPRESSIONS, type SlideCompression } from "../image/slide-writer.js";
 import type { FoundModel } from "../models/open.js";
 import type { Scale, SizeOptions } from "../painter/sizing.js";
+import { METHODS, MODEL_METHOD, methodNamed } from "../restyle/methods.js";
+import type { Params } from "../restyle/types.js";
+import { paramsOf, share } from "./augment.js";
 import { Progress } from "./progress.js";
 import {
   addModelFlags,
@@ -42,7 +47,26 @@ export interface StylizeFlags extends ModelFlags, ReadOptions, SizeOptions {
   overwrite?: boolean;
   skipExisting?: boolean;
   workers?: number;
+  method?: string;
+  params?: Params;
+  strength?: number;
 }
+
+/** Options that are the model's alone. */
+const OF_MODEL = [
+  "model",
+  "mean",
+  "std",
+  "config",
+  "preset",
+  "precision",
+  "tune",
+  "size",
+  "detail",
+  "fit",
+  "scale",
+  "compression",
+];
 
 /** Paints files with notices and a bar on stderr. @throws StylizingError as `paintFiles` does. */
 export async function stylizeFiles(
@@ -75,6 +99,38 @@ export async function stylizeFiles(
   }
 }
 
+/** The same by a closed form. @throws StylizingError as `restyleFiles` does. */
+async function restyleByForm(flags: StylizeFlags, signal: AbortSignal): Promise<RestyleReport> {
+  let bar: Progress | undefined;
+  const onProgress = (done: number, total: number) => {
+    bar ??= new Progress("restyling", total, "images");
+    bar.update(done);
+  };
+  try {
+    const existing = flags.overwrite ? "replace" : flags.skipExisting ? "skip" : "refuse";
+    const { params = {}, adapter } = flags;
+    const load = adapter === undefined ? {} : { adapter };
+    const method = methodNamed(flags.method ?? MODEL_METHOD.name);
+    return await restyleFiles({ ...flags, method, params, existing, load, onNote: note, onProgress }, signal);
+  } finally {
+    bar?.stop();
+  }
+}
+
+/** @throws StylizingError `ARGUMENT` for what goes with the model alone, or with closed forms alone */
+function checkMethod(flags: StylizeFlags, isGiven: (option: string) => boolean): void {
+  const isModel = methodNamed(flags.method ?? MODEL_METHOD.name) === MODEL_METHOD;
+  const stray = (isModel ? ["params", "strength"] : OF_MODEL).find(isGiven);
+  if (stray !== undefined)
+    throw new StylizingError(
+      "ARGUMENT",
+      `--${stray} ${isModel ? "is for closed forms" : `is for ${MODEL_METHOD.name}`}, and the method is ${flags.method}.`,
+      "Leave it away; `stylizing-vit methods NAME` says what a method takes.",
+    );
+  if (isModel && flags.style.length === 0)
+    throw new StylizingError("ARGUMENT", `${MODEL_METHOD.name} needs a style.`, "Give --style, or a --method that needs none.");
+}
+
 /** `fit`, `native`, or a factor. */
 function scaleOf(text: string): Scale {
   return text === "fit" || text === "native" ? text : positiveNumber(text);
@@ -91,9 +147,15 @@ function whereTheTimeWent(timing: TimingReport): string {
 }
 
 /** Says on stderr what was done; what failed was said when it did. @returns the exit code. */
-export function concludeStylize(report: ImagesReport, flags: Pick<StylizeFlags, "out" | "json">): number {
+export function concludeStylize(report: ImagesReport & { declined?: number }, flags: Pick<StylizeFlags, "out" | "json">): number {
   const { skipped, failed, stopped } = report;
-  const rest = [skipped && `${skipped} there already`, failed && `${failed} failed`, stopped && `${stopped} not begun`]
+  const { declined = 0 } = report;
+  const rest = [
+    declined && `${declined} declined and as they were`,
+    skipped && `${skipped} there already`,
+    failed && `${failed} failed`,
+    stopped && `${stopped} not begun`,
+  ]
     .filter(Boolean)
     .join(", ");
   if (skipped === report.images.length)
@@ -115,8 +177,15 @@ export function addStylize(program: Command): void {
       .command("stylize")
       .description("paint content images in the style of others")
       .requiredOption("--content <path...>", "images, or folders of images, to repaint")
-      .requiredOption("--style <path...>", "images, or folders of images, whose appearance to take")
+      .option("--style <path...>", "images, or folders of images, whose appearance to take; some methods need none", [])
       .requiredOption("--out <folder>", "where results go")
+      .addOption(
+        new Option("--method <name>", "the model, or a closed form: `stylizing-vit methods` lists them")
+          .choices(METHODS.map(({ name }) => name))
+          .default(MODEL_METHOD.name),
+      )
+      .option("--params <json>", "numbers of a closed form; what is missing is drawn by --seed", paramsOf)
+      .option("--strength <s>", "of a closed form: from 0, the content, to 1, its result (default: 1)", share)
       .option("--model <name>", "a published name, a folder, a .safetensors file, or demo", "demo")
       .option("--mean <r,g,b>", "mean of the model's training images, in [0, 1]", meanList)
       .option("--std <r,g,b>", "their standard deviation", deviationList)
@@ -126,7 +195,7 @@ export function addStylize(program: Command): void {
           .default("each"),
       )
       .option("--batch <n>", "images per submission", positiveInteger)
-      .option("--seed <n>", "for --pair random", wholeNumber, 0)
+      .option("--seed <n>", "for --pair random and what closed forms draw", wholeNumber, 0)
       .addOption(new Option("--format <kind>", "of the results").choices(["png", "jpeg", "webp"]).default("png"))
       .addOption(
         new Option("--compression <kind>", "of results of whole slides, which are pyramidal TIFF files (default: jpeg)").choices([
@@ -181,6 +250,9 @@ export function addStylize(program: Command): void {
       ),
   );
   addModelFlags(command).action(async (flags: StylizeFlags) => {
-    process.exitCode = concludeStylize(await interruptible((signal) => stylizeFiles(flags, signal)), flags);
+    checkMethod(flags, (option) => command.getOptionValueSource(option) === "cli");
+    const isModel = flags.method === MODEL_METHOD.name;
+    const work = (signal: AbortSignal) => (isModel ? stylizeFiles(flags, signal) : restyleByForm(flags, signal));
+    process.exitCode = concludeStylize(await interruptible<ImagesReport>(work), flags);
   });
 }
