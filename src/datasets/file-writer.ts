@@ -5,7 +5,7 @@ import { csvLine } from "../image/csv.js";
 import { makeFolder } from "../image/make-folder.js";
 import { GroupParts } from "./group-parts.js";
 import { classNameOf } from "./parquet.js";
-import { type Catalogue, fileOf, isLost, type Part, restOf, stemOf } from "./sample.js";
+import { type Catalogue, fieldsFor, fileOf, isLost, type Part, restOf, stemOf } from "./sample.js";
 import type { DataSetWriter, Output, WriterOptions } from "./types.js";
 import { jsonOf } from "./wds-writer.js";
 
@@ -74,8 +74,8 @@ export async function createFileWriter(
     await save(image, (await fileOf(output)).bytes);
     const files: [Part, string][] = [];
     for (const part of restOf(output.sample).parts ?? []) {
-      // The class of a sample of a tar is its folder, or a field.
-      if (part.name === "cls" || (part.name === "json" && table)) continue;
+      // The class of a sample of a tar is its folder, or a field; JSON is in lines of JSON.
+      if (part.name === "cls" || (part.name === "json" && isJson)) continue;
       const file = partPlace(stemOf(image), part);
       await save(file, part.bytes);
       files.push([part, file]);
@@ -152,19 +152,20 @@ async function csvTable(format: "csv" | "hf", like: Catalogue, { signal }: Write
   return {
     header: csvLine(columns),
     line: ({ sample }, place, parts) => {
-      const { fields, className } = restOf(sample);
+      const { className } = restOf(sample);
+      const fields = fieldsFor(like, sample);
       const files = new Map(parts.map(([{ name }, file]) => [stemOf(name), file]));
       const values = [place, classNameOf(sample.label, className) ?? "", ...domain.map(() => sample.domain ?? "")];
-      const others = like.fields.filter((name) => name !== "label").map((name) => fieldText(fields?.get(name)));
+      const others = like.fields.filter((name) => name !== "label").map((name) => fieldText(fields.get(name)));
       return csvLine([...values, ...others, ...like.parts.map((name) => files.get(name) ?? "")]);
     },
   };
 }
 
 /** Lines of JSON: those that are read, with the image's name and those of its files in place of theirs; or what there is of others. */
-function jsonTable({ table }: Catalogue): Table {
+function jsonTable(like: Catalogue): Table {
   const line: LineOf = ({ sample }, place, parts) => {
-    const { line, fields, className } = restOf(sample);
+    const { line, className } = restOf(sample);
     if (line !== undefined) {
       const names = [
         ["file_name", place],
@@ -174,9 +175,8 @@ function jsonTable({ table }: Catalogue): Table {
     }
     const label = className ?? sample.label;
     const files = parts.map(([{ name }, file]) => [`${stemOf(name)}_file_name`, file]);
-    const named = new Set([table?.path, table?.label, ...parts.map(([{ column }]) => column)]);
-    const others = jsonOf(new Map([...(fields ?? [])].filter(([name]) => !named.has(name))));
-    const domain = sample.domain === undefined || fields ? {} : { domain: sample.domain };
+    const others = jsonOf(fieldsFor(like, sample));
+    const domain = sample.domain === undefined || like.fields.length > 0 ? {} : { domain: sample.domain };
     return `${JSON.stringify({ file_name: place, ...(label === undefined ? {} : { label }), ...domain, ...others, ...Object.fromEntries(files) })}\n`;
   };
   return { header: "", line };

@@ -29,7 +29,7 @@ interface Listed {
 
 /**
  * Images in a folder for each class, at any depth. The class is the first folder below the data set (or below its split); where a
- * folder's number says the domain, the last folder above the file, unless that is the domain. A key is the path without its ending, or with it
+ * folder's number says the domain, the last other folder above the file. A key is the path without its ending, or with it
  * where two would be one.
  * @throws StylizingError `ARGUMENT` where there is no image, some lie outside the folders of classes, or an image is in no folder of that number.
  */
@@ -90,7 +90,7 @@ function listed({ root, files, above, level, masks, parts }: Listing): Catalogue
   const keyOf = (index: number): SampleKey => {
     const source = files[index]!.name;
     const folders = source.split("/").slice(above, -1);
-    const label = level === undefined ? folders[0] : folders.length === level ? undefined : folders.at(-1);
+    const label = level === undefined ? folders[0] : folders.findLast((_, i) => i !== level - 1);
     return { key: names[index]!, source, domain: level === undefined ? undefined : folders[level - 1], label };
   };
   return {

@@ -29,7 +29,7 @@ const LABEL = "<i8";
 export async function createNpzWriter(out: string, like: Catalogue, options: WriterOptions): Promise<DataSetWriter> {
   const source = like.format === "npz" ? (like as NpzDataSet) : undefined;
   const classes = source ? undefined : await numberClasses(like, options);
-  const lacking = [...(source ? [] : like.parts), ...(source ? [] : like.fields)];
+  const lacking = [...like.parts, ...(like.others ?? []), ...like.fields];
   if (lacking.length > 0) options.onNote?.(`not carried over into an npz: ${lacking.join(", ")}`);
   const split = source?.split ?? "train";
   const [images, labels] = [`${split}_images`, `${split}_labels`];

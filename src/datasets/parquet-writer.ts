@@ -94,6 +94,7 @@ const IMAGE = { _type: "Image" };
 
 async function newLayout(like: Catalogue, options: WriterOptions): Promise<Layout> {
   const classes = await numberClasses(like, options);
+  if (like.others?.length) options.onNote?.(`not carried over into parquet: ${like.others.join(", ")}`);
   let [hasDomain, hasList] = [false, false];
   for await (const key of like.keys(options.signal)) {
     if (isLost(key)) continue;

@@ -38,8 +38,10 @@ export const restOf = (sample: Sample): Rest => (sample.rest ?? {}) as Rest;
 export interface Catalogue extends DataSet {
   /** Columns or fields of its samples, labels and paths not among them. */
   readonly fields: readonly string[];
-  /** Names of parts without endings: `mask`. */
+  /** Names of further images without endings: `mask`. */
   readonly parts: readonly string[];
+  /** Names of other parts: `json`. */
+  readonly others?: readonly string[];
   /** Of a table: all its columns in order, those of the image's path and of the label among them, and whether it is of JSON. */
   readonly table?: {
     readonly columns: readonly string[];
@@ -47,6 +49,15 @@ export interface Catalogue extends DataSet {
     readonly label: string | undefined;
     readonly isJson: boolean;
   };
+}
+
+/** Fields of a sample as another format has them: what is its image, label or a file is said there in its own way. */
+export function fieldsFor(like: Catalogue, sample: Sample): ReadonlyMap<string, unknown> {
+  const { fields = new Map<string, unknown>() } = restOf(sample);
+  // JSON in a tar may have any names.
+  const names = like.format === "wds" ? [...fields.keys()] : like.fields;
+  const others = names.filter((name) => name !== "label" && name !== "file_name" && fields.has(name));
+  return new Map(others.map((name) => [name, fields.get(name)]));
 }
 
 export const isLost = <T extends SampleKey>(sample: T | LostSample): sample is LostSample => "error" in sample;

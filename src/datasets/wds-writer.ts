@@ -2,7 +2,7 @@ import path from "node:path";
 import { StylizingError } from "../errors.js";
 import { ensureOutputFolder, removeStale, writeFileAtomic } from "../image/atomic-write.js";
 import { type Classes, numberClasses } from "./classes.js";
-import { type Catalogue, fileOf, restOf } from "./sample.js";
+import { type Catalogue, fieldsFor, fileOf, restOf } from "./sample.js";
 import { type NewMember, tarOf } from "./tar.js";
 import type { DataSetWriter, Output, WriterOptions } from "./types.js";
 
@@ -33,7 +33,7 @@ export async function createWdsWriter(out: string, like: Catalogue, options: Wri
         keys.add(key);
         const { bytes, ending } = await fileOf(output);
         members.push({ path: `${key}.${restOf(output.sample).member ?? ""}${ending}`, bytes });
-        for (const [name, bytes] of besides(output, classes)) members.push({ path: `${key}.${name}`, bytes });
+        for (const [name, bytes] of besides(output, like, classes)) members.push({ path: `${key}.${name}`, bytes });
       }
       await writeFileAtomic(path.join(out, shardOf(group)), asyncOf(tarOf(members)));
     },
@@ -47,15 +47,15 @@ async function* asyncOf<T>(items: Iterable<T>): AsyncGenerator<T> {
 }
 
 /** What a sample has beside its image, by the endings of members. */
-function besides({ sample }: Output, classes: Classes | undefined): [string, Uint8Array][] {
-  const { parts = [], fields } = restOf(sample);
+function besides({ sample }: Output, like: Catalogue, classes: Classes | undefined): [string, Uint8Array][] {
+  const { parts = [] } = restOf(sample);
   const members = parts.map(({ name, bytes }): [string, Uint8Array] => [name, bytes]);
   if (!classes) return members;
   const number = classes.numberOf(sample.label);
   if (typeof number === "number") members.push(["cls", Buffer.from(String(number))]);
-  const json = jsonOf(new Map([...(fields ?? [])].filter(([name]) => !parts.some(({ column }) => column === name))));
+  const json = jsonOf(fieldsFor(like, sample));
   if (typeof number === "object") json.label = number;
-  if (sample.domain !== undefined && !fields) json.domain = sample.domain;
+  if (sample.domain !== undefined && like.fields.length === 0) json.domain = sample.domain;
   if (Object.keys(json).length > 0) members.push(["json", Buffer.from(JSON.stringify(json))]);
   return members;
 }

@@ -66,11 +66,14 @@ async function* groupsOf(shard: string, wanted: (ending: string, number: number)
   }
 }
 
+/** Endings of images that are called so: `image.png`. */
+const NAMED = /^(image|img|input)\./i;
+
 /** The member that is the image. @throws StylizingError `IMAGE` where there is none, or several. */
 function imageIn(members: ReadonlyMap<string, unknown>, who: string): string {
   const endings = [...members.keys()];
   const plain = endings.filter((ending) => IMAGE_ENDINGS.has(ending.toLowerCase()));
-  const named = endings.filter((ending) => /^(image|img|input)\./i.test(ending) && IMAGE_ENDINGS.has(endingOf(ending)));
+  const named = endings.filter((ending) => NAMED.test(ending) && IMAGE_ENDINGS.has(endingOf(ending)));
   const images = plain.length > 0 ? plain : named;
   if (images.length === 1) return images[0]!;
   const found = images.length === 0 ? "no image" : "several images";
@@ -146,12 +149,15 @@ export async function openWds(given: string, options: OpenDataSetOptions): Promi
   const small = (ending: string) =>
     ending === LABEL || ending === domain || (ending === FIELDS && (inJson ?? domain) !== undefined);
 
+  // What is neither the label nor alone an image.
+  const further = [...endings].filter((ending) => ending !== LABEL && !IMAGE_ENDINGS.has(ending) && !NAMED.test(ending));
   return {
     format: "wds",
     path: given,
     count,
     fields: [],
-    parts: [...endings].filter((ending) => ending.includes(".") && !/^(image|img|input)\./i.test(ending)).map(stemOf),
+    parts: further.filter((ending) => IMAGE_ENDINGS.has(endingOf(ending))).map(stemOf),
+    others: further.filter((ending) => !IMAGE_ENDINGS.has(endingOf(ending))),
     async *keys(signal) {
       for (const shard of shards) {
         for await (const group of groupsOf(shard, small)) {
