@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { openDataSet } from "../datasets/open.js";
 import type { DataSet, SampleKey } from "../datasets/types.js";
-import { describeError, StylizingError } from "../errors.js";
+import { describeError, messageOf, StylizingError } from "../errors.js";
 import { listImages, realOf, tellingLeftOut } from "../image/folder.js";
 import { ImagePool } from "../image/pool.js";
 import { cut } from "../image/preprocess.js";
@@ -330,7 +330,8 @@ async function sourceOf(
   if (plan.styles !== "bank") return undefined;
   const files = await tellingLeftOut(onNote, (leftOut) => listInputs(plan.style, { leftOut }));
   const lost = files.find(({ error }) => error !== undefined);
-  if (lost) throw lost.error;
+  if (lost)
+    throw new StylizingError("ARGUMENT", `The style ${lost.path} cannot be read.`, messageOf(lost.error), { cause: lost.error });
   const paths = await Promise.all(files.map(({ path }) => realOf(path)));
   return new StyleList(await fileStyles(paths, await hashesBelow(plan.exclude)), pool);
 }

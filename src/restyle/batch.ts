@@ -11,7 +11,7 @@ export interface Item {
   strength: number;
   /** Its style's number among the batch's styles, those that are kept behind those that are images. */
   style: number | undefined;
-  /** Half the band of Fourier domain adaptation; else 0. */
+  /** Half the band of Fourier domain adaptation, 0 for the mean alone; else -1. */
   band: number;
 }
 
@@ -73,13 +73,13 @@ export function layOut(items: readonly Item[], styles: readonly PixelImage[], ke
     const count = Math.ceil(pixels / CHUNK);
     const band = bands[slot]!;
     const sides = `${width} ${height}`;
-    if (band > 0 && !factors.has(sides)) {
+    if (band >= 0 && !factors.has(sides)) {
       factors.set(sides, { first: twiddles, width, height });
       twiddles += width + height;
     }
     table.push(contentWords, resultWords, width, height);
     table.push(chunks.length / CHUNK_WORDS, count, pixels, factors.get(sides)?.first ?? 0);
-    table.push(rows, coefficients, band, 0);
+    table.push(rows, coefficients, Math.max(0, band), 0);
     for (let chunk = 0; chunk < count; chunk++) chunks.push(slot, chunk * CHUNK);
     contentWords += wordsOf(image);
     const [ofRows, ofImage] = coefficientsOf(image, band);
@@ -113,7 +113,7 @@ export function layOut(items: readonly Item[], styles: readonly PixelImage[], ke
 
 /** A style of Fourier sums is of its content's size, and takes its band. */
 const bandOfStyle = (items: readonly Item[], style: number): number =>
-  Math.max(0, ...items.filter((item) => item.style === style).map(({ band }) => band));
+  Math.max(-1, ...items.filter((item) => item.style === style).map(({ band }) => band));
 
 /** See kernels/parts/restyle_jobs.wgsl. */
 function jobWords({ asked: { rows, given }, strength, style }: Item, contents: number): Float32Array {

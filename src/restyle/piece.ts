@@ -15,7 +15,7 @@ export interface Prepared {
   asked: Asked;
   /** An image, or its number in the bank; undefined where none is needed. */
   style: PixelImage | number | undefined;
-  /** Half the band of Fourier domain adaptation; else 0. */
+  /** Half the band of Fourier domain adaptation; else -1. */
   band: number;
   /** That it takes on the device. */
   bytes: number;
