@@ -21,6 +21,8 @@ export interface ReplayOptions {
   line?: number | undefined;
   /** Where the data set is now. */
   in?: string | undefined;
+  /** Where the model is now. */
+  model?: string | undefined;
   batch?: number | undefined;
   workers?: number | undefined;
   load?: LoadOptions | undefined;
@@ -104,12 +106,13 @@ export async function replay(options: ReplayOptions, signal?: AbortSignal): Prom
   }
   await lines.return();
   await comparison.finish();
+  report.differences.sort((a, b) => a.line - b.line);
   if (only !== undefined && !isFound) throw new StylizingError("ARGUMENT", `${file} has no line ${only}.`, `It has ${number}.`);
   return report;
 }
 
 /** The augmenter's options that a manifest was made with. */
-function optionsOf({ input, pipeline }: ManifestHeader, { in: moved, batch, workers, load, onNote }: ReplayOptions) {
+function optionsOf({ input, pipeline }: ManifestHeader, { in: moved, model, batch, workers, load, onNote }: ReplayOptions) {
   const { methods, kernels, ...rest } = pipeline as {
     methods: { name: string; weight: number; params: Params }[];
     kernels: string;
@@ -117,6 +120,7 @@ function optionsOf({ input, pipeline }: ManifestHeader, { in: moved, batch, work
   };
   return {
     ...rest,
+    ...(model === undefined ? {} : { model }),
     method: methods.map(({ name, weight }) => `${name}:${weight}`).join(","),
     params: Object.fromEntries(methods.map(({ name, params }) => [name, params])),
     ...{ data: moved ?? input.path, inputFormat: input.format as DataFormat, domain: input.domain, split: input.split },
@@ -144,7 +148,9 @@ class Results implements AsyncDisposable {
   async get(output: string, ordinal: number): Promise<Sample["image"]> {
     const file = path.join(this.#folder, output);
     if (FILES.includes(this.#format)) return { bytes: await readFile(file), ending: "png" };
-    this.#data ??= await openDataSet(this.#folder, { format: this.#format });
+    // An npz is one file, the others are shards in the folder.
+    const place = this.#format === "npz" ? file.slice(0, file.indexOf("#")) : this.#folder;
+    this.#data ??= await openDataSet(place, { format: this.#format });
     for await (const sample of this.#data.samples({ from: ordinal })) {
       if ("error" in sample) throw sample.error;
       return sample.image;

@@ -147,8 +147,9 @@ export function addAugment(program: Command): void {
   });
 }
 
-interface ReplayFlags extends ModelFlags {
+interface ReplayFlags extends Omit<ModelFlags, "model"> {
   in?: string;
+  model?: string;
   batch?: number;
   workers?: number;
 }
@@ -159,6 +160,7 @@ export function addReplay(program: Command): void {
     .description("compute what a manifest lists again, and compare")
     .argument("<manifest>", "manifest.jsonl, or manifest.jsonl:LINE for one line alone")
     .option("--in <path>", "where the data set is now (default: as the manifest says)")
+    .option("--model <name>", "where the model is now (default: as the manifest says)")
     .option("--batch <n>", "images per submission", positiveInteger)
     .option("--workers <n>", "threads that read images; 0: none", countFromZero);
   addModelFlags(command, { tune: false }).action(async (given: string, flags: ReplayFlags) => {
@@ -166,13 +168,16 @@ export function addReplay(program: Command): void {
     const options = {
       manifest: file,
       line: line === undefined ? undefined : Number(line),
-      load: loadOptions(flags),
+      load: loadOptions({ model: "", ...flags }),
       onNote: note,
     };
     const report = await interruptible(
       (signal) =>
         withBar("replaying", (onProgress) =>
-          replay({ ...options, in: flags.in, batch: flags.batch, workers: flags.workers, onProgress }, signal),
+          replay(
+            { ...options, in: flags.in, model: flags.model, batch: flags.batch, workers: flags.workers, onProgress },
+            signal,
+          ),
         ),
       { after: "this batch", before: "all was compared" },
     );

@@ -3,7 +3,7 @@ import { decide, drawsOf, parseMethods } from "../../src/augment/draws.js";
 import type { Draw, Method, Params } from "../../src/restyle/types.js";
 
 const method = (name: string): Method => ({
-  ...{ name, summary: "", source: "", parameters: [], needsStyle: () => true, check: () => {} },
+  ...{ name, summary: "", source: "", parameters: [], needsStyle: () => true, takesStyle: () => true, check: () => {} },
   settle: (params: Params, draw: Draw) => ({ gain: draw(0), ...params }),
 });
 const methods = [

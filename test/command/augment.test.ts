@@ -204,7 +204,7 @@ describe("augment", () => {
       writeFileSync(manifestOf(out), text.slice(0, bytes));
       for (const { output } of outputsOf(base).slice(0, files)) {
         mkdirSync(dirname(join(out, output!)), { recursive: true });
-        copyFileSync(join(base, output!), join(out, output!));
+        for (const name of [output!, output!.replace(".png", "_mask.png")]) copyFileSync(join(base, name), join(out, name));
       }
       const { skipped } = await augment(out, args);
       expect(skipped % 8).toBe(0);
@@ -226,7 +226,7 @@ describe("augment", () => {
     const out = fresh("kept");
     expect(await augment(out, ["--method", "hed-jitter", "--keep-originals"])).toMatchObject({ outputs: 40, restyled: 20 });
     for (const { key, file } of tiles.map((tile) => ({ ...tile, key: `${tile.label}/center${tile.center}/${tile.key}` })))
-      expect(readFileSync(join(out, `${key}.png`)).equals(file)).toBe(true);
+      expect(readFileSync(join(out, `${key}__0.png`)).equals(file)).toBe(true);
     expect(outputsOf(out).filter(({ copy }) => copy === 0)).toHaveLength(20);
     expect(await replayed(manifestOf(out))).toMatchObject({ outputs: 40, identical: 40 });
   });

@@ -279,7 +279,7 @@ export const paint = (...args: Parameters<typeof stylize>) => [...stylize(...arg
 
 /** Content and style of each result, by the names of their files. */
 export const couples = (report: StylizeReport) =>
-  report.images.map(({ content, style }) => `${basename(content)} ${basename(style)}`);
+  report.images.map(({ content, style }) => `${basename(content)} ${basename(style!)}`);
 
 /** Waits until something is so, for as long as a slow machine may take. */
 export async function until(condition: () => boolean): Promise<void> {
