@@ -23,7 +23,7 @@ export interface Scene {
 
 /** Lays out a case's images. */
 export function sceneOf(one: ImagesCase, jobs: (index: number) => Partial<Item> = () => ({})): Scene {
-  const { channels = 3, sizes, band = 0 } = one;
+  const { channels = 3, sizes, band } = one;
   const items = sizes.map(([width, height], index) => ({
     content: { data: new Uint8Array(width * height * channels), width, height, channels },
     ...{ asked: { rows: [], given: [false, false] as const }, strength: 1, style: undefined, band },
