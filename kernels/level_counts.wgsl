@@ -1,6 +1,7 @@
 // Histograms of levels, by channel. Counts are whole, so neither order nor neighbours show in them.
 //
-// content, images, chunks: parts/restyled_images.wgsl; counts [slots, 3, 256] u32, first zero; grey counts as three equal channels
+// content, images, chunks: parts/restyled_images.wgsl
+// counts [slots, 3, 256] u32, first zero; grey counts as three equal channels
 // One workgroup: one chunk. Workgroup memory: 3 KiB. Generated in front: CHANNELS, parts/tissue, restyled_images.
 
 override LANES: u32 = 64;

@@ -6,7 +6,7 @@
 //             are compared as products of whole numbers in 64 bits: a rounded one may lie on the other side of a step.
 //
 // counts: kernels/level_counts.wgsl, of contents in the first slots; jobs: parts/restyle_jobs.wgsl; numbers asked for: 0: μ_t, σ_t; 1: the blend
-// table [images, 3, 256] f32 in [0, 1], not clamped; numbers [images, 3] vec4f: μ, σ, μ_t, σ_t of METHOD 0
+// table [images, 3, 256] f32 in [0, 1], not clamped; numbers [images, 3] vec4f: μ, σ, μ_t, σ_t; of METHOD 1 zeros
 // One workgroup: one channel of one image, one invocation a level.
 // Workgroup memory: 4 KiB. Generated in front: parts/restyle_jobs, lane_sum.
 
@@ -99,6 +99,7 @@ fn level_tables(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     others = counts[768 * u32(head.x) + 256 * channel + lane];
   }
   var value = 0.0;
+  var found = vec4f();
   if METHOD == 0 {
     let here = moments_of_counts(own, lane);
     let style = moments_of_counts(others, lane);
@@ -114,9 +115,7 @@ fn level_tables(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     if deviation > 0.0 {
       value += ((f32(lane) - here.x) - here.y) / 255.0 * there.y / (deviation + 1e-8);
     }
-    if lane == 0 {
-      numbers[3 * image + channel] = vec4f((here.x + here.y) / 255.0, deviation, there);
-    }
+    found = vec4f((here.x + here.y) / 255.0, deviation, there);
   } else {
     sums[lane] = vec2u(own, others);
     workgroupBarrier();
@@ -131,4 +130,7 @@ fn level_tables(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     value = (blend * matching(lane) + (1.0 - blend) * f32(lane)) / 255.0;
   }
   table[768 * image + 256 * channel + lane] = value;
+  if lane == 0 {
+    numbers[3 * image + channel] = found;
+  }
 }

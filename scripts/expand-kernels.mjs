@@ -20,14 +20,18 @@ import {
   planNormalizePixels,
   planPlanesToMaps,
 } from "../dist/ops/features.js";
+import { planFourierApply, planFourierBack, planFourierColumns, planFourierRows, planFourierSwap } from "../dist/ops/fourier.js";
 import { planGuidedApply, planGuidedFit, planGuidedMoments, planGuidedSmooth } from "../dist/ops/guided.js";
 import { planConvolution, planPatchify, planPatchProduct, planQuantize } from "../dist/ops/images.js";
 import { planLayerNorm } from "../dist/ops/layer-norm.js";
 import { planLayerNormBackward } from "../dist/ops/layer-norm-backward.js";
+import { planLevelCounts, planLevelTables, planRelevel } from "../dist/ops/levels.js";
 import { planLinear } from "../dist/ops/linear.js";
 import { planConsistencyLoss, planFeatureBackward, planPixelLoss, planStylizedLoss } from "../dist/ops/losses.js";
 import { planAdamW, planFinishStep, planSumSquares } from "../dist/ops/optimizer.js";
+import { planColourMoments, planColourStatistics, planMomentRecipe, planRecolour } from "../dist/ops/restyle.js";
 import { planAddRows, planGelu, planNarrow, planScaleRows, planSumRows, planSumSlices, planTranspose } from "../dist/ops/rows.js";
+import { planStainCounts, planStainFit, planStainRecipe, planStainSelect } from "../dist/ops/stains.js";
 import { planFoldBias, planFoldMatrix, planPositionTable, planUnfold } from "../dist/ops/weights.js";
 
 const images = 8;
@@ -40,6 +44,10 @@ const patches = { ...image, patchSize: config.patch_size };
 const attention = { sequences: images, contexts: images, tokens, heads, headSize: head };
 const guided = { slots: images, height: config.image_size, width: config.image_size };
 const maps = { images, side: config.image_size, channels: 64 };
+/** Tiles of 224 pixels to be restyled. */
+const chunks = { channels: 3, count: images * Math.ceil(config.image_size ** 2 / 2048) };
+const restyled = { channels: 3, count: images, words: (3 * config.image_size ** 2) / 4, background: undefined };
+const bands = { channels: 3, count: images, each: config.image_size * 12 };
 const gemm = { rows, depth: width, cols: hidden, result: "elem" };
 const windows = { rows: images * config.image_size ** 2, depth: 9 * 64, cols: 64, result: "elem", windowChannels: 64 };
 
@@ -80,6 +88,22 @@ const OTHERS = [
   (profile) => planGuidedFit(guided, profile),
   (profile) => planGuidedSmooth({ ...guided, vertical: true }, profile),
   (profile) => planGuidedApply({ ...guided, channels: 3, words: (3 * 512 ** 2) / 4, background: undefined }, profile),
+  (profile) => planColourMoments({ ...chunks, space: "lab", weight: "all" }, profile),
+  (profile) => planColourStatistics(images, profile),
+  () => planMomentRecipe({ count: images, recipe: "transfer", weighted: false }),
+  (profile) => planStainCounts({ ...chunks, of: "angles" }, profile),
+  () => planStainSelect({ slots: images, of: "angles" }),
+  () => planStainFit({ count: images, step: "plane" }),
+  () => planStainRecipe({ count: images, recipe: "normalise" }),
+  (profile) => planRecolour({ ...restyled, space: "lab", change: "none" }, profile),
+  (profile) => planLevelCounts(chunks, profile),
+  () => planLevelTables({ count: images, recipe: "match" }),
+  (profile) => planRelevel(restyled, profile),
+  (profile) => planFourierRows(bands, profile),
+  (profile) => planFourierColumns(bands, profile),
+  (profile) => planFourierSwap(bands, profile),
+  (profile) => planFourierBack(bands, profile),
+  (profile) => planFourierApply(restyled, profile),
   (profile) => planPatchify({ ...patches, depth: patch, format: "bytes" }, profile),
   (profile) => planPatchProduct({ ...patches, rank, stride: width }, profile),
   (profile) => planPatchProductBackward({ ...patches, rank, stride: width }, profile),

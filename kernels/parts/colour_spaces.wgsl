@@ -20,8 +20,6 @@ const DECADIC = 6u;
 override SPACE: u32 = 0;
 
 const LN10 = 2.302585092994046;
-const LAB8_GAIN = vec3f(2.55, 1.0, 1.0);
-const LAB8_SHIFT = vec3f(0.0, 128.0, 128.0);
 
 /// Rows: XYZ over the white point.
 const TO_XYZ = array<vec3f, 3>(
@@ -80,7 +78,7 @@ fn forth(level: vec3u) -> vec3f {
   switch SPACE {
     case LAB, LAB8: {
       let lab = lab_of(vec3f(tables[level.x].x, tables[level.y].x, tables[level.z].x));
-      return select(lab, lab * LAB8_GAIN + LAB8_SHIFT, SPACE == LAB8);
+      return select(lab, lab * vec3f(2.55, 1.0, 1.0) + vec3f(0.0, 128.0, 128.0), SPACE == LAB8);
     }
     case OPPONENT: {
       return times(AXES, log(times(TO_LMS, vec3f(max(level, vec3u(1))) / 255.0)) / LN10);
@@ -107,7 +105,7 @@ fn back(x: vec3f) -> vec3f {
       return rgb_of_lab(x);
     }
     case LAB8: {
-      return rgb_of_lab((clamp(x, vec3f(), vec3f(255.0)) - LAB8_SHIFT) / LAB8_GAIN);
+      return rgb_of_lab((clamp(x, vec3f(), vec3f(255.0)) - vec3f(0.0, 128.0, 128.0)) / vec3f(2.55, 1.0, 1.0));
     }
     case OPPONENT: {
       let logs = x.x * AXES[0] + x.y * AXES[1] + x.z * AXES[2];

@@ -11,8 +11,8 @@ export interface Item {
   strength: number;
   /** Its style's number among the batch's styles, those that are kept behind those that are images. */
   style: number | undefined;
-  /** Half the band of Fourier domain adaptation, 0 for the mean alone; else -1. */
-  band: number;
+  /** Half the band of Fourier domain adaptation, where it is that. */
+  band: number | undefined;
 }
 
 /** What a program has room for; programs of one room are one. */
@@ -71,21 +71,23 @@ export function layOut(items: readonly Item[], styles: readonly PixelImage[], ke
     const { width, height, channels } = image;
     const pixels = width * height;
     const count = Math.ceil(pixels / CHUNK);
-    const band = bands[slot]!;
+    const band = bands[slot];
     const sides = `${width} ${height}`;
-    if (band >= 0 && !factors.has(sides)) {
+    if (band !== undefined && !factors.has(sides)) {
       factors.set(sides, { first: twiddles, width, height });
       twiddles += width + height;
     }
     table.push(contentWords, resultWords, width, height);
     table.push(chunks.length / CHUNK_WORDS, count, pixels, factors.get(sides)?.first ?? 0);
-    table.push(rows, coefficients, Math.max(0, band), 0);
+    table.push(rows, coefficients, band ?? 0, 0);
     for (let chunk = 0; chunk < count; chunk++) chunks.push(slot, chunk * CHUNK);
     contentWords += wordsOf(image);
-    const [ofRows, ofImage] = coefficientsOf(image, band);
-    rows += ofRows;
-    coefficients += ofImage;
-    each = Math.max(each, ofRows, ofImage);
+    if (band !== undefined) {
+      const [ofRows, ofImage] = coefficientsOf(image, band);
+      rows += ofRows;
+      coefficients += ofImage;
+      each = Math.max(each, ofRows, ofImage);
+    }
     if (slot >= items.length) continue;
     const own = resultWordsOf(width, height, channels);
     pieces.push({ resultWord: resultWords, width, height });
@@ -112,8 +114,8 @@ export function layOut(items: readonly Item[], styles: readonly PixelImage[], ke
 }
 
 /** A style of Fourier sums is of its content's size, and takes its band. */
-const bandOfStyle = (items: readonly Item[], style: number): number =>
-  Math.max(-1, ...items.filter((item) => item.style === style).map(({ band }) => band));
+const bandOfStyle = (items: readonly Item[], style: number): number | undefined =>
+  items.find((item) => item.style === style)?.band;
 
 /** See kernels/parts/restyle_jobs.wgsl. */
 function jobWords({ asked: { rows, given }, strength, style }: Item, contents: number): Float32Array {

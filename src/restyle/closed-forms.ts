@@ -192,9 +192,8 @@ export class ClosedForms implements Disposable, AsyncDisposable {
     if (image) checkFits(image, most);
     const { width, height, channels } = content;
     // Of Fourier sums the style has the content's size, and coefficients count: a wide band is larger than its image.
-    const band = way.kind === "fourier" ? bandOf(width, height, params.beta as number) : -1;
-    const fourier =
-      way.kind === "fourier" ? content.data.length + 8 * COEFFICIENT * Math.max(...coefficientsOf(content, band)) : 0;
+    const band = way.kind === "fourier" ? bandOf(width, height, params.beta as number) : undefined;
+    const fourier = band === undefined ? 0 : content.data.length + 8 * COEFFICIENT * Math.max(...coefficientsOf(content, band));
     const styled = typeof found === "number" || found === undefined ? 0 : found.data.length;
     const bytes = 4 * resultWordsOf(width, height, channels) + Math.max(styled, fourier);
     return { job, way, params, asked: form.ask(params), style: found, band, bytes };

@@ -15,8 +15,8 @@ export interface Prepared {
   asked: Asked;
   /** An image, or its number in the bank; undefined where none is needed. */
   style: PixelImage | number | undefined;
-  /** Half the band of Fourier domain adaptation; else -1. */
-  band: number;
+  /** Half the band of Fourier domain adaptation, where it is that. */
+  band: number | undefined;
   /** That it takes on the device. */
   bytes: number;
 }

@@ -15,10 +15,12 @@ import { featureStatisticsOp } from "./feature-statistics.case.js";
 import { finishStepOp } from "./finish-step.case.js";
 import { foldBiasOp } from "./fold-bias.case.js";
 import { foldMatrixOp } from "./fold-matrix.case.js";
+import { fourierApplyOp, fourierBackOp, fourierColumnsOp, fourierRowsOp, fourierSwapOp } from "./fourier.case.js";
 import { geluOp } from "./gelu.case.js";
 import { guidedApplyOp, guidedFitOp, guidedMomentsOp, guidedSmoothOp } from "./guided.case.js";
 import { layerNormOp } from "./layer-norm.case.js";
 import { layerNormBackwardOp } from "./layer-norm-backward.case.js";
+import { levelCountsOp, levelTablesOp, relevelOp } from "./levels.case.js";
 import { linearOp } from "./linear.case.js";
 import { linearSlicesOp } from "./linear-slices.case.js";
 import { linearWindowsOp } from "./linear-windows.case.js";
@@ -33,7 +35,9 @@ import { pixelLossOp } from "./pixel-loss.case.js";
 import { planesToMapsOp } from "./planes-to-maps.case.js";
 import { positionTableOp } from "./position-table.case.js";
 import { quantizeOp } from "./quantize.case.js";
+import { colourMomentsOp, colourStatisticsOp, momentRecipeOp, recolourOp } from "./restyle.case.js";
 import { scaleRowsOp } from "./scale-rows.case.js";
+import { stainCountsOp, stainFitOp, stainRecipeOp, stainSelectOp } from "./stains.case.js";
 import { stylizedLossOp } from "./stylized-loss.case.js";
 import { sumRowsOp } from "./sum-rows.case.js";
 import { sumSlicesOp } from "./sum-slices.case.js";
@@ -88,6 +92,23 @@ export const ALL_OPS: readonly Op[] = [
   guidedFitOp,
   guidedSmoothOp,
   guidedApplyOp,
+  // Closed forms of restyling.
+  colourMomentsOp,
+  colourStatisticsOp,
+  momentRecipeOp,
+  stainCountsOp,
+  stainSelectOp,
+  stainFitOp,
+  stainRecipeOp,
+  recolourOp,
+  levelCountsOp,
+  levelTablesOp,
+  relevelOp,
+  fourierRowsOp,
+  fourierColumnsOp,
+  fourierSwapOp,
+  fourierBackOp,
+  fourierApplyOp,
   // Weights and their steps.
   foldMatrixOp,
   foldBiasOp,

@@ -30,7 +30,7 @@ function evaluator(text: string, settings: Settings): (expression: string) => nu
     return Math.floor(new Function("max", `return ${numbers};`)(Math.max) as number);
   };
   for (const [, name, expression] of text.matchAll(/^const ([A-Z]\w*) = ([^;"]+);/gm)) {
-    if (/^(true|false)$/.test(expression!)) continue;
+    if (/^(true|false|array<[^]*)$/.test(expression!)) continue;
     if (/^[-\d.]+(e\d+)?u?$/.test(expression!)) known[name!] = Number.parseFloat(expression!);
     else known[name!] = value(expression!);
   }
@@ -39,12 +39,20 @@ function evaluator(text: string, settings: Settings): (expression: string) => nu
 
 /** Bytes of workgroup memory that a kernel declares. */
 export function declaredWorkgroupBytes(text: string, settings: Settings, elementBytes: number): number {
-  const sizes: Record<string, number> = { f32: 4, u32: 4, vec4f: 16, vec4u: 16, elem4: 4 * elementBytes };
+  const sizes: Record<string, number> = {
+    f32: 4,
+    u32: 4,
+    "atomic<u32>": 4,
+    vec2u: 8,
+    vec4f: 16,
+    vec4u: 16,
+    elem4: 4 * elementBytes,
+  };
   const value = evaluator(text, settings);
   const aliases = new Map([...text.matchAll(/^alias (\w+) = (array<.+>);/gm)].map(([, name, type]) => [name!, type!]));
   let bytes = 0;
   for (const [, declared] of text.matchAll(/^var<workgroup> \w+: (.+);/gm)) {
-    const [, type, count] = /^array<(\w+), (.+)>$/.exec(aliases.get(declared!) ?? declared!) ?? [];
+    const [, type, count] = /^array<([\w<>]+), (.+)>$/.exec(aliases.get(declared!) ?? declared!) ?? [];
     bytes += sizes[type!]! * value(count!);
   }
   return bytes;

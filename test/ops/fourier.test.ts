@@ -1,0 +1,17 @@
+import { describe, it } from "vitest";
+import { gpuOfThisFile } from "../support/gpu.js";
+import { narrow, type Op, tested } from "../support/op.js";
+import { check } from "../support/run-op.js";
+import { fourierApplyOp, fourierBackOp, fourierColumnsOp, fourierRowsOp, fourierSwapOp } from "./fourier.case.js";
+
+const gpu = gpuOfThisFile();
+
+describe.each(
+  [fourierApplyOp, fourierBackOp, fourierColumnsOp, fourierRowsOp, fourierSwapOp].map((op) => [op.name, op as Op] as const),
+)("%s", (_, op) => {
+  it.each(tested(op.cases))("%s", (name, one) => check(gpu(), op.setup(one, gpu().profile), name));
+
+  it.each(tested(op.cases).slice(-1))("over a narrow grid: %s", (name, one) =>
+    check(gpu(), op.setup(one, narrow(gpu().profile, 3)), name),
+  );
+});

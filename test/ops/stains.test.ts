@@ -1,0 +1,18 @@
+import { describe, it } from "vitest";
+import { gpuOfThisFile } from "../support/gpu.js";
+import { narrow, type Op, tested } from "../support/op.js";
+import { check } from "../support/run-op.js";
+import { stainCountsOp, stainFitOp, stainRecipeOp, stainSelectOp } from "./stains.case.js";
+
+const gpu = gpuOfThisFile();
+
+describe.each([stainCountsOp, stainSelectOp, stainFitOp, stainRecipeOp].map((op) => [op.name, op as Op] as const))(
+  "%s",
+  (_, op) => {
+    it.each(tested(op.cases))("%s", (name, one) => check(gpu(), op.setup(one, gpu().profile), name));
+  },
+);
+
+it.each(tested(stainCountsOp.cases).slice(-1))("stain_counts over a narrow grid: %s", (name, one) =>
+  check(gpu(), stainCountsOp.setup(one, narrow(gpu().profile, 3)), name),
+);
