@@ -225,7 +225,11 @@ describe("an npz", () => {
   });
 
   it("loses what stands behind a damaged place", async () => {
-    const many: [string, number[], Buffer] = ["|u1", [40, 64, 64], Buffer.from(noise(64, 40 * 64, 1).data.map((one) => one & 15))];
+    const many: [string, number[], Buffer] = [
+      "|u1",
+      [40, 64, 64],
+      Buffer.from(noise(64, 40 * 64, 1).data.map((one) => one & 15)),
+    ];
     const labels: [string, number[], Buffer] = ["|u1", [40], bytes(40)];
     const packed = await npz({ train_labels: labels, train_images: many }, true);
     const changed = readFileSync(packed);
