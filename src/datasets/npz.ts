@@ -29,10 +29,10 @@ export interface Npz extends AsyncDisposable {
 
 const STORED = 0;
 
-const damaged = (file: string, error: unknown): StylizingError =>
+const damaged = (file: string, error: unknown, code: "IMAGE" | "ARGUMENT" = "IMAGE"): StylizingError =>
   error instanceof StylizingError
     ? error
-    : new StylizingError("IMAGE", `${file} is damaged: ${messageOf(error)}.`, "Fetch or write it again.", { cause: error });
+    : new StylizingError(code, `${file} is damaged: ${messageOf(error)}.`, "Fetch or write it again.", { cause: error });
 
 /** @throws StylizingError `ARGUMENT` where it is no zip archive. */
 export async function openNpz(file: string): Promise<Npz> {
@@ -56,7 +56,7 @@ export async function openNpz(file: string): Promise<Npz> {
       const entry = entryOf(name);
       const reader = new ByteReader(
         await open(entry).catch((error: unknown) => {
-          throw damaged(file, error);
+          throw damaged(file, error, "ARGUMENT");
         }),
       );
       try {
@@ -68,7 +68,7 @@ export async function openNpz(file: string): Promise<Npz> {
         }
         return { ...header, name, entry };
       } catch (error) {
-        throw damaged(file, error);
+        throw damaged(file, error, "ARGUMENT");
       } finally {
         await reader.close();
       }

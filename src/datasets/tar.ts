@@ -114,7 +114,8 @@ export async function* tarMembers(file: string, wanted: (path: string) => boolea
     for (;;) {
       const at = bytes.position;
       const block = await bytes.take(BLOCK);
-      if (block.length === 0) return false;
+      // Nothing more, or a piece of the empty block.
+      if (block.length < BLOCK && block.every((byte) => byte === 0)) return false;
       if (block.length < BLOCK) throw new CutShort(file, at);
       const header = new Header(block, 0, own, global);
       if (header.nullBlock) return true;

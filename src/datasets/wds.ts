@@ -127,7 +127,7 @@ export async function openWds(given: string, options: OpenDataSetOptions): Promi
     if (error !== undefined) return { key: own, source, error };
     try {
       if (own.split("/").includes("..")) {
-        throw new StylizingError("IMAGE", `${source} leads out of the data set.`, "Rename it.");
+        throw new StylizingError("IMAGE", `${source} leads out of the data set.`, "Rename it in the archive.");
       }
       const fields = fieldsIn(members.get(FIELDS), source);
       const text = members.get(LABEL)?.toString().trim();

@@ -69,13 +69,24 @@ export const python: string | undefined = [process.env.STYLIZING_VIT_PYTHON ?? "
 export const runPython = (...args: string[]): string =>
   execFileSync(python!, [script, ...args], { encoding: "utf8", maxBuffer: 1 << 26 });
 
-/** What Python's libraries read. */
+/** What Python's libraries read of data sets, each a format and a path; by path. */
 // biome-ignore lint/suspicious/noExplicitAny: whatever the script prints
-export const pythonReads = (format: string, path: string): any[] =>
-  runPython("read", format, path)
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line));
+export function pythonReads(sets: readonly (readonly [format: string, path: string])[]): Map<string, any[]> {
+  // biome-ignore lint/suspicious/noExplicitAny: whatever the script prints
+  const read = new Map<string, any[]>();
+  let lines: unknown[] = [];
+  for (const text of runPython("read", ...sets.flat())
+    .trim()
+    .split("\n")) {
+    const line = JSON.parse(text) as { path?: string };
+    if (line.path === undefined) lines.push(line);
+    else {
+      lines = [];
+      read.set(line.path, lines);
+    }
+  }
+  return read;
+}
 
 /** All samples, of which none may be lost. */
 export async function samplesOf(set: DataSet, from?: number): Promise<(Sample & { rest: Rest })[]> {

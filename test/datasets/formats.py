@@ -1,7 +1,8 @@
 """A data set in every format, written and read by Python's own libraries: numpy, Pillow, tarfile, csv, json, and pyarrow where it is.
 
     formats.py write DRAWN OUT      from DRAWN/index.json and the files that it names
-    formats.py read FORMAT PATH     a line of JSON for each sample: key, label, SHA-256 of pixels and of the mask's file
+    formats.py read FORMAT PATH...  a line of JSON for each sample: key, label, SHA-256 of pixels and of the mask's file;
+                                    before them one with the path
 """
 import csv
 import glob
@@ -209,4 +210,8 @@ if __name__ == "__main__":
         os.makedirs(sys.argv[3] + "/camelyon")
         write(sys.argv[2], sys.argv[3])
     else:
-        {"folder": read_folder, "csv": read_csv, "hf": read_hf, "hf-csv": read_csv, "npz": read_npz, "wds": read_wds, "parquet": read_parquet}[sys.argv[2]](sys.argv[3])
+        read = {"folder": read_folder, "csv": read_csv, "hf": read_hf, "hf-csv": read_csv,
+                "npz": read_npz, "wds": read_wds, "parquet": read_parquet}  # fmt: skip
+        for kind, path in zip(sys.argv[2::2], sys.argv[3::2]):
+            print(json.dumps({"path": path}))
+            read[kind](path)

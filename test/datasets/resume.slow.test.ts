@@ -1,0 +1,2 @@
+// With the cases that take long.
+import "./resume.test.js";
