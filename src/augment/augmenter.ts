@@ -6,10 +6,10 @@ import { listImages, realOf, tellingLeftOut } from "../image/folder.js";
 import { ImagePool } from "../image/pool.js";
 import { cut } from "../image/preprocess.js";
 import { checkPixelImage, type PixelImage, type Placement } from "../image/types.js";
-import { MODEL_METHOD, methodNamed } from "../restyle/methods.js";
+import { MODEL_METHOD, methodNamed, wantsTable } from "../restyle/methods.js";
 import type { Params, RestyleJob } from "../restyle/types.js";
 import { type AugmentOptions, type AugmentPlan, settleAugment } from "./augment-options.js";
-import { type Decision, decide } from "./draws.js";
+import { type Decision, decide, type WeightedMethod } from "./draws.js";
 import type { ErrorReport } from "./failures.js";
 import { restyleAny } from "./grey.js";
 import { listInputs } from "./inputs.js";
@@ -94,16 +94,15 @@ export class Augmenter implements AsyncDisposable {
     const given = options.data;
     const data = given === undefined ? undefined : await openDataSet(given, { format: inputFormat, domain, split, onNote });
     const pool = new ImagePool(options.workers);
+    const restylers = new Restylers({ model: plan.model, load: { ...options.load, ...(onNote ? { onNote } : {}) } });
     try {
       const source = await sourceOf(plan, data, pool, onNote, signal);
-      return new Augmenter(
-        plan,
-        data,
-        pool,
-        new Restylers({ model: plan.model, load: { ...options.load, ...(onNote ? { onNote } : {}) } }),
-        source,
-      );
+      const methods = [];
+      for (const one of plan.methods)
+        methods.push(wantsTable(one.method, one.params) ? await withTable(one, source, plan, restylers, signal) : one);
+      return new Augmenter({ ...plan, methods }, data, pool, restylers, source);
     } catch (error) {
+      await restylers[Symbol.asyncDispose]();
       await pool[Symbol.asyncDispose]();
       await data?.[Symbol.asyncDispose]();
       throw error;
@@ -316,6 +315,23 @@ interface Todo {
   decision: Decision;
   job: RestyleJob;
   style?: NonNullable<AugmentOp["style"]> | undefined;
+}
+
+/** RandStainNA with the table of a bank's styles. @throws StylizingError `ARGUMENT` where there is no bank */
+async function withTable(
+  one: WeightedMethod,
+  source: StyleSource | undefined,
+  { styles }: AugmentPlan,
+  restylers: Restylers,
+  signal: AbortSignal | undefined,
+): Promise<WeightedMethod> {
+  if (styles !== "bank" || !(source instanceof StyleList))
+    throw new StylizingError(
+      "ARGUMENT",
+      `${one.method.name} has no table to draw from.`,
+      "Measure one with `stylizing-vit fit` and give it with --params, or give images for it with --style.",
+    );
+  return { ...one, params: { ...one.params, table: await restylers.table(source.images(), signal) } };
 }
 
 /** Where styles come from, unless they are the samples that follow. */

@@ -1,11 +1,13 @@
 import { dirname } from "node:path";
 import { StylizingError } from "../errors.js";
 import { ensureOutputFolder, writeFileAtomic } from "../image/atomic-write.js";
+import { inColour } from "../image/luma.js";
 import { ImagePool } from "../image/pool.js";
 import { contactSheet, type SheetRow } from "../image/sheet.js";
 import type { PixelImage } from "../image/types.js";
 import type { GpuOptions } from "../models/device.js";
 import { ClosedForms } from "../restyle/closed-forms.js";
+import { type RandStainTable, wantsTable } from "../restyle/methods.js";
 import type { Method, Params, Restyled, RestyleJob, Restyler } from "../restyle/types.js";
 import { drawsOf } from "./draws.js";
 import { Failures } from "./failures.js";
@@ -67,7 +69,11 @@ export async function restyleFiles(given: RestyleFilesOptions, signal?: AbortSig
   if (pool.note) onNote?.(pool.note);
   await using forms = await ClosedForms.open({ ...options.load, ...(onNote ? { onNote } : {}) });
   const restyler = await forms.restyler(method.name);
-  const run = new RestyleRun(restyler, pool, options, contents, styles);
+  const table = wantsTable(method, params)
+    ? await tableOf(forms, styles, new InputReader(pool, options, onNote), signal)
+    : undefined;
+  const settled = table ? { ...options, params: { ...params, table } } : options;
+  const run = new RestyleRun(restyler, pool, settled, contents, styles);
   onProgress?.(0, left.length);
   const done = await run.run(left, signal);
   const report = reportOn(done, performance.now() - start);
@@ -84,6 +90,19 @@ export async function restyleFiles(given: RestyleFilesOptions, signal?: AbortSig
     ...(stopReason ? { stopReason } : {}),
     ...(sheet ? { sheet } : {}),
   };
+}
+
+/** RandStainNA's table of all styles. @throws StylizingError `IMAGE` for one that cannot be read */
+function tableOf(
+  forms: ClosedForms,
+  styles: readonly InputFile[],
+  reader: InputReader,
+  signal: AbortSignal | undefined,
+): Promise<RandStainTable> {
+  async function* images() {
+    for (const style of styles) yield inColour(await reader.decode(style, signal));
+  }
+  return forms.fitRandStainNA(images(), signal);
 }
 
 function refuseSlides(contents: readonly InputFile[]): void {
@@ -179,7 +198,7 @@ class RestyleRun {
   /** Decoded once for neighbours that share it. */
   #styleOf({ style }: PaintJob): Promise<PixelImage | undefined> {
     const file = this.#styles[style];
-    if (!file) return Promise.resolve(undefined);
+    if (!file || !this.#options.method.takesStyle(this.#options.params)) return Promise.resolve(undefined);
     let image = this.#decoded.get(style);
     if (!image) {
       image = this.#reader.decode(file);

@@ -1,8 +1,10 @@
+import { inColour } from "../image/luma.js";
+import type { PixelImage } from "../image/types.js";
 import { type FoundModel, findModel } from "../models/open.js";
 import { StylizingViT } from "../painter/stylizing-vit.js";
 import type { LoadOptions } from "../painter/types.js";
 import { ClosedForms } from "../restyle/closed-forms.js";
-import { MODEL_METHOD } from "../restyle/methods.js";
+import { MODEL_METHOD, type RandStainTable } from "../restyle/methods.js";
 import type { Method, Restyler } from "../restyle/types.js";
 import { VitRestyler } from "./vit-restyler.js";
 
@@ -32,6 +34,19 @@ export class Restylers implements AsyncDisposable {
     return restyler;
   }
 
+  /** Measures RandStainNA's table on images; grey ones count as three equal channels. */
+  async table(images: AsyncIterable<PixelImage>, signal?: AbortSignal): Promise<RandStainTable> {
+    async function* coloured() {
+      for await (const image of images) yield inColour(image);
+    }
+    return (await this.#closedForms()).fitRandStainNA(coloured(), signal);
+  }
+
+  #closedForms(): Promise<ClosedForms> {
+    this.#forms ??= ClosedForms.open(this.#options.load);
+    return this.#forms;
+  }
+
   async #make(method: Method): Promise<Restyler> {
     const { model, load } = this.#options;
     if (method === MODEL_METHOD) {
@@ -39,8 +54,7 @@ export class Restylers implements AsyncDisposable {
       // An image's bits must not depend on what is beside it.
       return new VitRestyler(method, await StylizingViT.loadFound(found, { ...load, tune: "fixed" }));
     }
-    this.#forms ??= ClosedForms.open(load);
-    return (await this.#forms).restyler(method.name);
+    return (await this.#closedForms()).restyler(method.name);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -77,6 +77,11 @@ export class StyleList implements StyleSource {
     return others;
   }
 
+  /** All of them, one after another. @throws StylizingError `IMAGE` */
+  async *images(): AsyncGenerator<PixelImage, void, undefined> {
+    for (const entry of this.#entries) yield (await this.#load(entry)).image;
+  }
+
   /** By its key, where it is among them. @throws StylizingError `IMAGE` */
   named(key: string): Promise<StyleImage> | undefined {
     const entry = this.#entries.find((one) => one.key === key);

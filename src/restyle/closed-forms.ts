@@ -162,7 +162,7 @@ export class ClosedForms implements Disposable, AsyncDisposable {
       throw new StylizingError("ARGUMENT", `${what} has a strength of ${strength}.`, "Give a number from 0 to 1.");
     let params = job.params;
     const form = formOf(method.name)!;
-    let found = usesStyle(method, job) ? style : undefined;
+    let found = method.takesStyle(job.params) ? style : undefined;
     if (method.needsStyle(params)) {
       if (method.name === "randstainna" && bank?.measured && (style === undefined || typeof style === "number")) {
         const { targetMean, targetDeviation } = randStainTarget(bank.measured, params);
@@ -243,10 +243,6 @@ function checkNumber(style: number, bank: ClosedFormBank | undefined, what: stri
   if (Number.isInteger(style) && style >= 0 && style < bank.size) return;
   throw new StylizingError("ARGUMENT", `${what} names style ${style}, and the bank has ${bank.size}.`, "They count from 0.");
 }
-
-/** Whether a style counts: where numbers stand in for it, it does not. */
-const usesStyle = ({ name, needsStyle }: Method, { params }: RestyleJob): boolean =>
-  needsStyle(params) || (name === "macenko-normalise" && !(params.targetStains && params.targetMost));
 
 function refuseGrey({ name }: Method, way: Way, { channels }: PixelImage): void {
   if (channels === 3 || takesGrey(way)) return;

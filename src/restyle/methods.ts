@@ -255,6 +255,8 @@ const methodOf = ({ name, summary, source, parameters, instead, enough, settle =
 
 /** What restyles images: the closed forms, and the model. */
 export const METHODS: readonly Method[] = WORDS.map(methodOf);
+/** Whether it is drawn from a table, and there is none: one is to be measured on images. */
+export const wantsTable = ({ name, needsStyle }: Method, params: Params): boolean => name === "randstainna" && needsStyle(params);
 /** The model's. */
 export const MODEL_METHOD = METHODS.find(({ name }) => name === MODEL)!;
 
