@@ -19,7 +19,7 @@ import type { ReplayReport } from "../../src/augment/replay.js";
 import { openDataSet } from "../../src/datasets/open.js";
 import type { DataFormat } from "../../src/datasets/types.js";
 import { drawTiles, pixelsOf, python, samplesOf, sha, type Tile, writeTiles } from "../datasets/drawn.js";
-import { root, shared } from "../support/fixtures.js";
+import { goldenFolder, root, shared } from "../support/fixtures.js";
 import { build, type Failure, fresh, HERE, listFiles, micro, run, runJson } from "./command.js";
 
 beforeAll(build);
@@ -182,8 +182,8 @@ describe("augment", () => {
     expect(() => execFileSync(python!, [script, manifestOf(out)], { stdio: "pipe" })).toThrow(/AssertionError/);
   });
 
-  it.runIf(python && shared)("computes what the oracle computes from the manifest alone, within a level", () => {
-    const oracle = join(shared!, "reference", "stains.py");
+  it.runIf(python && goldenFolder("stains"))("computes what the oracle computes from the manifest alone, within a level", () => {
+    const oracle = join(shared, "reference", "stains.py");
     const script = join(root, "test", "augment", "recompute.py");
     const { worst, count } = JSON.parse(execFileSync(python!, [script, manifestOf(base), oracle], { encoding: "utf8" }));
     expect(Object.keys(count)).toHaveLength(7);
