@@ -2,6 +2,8 @@
 /** The public surface. Everything else may change without notice. */
 import "./globals.js";
 
+export type { AugmentOptions, StyleWay } from "./augment/augment-options.js";
+export { type AugmentedBatch, Augmenter, type AugmentOp } from "./augment/augmenter.js";
 export { Classifier } from "./classifier/classifier.js";
 export type {
   AttentionMap,
