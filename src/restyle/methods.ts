@@ -36,14 +36,14 @@ const areTwo = ([h, e]: number[][]): boolean => {
   return dot(normal, normal) > 1e-4 * dot(h!, h!) * dot(e!, e!);
 };
 
+type Span = readonly [low: number, high: number];
+
 /** α and β of so many stains: draws 0 and on are α's, those behind them β's. */
-const jitter =
-  (count: number, scale: (params: Params) => [number, number], shift: (params: Params) => [number, number]) =>
-  (params: Params, draw: Draw): Params => ({
-    scale: uniforms(draw, 0, count, ...scale(params)),
-    shift: uniforms(draw, count, count, ...shift(params)),
-    ...params,
-  });
+const jittered = (params: Params, draw: Draw, count: number, scale: Span, shift: Span): Params => ({
+  scale: params.scale ?? uniforms(draw, 0, count, ...scale),
+  shift: params.shift ?? uniforms(draw, count, count, ...shift),
+  ...params,
+});
 
 /** The virtual template of RandStainNA (Shen et al., MICCAI 2022), in the table's units: deviations are at least 1e-4. */
 export function randStainTarget(
@@ -127,12 +127,7 @@ const WORDS: readonly Words[] = [
       TISSUE_ONLY,
     ],
     instead: "never",
-    settle: (params, draw) =>
-      jitter(
-        2,
-        () => [0.8, 1.2],
-        () => [-0.2, 0.2],
-      )({ tissueOnly: false, ...params }, draw),
+    settle: (params, draw) => jittered({ tissueOnly: false, ...params }, draw, 2, [0.8, 1.2], [-0.2, 0.2]),
   },
   {
     name: "hed-jitter",
@@ -146,11 +141,7 @@ const WORDS: readonly Words[] = [
     instead: "never",
     settle: ({ theta = 0.05, ...params }, draw) => {
       const reach = theta as number;
-      return jitter(
-        3,
-        () => [1 - reach, 1 + reach],
-        () => [-reach, reach],
-      )(params, draw);
+      return jittered(params, draw, 3, [1 - reach, 1 + reach], [-reach, reach]);
     },
   },
   {
@@ -167,13 +158,8 @@ const WORDS: readonly Words[] = [
     instead: "never",
     settle: (params, draw) => {
       const names = Object.keys(PRESETS);
-      const preset = params.stains === undefined ? { preset: names[Math.floor(names.length * draw(4))]! } : {};
-      const settle = jitter(
-        2,
-        () => [0.7, 1.3],
-        () => [-0.2, 0.2],
-      );
-      return settle({ ...preset, tissueOnly: false, ...params }, draw);
+      const preset = (params.stains ?? params.preset) === undefined ? { preset: names[Math.floor(names.length * draw(4))]! } : {};
+      return jittered({ ...preset, tissueOnly: false, ...params }, draw, 2, [0.7, 1.3], [-0.2, 0.2]);
     },
   },
   {

@@ -1,0 +1,1 @@
+import "./closed-forms.test.js";
