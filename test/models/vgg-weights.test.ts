@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
 import { hashedTensor } from "../../src/hub/hashed.js";
 import { writeSafetensors } from "../../src/hub/safetensors-writer.js";
-import { openVgg, vggKeys, vggShapes } from "../../src/models/vgg19/weights.js";
+import { openVgg, vggKeys, vggShapes } from "../../src/models/vgg/weights.js";
 
 const folder = mkdtempSync(join(tmpdir(), "stylizing-vit-vgg-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
