@@ -33,8 +33,9 @@ interface ConvolutionWhere {
   side: number;
   x: View;
   y: View;
-  dy: View;
-  dx: View;
+  /** Where there is a backward pass, here and below. */
+  dy?: View | undefined;
+  dx?: View | undefined;
   /** Whether x came out of a ReLU. */
   activated: boolean;
 }
@@ -66,7 +67,7 @@ class Convolution implements Layer<ConvolutionWhere> {
   backward(r: Recorder, { images, side, x, dy, dx, activated }: ConvolutionWhere): void {
     const windows = { images, side, channels: this.outputs };
     const derivative = activated ? ({ of: "relu", at: x } as const) : undefined;
-    r.emit(linear, { x: dy, w: this.#backward!, y: dx, derivative, windows });
+    r.emit(linear, { x: dy!, w: this.#backward!, y: dx!, derivative, windows });
   }
 }
 
@@ -78,8 +79,8 @@ interface LevelWhere extends Geometry {
   /** What a loss left for the level; nothing where there is no backward pass. */
   target?: View | undefined;
   coefficients?: View | undefined;
-  dPooled?: View;
-  dx: View;
+  dPooled?: View | undefined;
+  dx?: View | undefined;
 }
 
 /** A level: its gradient is that of a loss there and, through the pooling behind it, of the levels that follow. */
@@ -90,7 +91,15 @@ const level: Layer<LevelWhere> = {
   backward(r, { images, side, channels, x, pooled, target, coefficients, dPooled, dx }) {
     const maps = { images, side, channels };
     // What came out of a pooling has no ReLU behind it.
-    r.emit(featureBackward, { ...maps, f: x, g: target!, coefficients: coefficients!, dPooled, dx, mask: pooled !== undefined });
+    r.emit(featureBackward, {
+      ...maps,
+      f: x,
+      g: target!,
+      coefficients: coefficients!,
+      dPooled,
+      dx: dx!,
+      mask: pooled !== undefined,
+    });
   },
 };
 
@@ -248,17 +257,23 @@ export class Vgg {
   /**
    * Runs the network over the images in `input`, onto a tape that may be reversed.
    * @param name of the levels: those of another name may then be kept, while what is between them serves the next batch
-   * @param gradients what a loss leaves at the levels; without it the tape must not be reversed
+   * @param gradients what a loss leaves at the levels
    * @returns the levels, and where the gradient of the images will be
    */
-  run(tape: Tape, images: number, name: string, gradients?: LevelGradients): { levels: View[]; dx: View } {
+  run(tape: Tape, images: number, name: string, gradients: LevelGradients): { levels: View[]; dx: View } {
+    const { levels, dx } = this.#run(tape, images, name, gradients);
+    return { levels, dx: dx! };
+  }
+
+  /** Without gradients the tape must not be reversed. */
+  #run(tape: Tape, images: number, name: string, gradients?: LevelGradients): { levels: View[]; dx: View | undefined } {
     const r = tape.recorder;
     const levels: View[] = [];
     /** The last pooling. */
     const last = this.#weights.stages.length;
     // By geometry: a buffer of another shape would have its border elsewhere.
     const gradient = ({ side, channels }: Geometry, slot: number) =>
-      this.maps(r, `gradient ${side}x${channels}x${slot}`, images, { side, channels });
+      gradients && this.maps(r, `gradient ${side}x${channels}x${slot}`, images, { side, channels });
     let x = this.input(r, images);
     let dImages: View | undefined;
     let activated = false;
@@ -280,7 +295,7 @@ export class Vgg {
       }
       levels.push(x);
       const behind = this.levels[stage + 1];
-      if (!behind) return { levels, dx: dImages! };
+      if (!behind) return { levels, dx: dImages };
       const half = { side: Math.floor(side / 2), channels };
       const pooled = this.maps(r, stage === last - 1 ? `${name} ${last}` : `pooling ${stage}`, images, half);
       tape.run(level, {
@@ -298,11 +313,11 @@ export class Vgg {
     levels.push(x);
     const behind = { target: gradients?.targets[last], coefficients: gradients?.coefficients[last] };
     tape.run(level, { images, ...this.levels[last]!, x, ...behind, dx: gradient(this.levels[last]!, 0) });
-    return { levels, dx: dImages! };
+    return { levels, dx: dImages };
   }
 
   /** Where the gradient of a stage's input is. */
-  #stageGradient(gradient: (geometry: Geometry, slot: number) => View, stage: number): View {
+  #stageGradient(gradient: (geometry: Geometry, slot: number) => View | undefined, stage: number): View | undefined {
     const [{ inputs, outputs }, ...rest] = this.#weights.convolutions[stage]! as [Convolution, ...Convolution[]];
     const { side } = this.levels[stage]!;
     return gradient({ side, channels: inputs }, inputs === outputs ? (rest.length + 1) % 2 : 2);
@@ -310,7 +325,7 @@ export class Vgg {
 
   /** The network over the images in `input`, for its levels alone. */
   features(r: Recorder, images: number, name: string): View[] {
-    return this.run(new Tape(r), images, name).levels;
+    return this.#run(new Tape(r), images, name).levels;
   }
 
   dispose(): void {
