@@ -7,6 +7,7 @@ import { addDoctor } from "./doctor.js";
 import { addExport } from "./export.js";
 import { addForward } from "./forward.js";
 import { addGradients } from "./gradients.js";
+import { addMetrics } from "./metrics.js";
 import { addModels } from "./models.js";
 import { stopProgress } from "./progress.js";
 import { EXIT, errorDocument, exitCode, note, printJson } from "./shared.js";
@@ -30,6 +31,7 @@ function makeProgram(): Command {
   addExport(program);
   addDoctor(program);
   addTrain(program);
+  addMetrics(program);
   addTune(program);
   addModels(program);
   addDemo(program);

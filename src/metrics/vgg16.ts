@@ -1,10 +1,9 @@
 import { StylizingError } from "../errors.js";
-import type { AdapterReport } from "../gpu/gpu.js";
+import type { AdapterChoice, AdapterReport } from "../gpu/gpu.js";
 import type { DownloadOptions } from "../hub/download.js";
 import { resize } from "../image/resize.js";
 import { checkPixelImage, type PixelImage } from "../image/types.js";
 import { Calls } from "../models/calls.js";
-import type { GpuOptions } from "../models/device.js";
 import { type HostOptions, ModelHost } from "../models/host.js";
 import { checkLoadOptions, modelReport } from "../models/load.js";
 import { inPieces } from "../models/pieces.js";
@@ -21,11 +20,14 @@ export const SHORTEST_SIDE = 16;
 /** Submissions of a call that may be on their way at a time. */
 const UNDER_WAY = 2;
 
-export interface Vgg16Options extends Pick<GpuOptions, "adapter" | "device">, Omit<DownloadOptions, "weights" | "revision"> {
+export interface Vgg16Options extends Omit<DownloadOptions, "weights" | "revision"> {
   /** A safetensors file with torchvision's, timm's or the lpips package's names, `hub` (the default; 0.5 GB, once), or `random:SEED`. */
   vgg?: string | undefined;
   /** The linear weights of LPIPS: a safetensors file, `hub` (the default), or false where no distances are asked for. */
   lpips?: string | false | undefined;
+  /** Where to run, as for models; or a device of the caller's own. */
+  adapter?: AdapterChoice | undefined;
+  device?: GPUDevice | undefined;
   /** Images a submission; what suits the device where nothing is said. */
   batchSize?: number | undefined;
   /** Receives notices that are no error. */
@@ -71,6 +73,11 @@ export class Vgg16 implements Disposable, AsyncDisposable {
   /** What it runs on. */
   get adapter(): AdapterReport {
     return modelReport("VGG-16", this.#host.gpu).adapter;
+  }
+
+  /** Numbers of an image's features. */
+  get width(): number {
+    return this.#host.engine.width;
   }
 
   /** Images that one submission holds when features are taken. */
