@@ -1,4 +1,4 @@
-import { StylizingError } from "../errors.js";
+import { messageOf, StylizingError } from "../errors.js";
 import { tellingLeftOut } from "../image/folder.js";
 import { psnr, ssim } from "../image/metrics.js";
 import { ImagePool } from "../image/pool.js";
@@ -238,6 +238,9 @@ export async function measureFiles(options: MeasureOptions, signal?: AbortSignal
   const files: Record<Side, InputFile[]> = { a: [], b: [] };
   for (const side of SIDES) {
     const listed = await tellingLeftOut(onNote, (leftOut) => listInputs([options[side]], { leftOut }));
+    // A file that stands for itself and cannot be read.
+    if (listed[0]?.error !== undefined)
+      throw new StylizingError("ARGUMENT", `${options[side]} cannot be read.`, messageOf(listed[0].error));
     files[side] = await inPages(listed, page);
     if (files[side].length > 0) continue;
     throw new StylizingError("ARGUMENT", `There is no image in ${options[side]}.`, "Give a folder that holds some.");

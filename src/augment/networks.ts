@@ -1,11 +1,12 @@
 import { stat } from "node:fs/promises";
 import { Classifier } from "../classifier/classifier.js";
-import { describeError, StylizingError } from "../errors.js";
+import { StylizingError } from "../errors.js";
 import type { AdapterChoice } from "../gpu/gpu.js";
 import type { PixelImage } from "../image/types.js";
 import { VGG16_FEATURES, Vgg16 } from "../metrics/vgg16.js";
 import type { LoadProgress } from "../models/load.js";
 import { hasLinear, readLinear } from "../models/vgg/linear.js";
+import { openVgg, VGG_16 } from "../models/vgg/weights.js";
 
 /** The name of VGG-16 among networks. */
 export const VGG16 = "vgg16";
@@ -80,32 +81,25 @@ export class Networks implements AsyncDisposable {
     const compares = sets && (features ?? [VGG16]).includes(VGG16);
     if (!compares && !pairs) return;
     const download = { onNote, signal, ...(onLoad ? { onProgress: onLoad } : {}) };
-    const dispensable = (error: unknown) => error instanceof StylizingError && DISPENSABLE.includes(error.code);
-    const metrics = [...(pairs ? ["LPIPS"] : []), ...(compares ? ["Fréchet distance"] : [])];
-    const doWithout = (metric: string, error: unknown) => {
-      const { message, fix } = describeError(error);
-      this.missing.push({ metric, problem: message.replace(fix, "").trim(), fix });
-    };
-    let linear: string | false = false;
-    if (pairs) {
-      const beside = /^(hub|random:.*|hashed:.*)$/.test(vgg) || !(await isFile(vgg)) ? false : await hasLinear(vgg);
-      linear = options.lpips ?? (beside ? vgg : "hub");
-      try {
-        await readLinear(linear, download);
-      } catch (error) {
-        if (options.lpips !== undefined || !dispensable(error)) throw error;
-        doWithout("LPIPS", error);
-        metrics.shift();
-        linear = false;
-        if (!compares) return;
-      }
-    }
+    const asked = options.vgg !== undefined || features?.includes(VGG16) === true;
+    const frechet = compares ? ["Fréchet distance"] : [];
+    const beside = !/^(hub|(random|hashed):.*)$/.test(vgg) && (await isFile(vgg)) && (await hasLinear(vgg));
+    const linear = options.lpips ?? (beside ? vgg : "hub");
+    // Both are asked for at once: where there is no Hub, each waits for it a while.
+    const [weights, file] = await Promise.allSettled([
+      pairs ? readLinear(linear, { signal }) : undefined,
+      openVgg(vgg, 3, download, VGG_16).then((source) => source[Symbol.asyncDispose]()),
+    ]);
+    if (weights.status === "rejected") this.#doWithout(["LPIPS"], weights.reason, options.lpips !== undefined);
+    const distances = pairs && weights.status === "fulfilled";
+    const metrics = [...(distances ? ["LPIPS"] : []), ...frechet];
+    if (metrics.length === 0) return;
     let network: Vgg16;
     try {
-      network = await Vgg16.load({ vgg, lpips: linear, adapter, batchSize, ...download });
+      if (file.status === "rejected") throw file.reason;
+      network = await Vgg16.load({ vgg, lpips: distances && linear, adapter, batchSize, ...download });
     } catch (error) {
-      if (options.vgg !== undefined || features?.includes(VGG16) || !dispensable(error)) throw error;
-      for (const metric of metrics) doWithout(metric, error);
+      this.#doWithout(metrics, error, asked);
       return;
     }
     this.#add(network, network.batchSize);
@@ -114,9 +108,16 @@ export class Networks implements AsyncDisposable {
       const about = { features: VGG16_FEATURES, weights: vgg };
       this.features.push({ width: network.width, about, features: (images) => network.features(images) });
     }
-    if (linear === false) return;
+    if (!distances) return;
     const about = { trunk: "VGG-16", weights: linear === vgg ? vgg : `${vgg}, ${linear}` };
     this.lpips = { about, distances: (a, b) => network.lpips(a, b) };
+  }
+
+  /** @throws `error` where somebody asked for what failed, or it is of another kind than what may be done without */
+  #doWithout(metrics: readonly string[], error: unknown, asked: boolean): void {
+    if (asked || !(error instanceof StylizingError && DISPENSABLE.includes(error.code))) throw error;
+    const { message, fix } = error;
+    for (const metric of metrics) this.missing.push({ metric, problem: message.slice(0, -fix.length).trimEnd(), fix });
   }
 
   async #openClassifier(name: string, { adapter, batchSize, onNote, onLoad, signal }: NetworkOptions): Promise<void> {
