@@ -65,7 +65,7 @@ export class Vgg16 implements Disposable, AsyncDisposable {
     signal?.throwIfAborted();
     const host = await ModelHost.open(async (on) => {
       await using source = await open();
-      return Vgg16Engine.create(on, source, linear, VGG_16.stages);
+      return await Vgg16Engine.create(on, source, linear, VGG_16.stages);
     }, gpu);
     return new Vgg16(host, options);
   }

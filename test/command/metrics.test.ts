@@ -4,11 +4,11 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { type MeasureOptions, type MeasureReport, measureFiles } from "../../src/augment/measure-files.js";
 import { concludeMetrics, metricsTable } from "../../src/command/metrics.js";
 import { columnsOf } from "../../src/command/table.js";
-import { HashedWeights, hashedUniform } from "../../src/hub/hashed.js";
+import { HashedWeights, hashedTensor, hashedUniform } from "../../src/hub/hashed.js";
 import { writeSafetensors } from "../../src/hub/safetensors-writer.js";
 import type { PixelImage } from "../../src/image/types.js";
 import { Classifier, frechetDistance, lpips, psnr, ssim, wasserstein } from "../../src/index.js";
-import { openVgg, VGG_16 } from "../../src/models/vgg/weights.js";
+import { openVgg, VGG_16, vggShapes } from "../../src/models/vgg/weights.js";
 import { vit } from "../../src/models/vit/kind.js";
 import { levelsOf } from "../metrics/vgg-oracle.js";
 import { type Failure, fresh, HERE, imageFile, json, pixels, run } from "./command.js";
@@ -99,16 +99,17 @@ describe("two folders", () => {
 
   it("give LPIPS of the whole VGG-16 as in float64, at the images' own sizes", async () => {
     const linear = VGG_16.stages.map(({ channels }, level) => hashedUniform(`linear ${level}`, channels, 2).map(Math.abs));
-    const file = fresh("lins.safetensors");
-    await writeSafetensors(
-      file,
-      linear.map((data, level) => [`lin${level}.model.1.weight`, { shape: [1, data.length, 1, 1], data }] as const),
-    );
+    const file = fresh("lpips.safetensors");
+    const shapes = vggShapes(3, VGG_16.stages);
+    await writeSafetensors(file, [
+      ...[...shapes].map(([key, shape]) => [key.replace("vgg_encoder.features_", "features."), { shape, data: () => hashedTensor(key, shape, 1) }] as const), // biome-ignore format: one table
+      ...linear.map((data, level) => [`lin${level}.model.1.weight`, { shape: [1, data.length, 1, 1], data }] as const),
+    ]);
     const a = await folderOf(["1.png", 1, 16], ["2.png", 2, 17], ["small.png", 3, 8]);
     const b = await folderOf(["1.png", 4, 16], ["2.png", 5, 17], ["small.png", 6, 8]);
     // An image's features would take a CPU twenty seconds.
-    const report = await measure(a, b, { pairs: true, features: [], vgg: "random:1", lpips: file });
-    await using vgg = await openVgg("random:1", 3, {}, VGG_16);
+    const report = await measure(a, b, { pairs: true, features: [], vgg: file });
+    await using vgg = await openVgg(file, 3, {}, VGG_16);
     const tensors = new Map<string, Promise<Float32Array>>();
     const tensor = (key: string) => tensors.get(key) ?? tensors.set(key, vgg.read(key)).get(key)!;
     const levels = async (path: string) => (await levelsOf(await read(path), VGG_16.stages, tensor)).map(({ data }) => data);
@@ -116,7 +117,7 @@ describe("two folders", () => {
     const expected = lpips(await levels(one!.a), await levels(one!.b), linear);
     expect(Math.abs(one!.lpips! - expected)).toBeLessThanOrEqual(2e-5 * expected);
     expect(report.lpips).toEqual({
-      ...{ value: mean([one!.lpips!, two!.lpips!]), better: "lower", pairs: 2, trunk: "VGG-16", weights: `random:1, ${file}` },
+      ...{ value: mean([one!.lpips!, two!.lpips!]), better: "lower", pairs: 2, trunk: "VGG-16", weights: file },
     });
     expect(small!.lpips).toBeUndefined();
     expect(small!.ssim).toBeDefined();

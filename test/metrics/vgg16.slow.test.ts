@@ -12,7 +12,9 @@ import { VGG_16, vggShapes } from "../../src/models/vgg/weights.js";
 import { gradient, noise } from "../image/helpers.js";
 
 /** The whole network beside PyTorch, where Debian has it: torchvision's layers, and LPIPS as its authors' code computes it. */
-const PYTHON = ["python3", "/usr/bin/python3"].find((python) => spawnSync(python, ["-c", "import torch, numpy"]).status === 0);
+const PYTHON = [process.env.STYLIZING_VIT_PYTHON, "python3", "/usr/bin/python3"].find(
+  (python) => python && spawnSync(python, ["-c", "import torch, numpy"]).status === 0,
+);
 
 const SCRIPT = `
 import json, struct, sys
