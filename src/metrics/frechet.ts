@@ -99,7 +99,7 @@ async function eigenOf(matrix: Matrix): Promise<{ values: number[]; vectors: Mat
  * The last trace is Σ √eig(Rᵀ S_b R), R Rᵀ = S_a. n images leave n − 1 eigenvalues that are not zero, so that R has no more columns and
  * no more roots are drawn: the roots of what rounding makes of a zero are no small numbers.
  * @param a moments, or the features themselves, [n][d]
- * @returns at least 0; of 512 numbers in about two seconds
+ * @returns at least 0; of 512 numbers in a few seconds
  * @throws StylizingError `ARGUMENT` where a set has less than two images, or the sets' features differ in length
  */
 export async function frechetDistance(

@@ -1,11 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Gpu } from "../../src/gpu/gpu.js";
 import { HashedWeights, hashedUniform } from "../../src/hub/hashed.js";
 import type { PixelImage } from "../../src/image/types.js";
 import { lpips } from "../../src/metrics/lpips.js";
 import { Vgg16Engine } from "../../src/metrics/vgg16-engine.js";
 import { type Stage, VGG_16, vggShapes } from "../../src/models/vgg/weights.js";
 import { gradient, noise } from "../image/helpers.js";
-import { gpuOfThisFile, inTier } from "../support/gpu.js";
+import { gpuOfThisFile, hardwareProfile, inTier } from "../support/gpu.js";
 import { levelsOf } from "./vgg-oracle.js";
 
 const gpu = gpuOfThisFile();
@@ -58,6 +59,18 @@ describe("LPIPS on the device is that in float64", () => {
     expect(await engine.distances([a], [b])).toEqual([alone]);
     near(alone!, await distance(a, b));
   });
+});
+
+it("a GPU's kernels, in dispatches that are cut where they would run for long, give the same", async () => {
+  const { device, facts } = gpu();
+  const on = new Gpu(device, facts, hardwareProfile(inTier(gpu(), "f32").profile), false);
+  const other = await Vgg16Engine.create(on, weights, linear, THIN);
+  const [a, b] = [gradient(24, 20), noise(24, 20, 3, 4)];
+  const [found] = await other.distances([a], [b]);
+  expect(Number.isFinite(on.flopsPerDispatch)).toBe(true);
+  near(found!, await distance(a, b));
+  expect(await other.distances([a], [b])).toEqual([found]);
+  other.dispose();
 });
 
 it("features are means over the positions of the last level", async () => {
