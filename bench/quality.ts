@@ -14,8 +14,8 @@ import { matchColour, ssim } from "../src/index.js";
 import { showImages } from "../src/losses/feature-loss.js";
 import { findModel } from "../src/models/open.js";
 import type { ModelConfig } from "../src/models/stylizing-vit/config.js";
-import { Vgg19 } from "../src/models/vgg19/features.js";
-import { openVgg, SMALLEST_IMAGE } from "../src/models/vgg19/weights.js";
+import { Vgg } from "../src/models/vgg/features.js";
+import { openVgg, SMALLEST_IMAGE } from "../src/models/vgg/weights.js";
 import { asFloats, writeArray } from "../src/net/pixels.js";
 import type { Recorder } from "../src/net/recorder.js";
 import { Runner } from "../src/net/runner.js";
@@ -81,10 +81,10 @@ export function styleDistance(a: StyleStatistics, b: StyleStatistics): number {
 /** Measures images with a VGG-19 of random convolutions. */
 export class StyleMeter implements Disposable {
   readonly #config: ModelConfig;
-  readonly #vgg: Vgg19;
+  readonly #vgg: Vgg;
   readonly #runner: Runner;
 
-  private constructor(gpu: Gpu, config: ModelConfig, vgg: Vgg19) {
+  private constructor(gpu: Gpu, config: ModelConfig, vgg: Vgg) {
     this.#config = config;
     this.#vgg = vgg;
     this.#runner = new Runner(gpu);
@@ -94,7 +94,7 @@ export class StyleMeter implements Disposable {
     const { in_channels: channels, image_size: side } = config;
     await using source = await openVgg(VGG_SOURCE, channels);
     return gpu.checked("the style's features", async () => {
-      return new StyleMeter(gpu, config, await Vgg19.create(gpu, source, channels, side));
+      return new StyleMeter(gpu, config, await Vgg.create(gpu, source, channels, side));
     });
   }
 

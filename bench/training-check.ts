@@ -9,7 +9,7 @@ import type { ModelConfig } from "../src/models/stylizing-vit/config.js";
 import { LOSS_NAMES, type Losses } from "../src/models/stylizing-vit/losses.js";
 import { parameterShapes } from "../src/models/stylizing-vit/parameters.js";
 import { StylizingTask, stylizing } from "../src/models/stylizing-vit/task.js";
-import { openVgg } from "../src/models/vgg19/weights.js";
+import { openVgg } from "../src/models/vgg/weights.js";
 import { TrainingDevice } from "../src/train/device.js";
 import { computeGradients } from "../src/train/gradients.js";
 import { ADAMW } from "../src/train/types.js";

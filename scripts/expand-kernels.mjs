@@ -14,10 +14,12 @@ import { planAttentionBackwardContext, planAttentionBackwardQuery } from "../dis
 import { planClsAttention, planCrossEntropy } from "../dist/ops/classification.js";
 import { planConvolutionGradient, planPatchProductBackward } from "../dist/ops/decoder-backward.js";
 import {
+  planClearMargin,
   planFeatureStatistics,
   planMapsToPlanes,
   planMaxPool,
   planNormalizePixels,
+  planPerceptualDistance,
   planPlanesToMaps,
 } from "../dist/ops/features.js";
 import { planFourierApply, planFourierBack, planFourierColumns, planFourierRows, planFourierSwap } from "../dist/ops/fourier.js";
@@ -115,6 +117,8 @@ const OTHERS = [
   (profile) => planMapsToPlanes(maps, profile),
   (profile) => planMaxPool(maps, profile),
   (profile) => planFeatureStatistics(maps, profile),
+  (profile) => planClearMargin(maps, profile),
+  (profile) => planPerceptualDistance(maps, profile),
   (profile) => planFeatureBackward({ ...maps, mask: true, pooled: true }, profile),
   (profile) => planConsistencyLoss(maps, profile),
   (profile) => planStylizedLoss(maps, profile),

@@ -18,7 +18,23 @@ export type { Precision } from "./gpu/profile.js";
 export type { TuneMode } from "./gpu/tuner.js";
 export { type CatalogueEntry, listModels } from "./hub/catalogue.js";
 export { type MatchedImage, matchColour } from "./image/colour-match.js";
-export { psnr, ssim } from "./image/metrics.js";
+export { colourDistance, psnr, ssim } from "./image/metrics.js";
+export { dice, iou } from "./labels/masks.js";
+export {
+  balancedAccuracy,
+  classAucs,
+  classificationMetrics,
+  confusionMatrix,
+  macroRecall,
+  quadraticKappa,
+  recalls,
+  rocAuc,
+} from "./labels/metrics.js";
+export { artFid, fidToInfinity } from "./metrics/art-fid.js";
+export { FeatureMoments, frechetDistance } from "./metrics/frechet.js";
+export { lpips } from "./metrics/lpips.js";
+export { Vgg16, type Vgg16Options } from "./metrics/vgg16.js";
+export { IntensityHistogram, wasserstein } from "./metrics/wasserstein.js";
 export { type GpuImages, type Image, type Images, type ImageTensor, measureStatistics } from "./models/batch.js";
 export type { GpuOptions } from "./models/device.js";
 export type { LoadProgress, ModelReport } from "./models/load.js";

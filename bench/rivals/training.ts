@@ -7,7 +7,7 @@ import { writeSafetensors } from "../../src/hub/safetensors-writer.js";
 import type { ModelConfig } from "../../src/models/stylizing-vit/config.js";
 import type { Losses } from "../../src/models/stylizing-vit/losses.js";
 import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
-import { openVgg } from "../../src/models/vgg19/weights.js";
+import { openVgg } from "../../src/models/vgg/weights.js";
 import type { LossSums } from "../../src/train/types.js";
 import { toPlanes } from "../model.js";
 import { duration, number, type Report } from "../report.js";

@@ -152,6 +152,25 @@ export class Classifier implements Disposable, AsyncDisposable {
   }
 
   /**
+   * What the head is given of images: the CLS token behind the final norm, for whoever compares sets of them (`frechetDistance`).
+   * @returns of each image `config.embed_dim` numbers
+   * @throws StylizingError as `classify` does, but takes a model without a head.
+   */
+  features(images: Images, options: ClassifyOptions = {}): Promise<Float32Array[]> {
+    return this.#calls.track(async () => {
+      const batch = await this.#batch(images);
+      const { embed_dim: width } = this.config;
+      const features: Float32Array[] = [];
+      await this.#inBatches(batch, options, { tokens: true }, (from, { tokens }) => {
+        const each = (1 + (this.imageSize / this.config.patch_size) ** 2) * width;
+        for (let image = 0; image * each < tokens.length; image++)
+          features[from + image] = tokens.slice(image * each, image * each + width);
+      });
+      return features;
+    });
+  }
+
+  /**
    * The bare model on normalised planes, for parity.
    * @param pixels [images, C, height, width], height and width multiples of the patch size
    * @returns logits [images, classes], tokens [images, 1 + patches, D] behind the final norm, attention [images, heads, patches]
@@ -199,7 +218,7 @@ export class Classifier implements Disposable, AsyncDisposable {
   async #inBatches(
     batch: Batch,
     { signal, onProgress }: ClassifyOptions,
-    wanted: { attention?: boolean },
+    wanted: { attention?: boolean; tokens?: boolean },
     take: (from: number, result: VitResult) => void,
   ): Promise<void> {
     const request = { ...this.#request(batch.format), ...wanted };

@@ -12,7 +12,7 @@ import type { ModelConfig } from "../models/stylizing-vit/config.js";
 import { LOSS_NAMES, LOSS_WEIGHTS, type Losses } from "../models/stylizing-vit/losses.js";
 import { parameterShapes } from "../models/stylizing-vit/parameters.js";
 import { StylizingTask } from "../models/stylizing-vit/task.js";
-import { openVgg } from "../models/vgg19/weights.js";
+import { openVgg } from "../models/vgg/weights.js";
 import { classifying } from "../models/vit/classify.js";
 import type { VitConfig } from "../models/vit/config.js";
 import { vit } from "../models/vit/kind.js";

@@ -10,6 +10,7 @@ import { addFit } from "./fit.js";
 import { addForward } from "./forward.js";
 import { addGradients } from "./gradients.js";
 import { addMethods } from "./methods.js";
+import { addMetrics } from "./metrics.js";
 import { addModels } from "./models.js";
 import { stopProgress } from "./progress.js";
 import { EXIT, errorDocument, exitCode, note, printJson } from "./shared.js";
@@ -35,6 +36,7 @@ function makeProgram(): Command {
   addExport(program);
   addDoctor(program);
   addTrain(program);
+  addMetrics(program);
   addTune(program);
   addModels(program);
   addMethods(program);

@@ -29,6 +29,8 @@ export type { DownloadProgress } from "./types.js";
 export interface DownloadOptions {
   /** Branch, tag or commit; `main` unless the name says `@revision`. */
   readonly revision?: string | undefined;
+  /** Its file of weights; default: `model.safetensors`, or shards of it. */
+  readonly weights?: string | undefined;
   /** Default: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`. */
   readonly cacheDir?: string | undefined;
   /** Default: `HF_ENDPOINT`, else the Hugging Face Hub. */
@@ -93,8 +95,9 @@ export async function downloadRepository(
   const offline = options.offline ?? /^(1|true|yes|on)$/i.test(process.env.HF_HUB_OFFLINE ?? "");
   const known = options.refresh && !offline && !pinned ? undefined : recorded;
   const damage: string[] = [];
+  const { weights = WEIGHTS } = options;
   if (known !== undefined) {
-    const files = await cachedFiles(snapshotOf(known), damage);
+    const files = await cachedFiles(snapshotOf(known), weights, damage);
     if (files !== undefined && damage.length === 0) return { folder: snapshotOf(known), revision: known, files };
   }
   if (offline) {
@@ -132,12 +135,12 @@ export async function downloadRepository(
     if (!COMMIT.test(commit)) throw failed(session, "the answer names no commit", "Check the endpoint.");
   }
   const folder = snapshotOf(commit);
-  let files = await cachedFiles(folder, damage);
+  let files = await cachedFiles(folder, weights, damage);
   if (files === undefined || damage.length > 0) {
     const look = async (paths: string[]) =>
       (await askFiles(session, commit, paths)).map((info) => remoteFile(session, commit, info));
-    await fetchSnapshot(session, join(root, "blobs"), folder, look);
-    files = (await cachedFiles(folder, [])) ?? [];
+    await fetchSnapshot(session, join(root, "blobs"), folder, weights, look);
+    files = (await cachedFiles(folder, weights, [])) ?? [];
   }
   // Recorded last, so that a branch never stands for a snapshot that is not there.
   if (commit !== recorded) {
@@ -177,15 +180,16 @@ async function fetchSnapshot(
   session: Session,
   blobs: string,
   folder: string,
+  file: string,
   look: (paths: string[]) => Promise<RemoteFile[]>,
 ): Promise<void> {
-  const found = new Map((await look([CONFIG, WEIGHTS, INDEX])).map((file) => [file.path, file]));
-  const weights = found.get(WEIGHTS) ?? found.get(INDEX);
+  const found = new Map((await look([CONFIG, file, INDEX])).map((file) => [file.path, file]));
+  const weights = found.get(file) ?? found.get(INDEX);
   const config = found.get(CONFIG);
-  if (weights === undefined) throw failed(session, `it has neither ${WEIGHTS} nor ${INDEX}`, "Choose another revision.");
+  if (weights === undefined) throw failed(session, `it has neither ${file} nor ${INDEX}`, "Choose another revision.");
   if (config !== undefined) await store(session, blobs, config, folder);
   await store(session, blobs, weights, folder);
-  if (weights.path === WEIGHTS) return;
+  if (weights.path === file) return;
   const shards = [...new Set((await readShardIndex(join(folder, INDEX))).values())];
   const there = await look(shards);
   const missing = shards.find((shard) => !there.some((file) => file.path === shard));
@@ -213,7 +217,7 @@ async function recordedCommit(ref: string): Promise<string | undefined> {
  * @param damage gets what is wrong with one. Blobs were checked before they got their names, so that only what happened to one later on is
  *   looked for, and no gigabytes are hashed: that one was cut off, as by a broken copy, its header tells.
  */
-async function cachedFiles(folder: string, damage: string[]): Promise<string[] | undefined> {
+async function cachedFiles(folder: string, weights: string, damage: string[]): Promise<string[] | undefined> {
   const has = async (file: string) => {
     const path = join(folder, file);
     if ((await sizeOf(path)) === undefined) return false;
@@ -222,7 +226,7 @@ async function cachedFiles(folder: string, damage: string[]): Promise<string[] |
     return true;
   };
   const files = (await has(CONFIG)) ? [CONFIG] : [];
-  if (await has(WEIGHTS)) return [...files, WEIGHTS];
+  if (await has(weights)) return [...files, weights];
   if (!(await has(INDEX)) || damage.length > 0) return undefined;
   const shards = [...new Set((await readShardIndex(join(folder, INDEX))).values())];
   for (const shard of shards) if (!(await has(shard))) return undefined;

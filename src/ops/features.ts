@@ -4,7 +4,7 @@ import type { View } from "../gpu/view.js";
 import { type ImageShape, type Normalization, normalizationValues, planInvocations } from "./images.js";
 
 /**
- * Feature maps of VGG-19 (Simonyan and Zisserman 2015) apart from its convolutions. Bordered maps are
+ * Feature maps of VGG (Simonyan and Zisserman 2015) apart from its convolutions. Bordered maps are
  * [images, side + 2, side + 2, channels4] elements: channels last, padded with zeros to a multiple of 4, in a border of one pixel
  * of zeros that nothing writes, so that a 3 × 3 convolution reads its zero padding from memory.
  *
@@ -140,6 +140,65 @@ export function planMaxPool(shape: MapsShape, profile: Profile): Plan {
 /** 2 × 2 pooling of bordered maps of the given shape; what an odd side leaves over is dropped. */
 export function maxPool(profile: Profile, { x, y, ...shape }: MapsShape & { x: View; y: View }): Call {
   return call(planMaxPool(shape, profile), { input: x, output: y }, mapsValues(shape));
+}
+
+/** Plans kernels/clear_margin.wgsl. */
+export function planClearMargin(shape: MapsShape, profile: Profile): Plan {
+  return planInvocations(
+    profile,
+    { kernel: "clear_margin", entryPoint: "clear_margin", result: "elem", overrides: {} },
+    (shape.images * shape.side ** 2 * paddedChannels(shape.channels)) / 4,
+  );
+}
+
+/** Zeros beside the upper left `height` × `width` pixels of bordered maps: images that are no squares, in squares. */
+export function clearMargin(
+  profile: Profile,
+  { maps, height, width, ...shape }: MapsShape & { height: number; width: number; maps: View },
+): Call {
+  return call(planClearMargin(shape, profile), { maps }, { ...mapsValues(shape), height, width });
+}
+
+/** Pixels that a workgroup of kernels/perceptual_distance.wgsl adds up. */
+const DISTANCE_PIXELS = 1024;
+
+/** Partial sums of an image's level. */
+export const distancePartials = ({ side }: Pick<MapsShape, "side">): number => Math.ceil(side ** 2 / DISTANCE_PIXELS);
+
+/** Plans kernels/perceptual_distance.wgsl. */
+export function planPerceptualDistance(shape: MapsShape, profile: Profile): Plan {
+  const lanes = 64;
+  return {
+    variant: {
+      kernel: "perceptual_distance",
+      entryPoint: "perceptual_distance",
+      constants: {},
+      result: "f32",
+      overrides: { LANES: lanes },
+      parts: ["lane_sum"],
+    },
+    workgroups: spread(shape.images * distancePartials(shape), profile.limits.maxComputeWorkgroupsPerDimension),
+    workgroupBytes: 4 * lanes,
+  };
+}
+
+export type PerceptualDistanceOperands = MapsShape & {
+  /** Maps of as many images each. */
+  a: View;
+  b: View;
+  /** [channels] f32, padded with zeros. */
+  weights: View;
+  /** [images, distancePartials] f32: sums over pixels, of which the mean takes their number. */
+  partials: View;
+};
+
+/** A level of LPIPS: weighted squared difference of unit vectors over channels. */
+export function perceptualDistance(profile: Profile, { a, b, weights, partials, ...shape }: PerceptualDistanceOperands): Call {
+  return call(
+    planPerceptualDistance(shape, profile),
+    { a_maps: a, b_maps: b, weights, partials },
+    { ...mapsValues(shape), slices: distancePartials(shape) },
+  );
 }
 
 /** Plans kernels/feature_statistics.wgsl. */

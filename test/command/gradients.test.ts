@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { SafetensorsFile } from "../../src/hub/safetensors.js";
 import { writeSafetensors } from "../../src/hub/safetensors-writer.js";
-import { vggShapes } from "../../src/models/vgg19/weights.js";
+import { vggShapes } from "../../src/models/vgg/weights.js";
 import { parseVitConfig } from "../../src/models/vit/config.js";
 import { vitShapes } from "../../src/models/vit/parameters.js";
 import { goldenFolder } from "../support/fixtures.js";

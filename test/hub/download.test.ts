@@ -79,6 +79,18 @@ async function expectWeights(path: string): Promise<void> {
 const partials = async () => (await readdir(join(root, "blobs"))).filter((name) => name.endsWith(".partial"));
 
 describe("a first download", () => {
+  it("brings another file of weights where one is named, and finds it again", async () => {
+    hub.files.set("others.safetensors", { bytes: WEIGHTS, lfs: true });
+    const first = await download({ weights: "others.safetensors" });
+    expect(first.files).toEqual(["config.json", "others.safetensors"]);
+    expect(hub.downloads()).toEqual([]);
+    await expectWeights(join(first.folder, "others.safetensors"));
+    const asked = hub.requests.length;
+    expect(await download({ weights: "others.safetensors" })).toEqual(first);
+    expect(hub.requests).toHaveLength(asked);
+    await expect(download({ weights: "none.safetensors" })).rejects.toMatchObject(refused(/neither none\.safetensors nor/));
+  });
+
   it("lays the files out as Python does, checks them and reports progress", async () => {
     const events: DownloadProgress[] = [];
     const result = await download({ onProgress: (event) => events.push(event) });

@@ -5,8 +5,8 @@ import { type ModelConfig, parseConfig, presetConfig } from "../../src/models/st
 import type { Mode } from "../../src/models/stylizing-vit/modes.js";
 import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
 import { StylizingTask, stylizing } from "../../src/models/stylizing-vit/task.js";
-import { Vgg19 } from "../../src/models/vgg19/features.js";
-import { vggShapes } from "../../src/models/vgg19/weights.js";
+import { Vgg } from "../../src/models/vgg/features.js";
+import { vggShapes } from "../../src/models/vgg/weights.js";
 import { Engine, type Job } from "../../src/painter/engine.js";
 import { TrainingDevice } from "../../src/train/device.js";
 import { ADAMW } from "../../src/train/types.js";
@@ -79,12 +79,12 @@ async function modes(gpu: Gpu, seen: Capture, name: string, config: ModelConfig,
 }
 
 /** VGG-19 by number of channels, one for all tests of a device: to make one is most of what they would take. */
-const networks = new Map<number, Promise<Vgg19>>();
-const makeVgg = Vgg19.create;
-vi.spyOn(Vgg19.prototype, "dispose").mockImplementation(() => {});
-vi.spyOn(Vgg19, "create").mockImplementation((gpu, source, channels, imageSize) => {
+const networks = new Map<number, Promise<Vgg>>();
+const makeVgg = Vgg.create;
+vi.spyOn(Vgg.prototype, "dispose").mockImplementation(() => {});
+vi.spyOn(Vgg, "create").mockImplementation((gpu, source, channels, imageSize) => {
   expect(imageSize).toBe(32);
-  if (!networks.has(channels)) networks.set(channels, makeVgg.call(Vgg19, gpu, source, channels, imageSize));
+  if (!networks.has(channels)) networks.set(channels, makeVgg.call(Vgg, gpu, source, channels, imageSize));
   return networks.get(channels)!;
 });
 

@@ -5,6 +5,7 @@ import { adamWOp } from "./adamw.case.js";
 import { addRowsOp } from "./add-rows.case.js";
 import { attentionOp } from "./attention.case.js";
 import { attentionBackwardContextOp, attentionBackwardQueryOp } from "./attention-backward.case.js";
+import { clearMarginOp } from "./clear-margin.case.js";
 import { clsAttentionOp } from "./cls-attention.case.js";
 import { consistencyLossOp } from "./consistency-loss.case.js";
 import { convolutionOp } from "./convolution.case.js";
@@ -31,6 +32,7 @@ import { normalizePixelsOp } from "./normalize-pixels.case.js";
 import { patchProductOp } from "./patch-product.case.js";
 import { patchProductBackwardOp } from "./patch-product-backward.case.js";
 import { patchifyOp } from "./patchify.case.js";
+import { perceptualDistanceOp } from "./perceptual-distance.case.js";
 import { pixelLossOp } from "./pixel-loss.case.js";
 import { planesToMapsOp } from "./planes-to-maps.case.js";
 import { positionTableOp } from "./position-table.case.js";
@@ -84,6 +86,8 @@ export const ALL_OPS: readonly Op[] = [
   pixelLossOp,
   featureBackwardOp,
   mapsToPlanesOp,
+  clearMarginOp,
+  perceptualDistanceOp,
   // Classifiers.
   clsAttentionOp,
   crossEntropyOp,

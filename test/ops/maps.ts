@@ -87,13 +87,14 @@ const mapsView = (buffer: GPUBuffer, shape: MapsShape, first: number): View =>
 /** What an op leaves of a border; a test's own number, so that writing zeros there shows as well. */
 const BORDER = 77;
 
-/** Bordered maps that an op writes behind those of `front` images, and what is to come out: their border has to stay. */
+/** Bordered maps that an op writes behind those of `front` images, and what is to come out: their border has to stay; `old` is what stood inside. */
 export function mapsOutput(
   contents: Contents,
   profile: Profile,
   one: MapsCase,
   shape: MapsShape,
   expected: (at: number) => number,
+  old: () => Numbers = () => new Float32Array(countOf(shape)).fill(Number.NaN),
 ): { view: View; output: Output; result: Result } {
   const { images, side, channels } = shape;
   const width = side + 2;
@@ -103,7 +104,7 @@ export function mapsOutput(
   const region = inWords(profile, flat(count, first));
   const buffer = contents.add(() => {
     const before = sentinels(region);
-    const words = packed(profile, bordered(shape, new Float32Array(countOf(shape)).fill(Number.NaN), BORDER));
+    const words = packed(profile, bordered(shape, old(), BORDER));
     before.set(new Uint32Array(words.buffer), region.offset);
     return before;
   });

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Gpu } from "../../src/gpu/gpu.js";
 import { makeProfile } from "../../src/gpu/profile.js";
 import { modelParameters, parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
-import { openVgg } from "../../src/models/vgg19/weights.js";
+import { openVgg } from "../../src/models/vgg/weights.js";
 import { createTrainingEngine, type TrainingEngineOptions } from "../../src/train/engine.js";
 import type { TrainingState } from "../../src/train/types.js";
 import { gpuOfThisFile } from "../support/gpu.js";

@@ -10,7 +10,7 @@ import { type ModelConfig, parseConfig } from "../../src/models/stylizing-vit/co
 import { LOSS_NAMES as LOSS_TERMS, type Losses } from "../../src/models/stylizing-vit/losses.js";
 import { parameterShapes } from "../../src/models/stylizing-vit/parameters.js";
 import { StylizingTask } from "../../src/models/stylizing-vit/task.js";
-import { openVgg, VGG_STAGES, vggShapes } from "../../src/models/vgg19/weights.js";
+import { openVgg, VGG_STAGES, vggShapes } from "../../src/models/vgg/weights.js";
 import { TrainingDevice } from "../../src/train/device.js";
 import { ADAMW, type LossSums } from "../../src/train/types.js";
 import { hashedImages } from "./images.js";

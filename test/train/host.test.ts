@@ -7,8 +7,8 @@ const task = taskOf({});
 
 const vgg = vi.hoisted(() => ({ error: undefined as Error | undefined, disposed: 0 }));
 
-vi.mock("../../src/models/vgg19/weights.js", async (original) => ({
-  ...(await original<typeof import("../../src/models/vgg19/weights.js")>()),
+vi.mock("../../src/models/vgg/weights.js", async (original) => ({
+  ...(await original<typeof import("../../src/models/vgg/weights.js")>()),
   openVgg: async () => {
     if (vgg.error) throw vgg.error;
     return { label: "a network", shapes: new Map(), [Symbol.asyncDispose]: async () => void vgg.disposed++ };

@@ -8,7 +8,7 @@ import { afterAll, expect, it } from "vitest";
 import { SafetensorsFile } from "../../src/hub/safetensors.js";
 import { presetConfig } from "../../src/models/stylizing-vit/config.js";
 import { modelParameters } from "../../src/models/stylizing-vit/parameters.js";
-import { VGG_STAGES } from "../../src/models/vgg19/weights.js";
+import { VGG_STAGES } from "../../src/models/vgg/weights.js";
 import { paintTissue } from "../../src/tissue/painter.js";
 import { createTrainingEngine } from "../../src/train/engine.js";
 import { gpuOfThisFile } from "../support/gpu.js";

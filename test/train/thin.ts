@@ -2,7 +2,7 @@ import { HashedWeights } from "../../src/hub/hashed.js";
 import type { ModelConfig } from "../../src/models/stylizing-vit/config.js";
 import { StylizingTask, stylizing } from "../../src/models/stylizing-vit/task.js";
 import type { OpenTask } from "../../src/models/task.js";
-import { type Stage, VGG_STAGES, vggShapes } from "../../src/models/vgg19/weights.js";
+import { type Stage, VGG_STAGES, vggShapes } from "../../src/models/vgg/weights.js";
 
 /** The recipe's loss terms. */
 export const { terms } = stylizing;

@@ -9,8 +9,8 @@ import type { Parameters } from "../../net/parameters.js";
 import type { Recorder } from "../../net/recorder.js";
 import { askedConfig, type FoundModel, findModel, firstConfig } from "../open.js";
 import type { FlatArrays, OpenTask, Part, Task, TaskKind, TaskSettings } from "../task.js";
-import { Vgg19 } from "../vgg19/features.js";
-import { openVgg, SMALLEST_IMAGE, type Stage } from "../vgg19/weights.js";
+import { Vgg } from "../vgg/features.js";
+import { openVgg, SMALLEST_IMAGE, type Stage } from "../vgg/weights.js";
 import { type BatchShape, rolled } from "./batch-shape.js";
 import { checkConfig, type ModelConfig, presetConfig } from "./config.js";
 import { PairJudge } from "./judge.js";
@@ -129,7 +129,7 @@ export class StylizingTask implements Task<BatchShape> {
         `Train with ${SMALLEST_IMAGE} pixels or more.`,
       );
     }
-    const features = await Vgg19.create(gpu, vgg, config.in_channels, config.image_size, settings.stages);
+    const features = await Vgg.create(gpu, vgg, config.in_channels, config.image_size, settings.stages);
     try {
       const model = new TrainedModel(gpu, config, features);
       return new StylizingTask(model, settings, settings.lossScale ?? lossScaleOf(gpu, settings.batch));

@@ -6,7 +6,7 @@ import { convolutionGradientStride } from "../../ops/decoder-backward.js";
 import { sumSlices } from "../../ops/rows.js";
 import { positionTable } from "../../ops/weights.js";
 import type { FlatArrays } from "../task.js";
-import type { Vgg19 } from "../vgg19/features.js";
+import type { Vgg } from "../vgg/features.js";
 import type { ModelConfig } from "./config.js";
 import { type Layout, layoutOf, type ModelParameters, modelParameters } from "./parameters.js";
 
@@ -22,7 +22,7 @@ export class TrainedModel {
   readonly config: ModelConfig;
   readonly layout: Layout;
   readonly places: ModelParameters;
-  readonly features: Vgg19;
+  readonly features: Vgg;
   readonly embed: TrainedLinear;
   /** [tokens, width] f32: CLS + position in row 0, bias + position in the others. */
   readonly table: View;
@@ -34,7 +34,7 @@ export class TrainedModel {
   readonly #buffers: GPUBuffer[] = [];
 
   /** @throws StylizingError `GPU` where a buffer exceeds the device's limits; nothing stays allocated then */
-  constructor(gpu: Gpu, config: ModelConfig, features: Vgg19) {
+  constructor(gpu: Gpu, config: ModelConfig, features: Vgg) {
     this.#gpu = gpu;
     this.config = config;
     this.features = features;

@@ -5,14 +5,14 @@ import { float32ToFloat16Bits } from "../../hub/float16.js";
 import type { WeightSource } from "../../hub/weight-source.js";
 import type { Recorder } from "../../net/recorder.js";
 import { type Layer, Tape } from "../../net/tape.js";
-import { maxPool, paddedChannels } from "../../ops/features.js";
+import { clearMargin, maxPool, paddedChannels } from "../../ops/features.js";
 import { linear } from "../../ops/linear.js";
 import { featureBackward } from "../../ops/losses.js";
 import { type Stage, VGG_STAGES, vggKeys } from "./weights.js";
 
 /**
- * VGG-19's feature maps (Simonyan and Zisserman 2015) and the way from their gradients back to the images. It is frozen, so there
- * are no gradients of weights. Convolutions are implicit GEMMs (kernels/parts/linear_windows.wgsl) over maps with a
+ * VGG's feature maps (Simonyan and Zisserman 2015) and the way from their gradients back to the images. It is frozen, so there
+ * are no gradients of weights. Convolutions are implicit GEMMs (kernels/parts/linear_windows.wgsl) over square maps with a
  * border of zeros. An image has six levels: behind the last ReLU of each of five stages, and behind the last pooling.
  */
 
@@ -33,8 +33,9 @@ interface ConvolutionWhere {
   side: number;
   x: View;
   y: View;
-  dy: View;
-  dx: View;
+  /** Where there is a backward pass, here and below. */
+  dy?: View | undefined;
+  dx?: View | undefined;
   /** Whether x came out of a ReLU. */
   activated: boolean;
 }
@@ -47,15 +48,15 @@ class Convolution implements Layer<ConvolutionWhere> {
   /** [9 · inputs, outputs] elem: taps by inputs. */
   readonly #forward: View;
   readonly #bias: GPUBuffer;
-  /** [9 · outputs, inputs] elem: taps flipped, by outputs. */
-  readonly #backward: View;
+  /** [9 · outputs, inputs] elem: taps flipped, by outputs; where there is a backward pass. */
+  readonly #backward: View | undefined;
 
-  constructor(inputs: number, outputs: number, weights: { forward: GPUBuffer; bias: GPUBuffer; backward: GPUBuffer }) {
+  constructor(inputs: number, outputs: number, weights: { forward: GPUBuffer; bias: GPUBuffer; backward?: GPUBuffer }) {
     this.inputs = inputs;
     this.outputs = outputs;
     this.#forward = view(weights.forward, "elem", 9 * inputs, outputs);
     this.#bias = weights.bias;
-    this.#backward = view(weights.backward, "elem", 9 * outputs, inputs);
+    if (weights.backward) this.#backward = view(weights.backward, "elem", 9 * outputs, inputs);
   }
 
   forward(r: Recorder, { images, side, x, y }: ConvolutionWhere): void {
@@ -66,7 +67,7 @@ class Convolution implements Layer<ConvolutionWhere> {
   backward(r: Recorder, { images, side, x, dy, dx, activated }: ConvolutionWhere): void {
     const windows = { images, side, channels: this.outputs };
     const derivative = activated ? ({ of: "relu", at: x } as const) : undefined;
-    r.emit(linear, { x: dy, w: this.#backward, y: dx, derivative, windows });
+    r.emit(linear, { x: dy!, w: this.#backward!, y: dx!, derivative, windows });
   }
 }
 
@@ -78,8 +79,8 @@ interface LevelWhere extends Geometry {
   /** What a loss left for the level; nothing where there is no backward pass. */
   target?: View | undefined;
   coefficients?: View | undefined;
-  dPooled?: View;
-  dx: View;
+  dPooled?: View | undefined;
+  dx?: View | undefined;
 }
 
 /** A level: its gradient is that of a loss there and, through the pooling behind it, of the levels that follow. */
@@ -90,7 +91,15 @@ const level: Layer<LevelWhere> = {
   backward(r, { images, side, channels, x, pooled, target, coefficients, dPooled, dx }) {
     const maps = { images, side, channels };
     // What came out of a pooling has no ReLU behind it.
-    r.emit(featureBackward, { ...maps, f: x, g: target!, coefficients: coefficients!, dPooled, dx, mask: pooled !== undefined });
+    r.emit(featureBackward, {
+      ...maps,
+      f: x,
+      g: target!,
+      coefficients: coefficients!,
+      dPooled,
+      dx: dx!,
+      mask: pooled !== undefined,
+    });
   },
 };
 
@@ -101,38 +110,37 @@ function levelGeometry(imageSize: number, stages: readonly Stage[]): Geometry[] 
   return [...all, { channels: last.channels, side: Math.floor(last.side / 2) }];
 }
 
-export class Vgg19 {
-  readonly levels: readonly Geometry[];
+/** A network's weights on a device, for images of any size. */
+export class VggWeights {
+  /** Of the images. */
+  readonly channels: number;
+  readonly stages: readonly Stage[];
+  readonly convolutions: readonly (readonly Convolution[])[];
   readonly #gpu: Gpu;
-  readonly #channels: number;
-  readonly #stages: readonly (readonly Convolution[])[];
   readonly #buffers: readonly GPUBuffer[];
 
   private constructor(
     gpu: Gpu,
     channels: number,
-    levels: readonly Geometry[],
-    stages: readonly (readonly Convolution[])[],
+    stages: readonly Stage[],
+    convolutions: readonly (readonly Convolution[])[],
     buffers: readonly GPUBuffer[],
   ) {
     this.#gpu = gpu;
-    this.#channels = channels;
-    this.levels = levels;
-    this.#stages = stages;
+    this.channels = channels;
+    this.stages = stages;
+    this.convolutions = convolutions;
     this.#buffers = buffers;
   }
 
-  /**
-   * Uploads the weights, twice: as the forward and as the backward pass multiply with them.
-   * @param stages a thinner network of the same kind, for tests
-   */
-  static async create(
+  /** Uploads the weights as the forward pass multiplies with them and, where there is one, as the backward pass does. */
+  static async upload(
     gpu: Gpu,
     source: WeightSource,
     channels: number,
-    imageSize: number,
-    stages: readonly Stage[] = VGG_STAGES,
-  ): Promise<Vgg19> {
+    stages: readonly Stage[],
+    { backward: reversible }: { backward: boolean },
+  ): Promise<VggWeights> {
     const buffers: GPUBuffer[] = [];
     const upload = (label: string, values: Float32Array, elem: boolean) => {
       const data = elem && gpu.profile.elementBytes === 2 ? float32ToFloat16Bits(values) : values;
@@ -151,20 +159,20 @@ export class Vgg19 {
           const weight = await source.read(`${key}.weight`);
           const padded = paddedChannels(inputs);
           const forward = new Float32Array(9 * padded * outputs);
-          const backward = new Float32Array(9 * outputs * padded);
+          const backward = new Float32Array(reversible ? 9 * outputs * padded : 0);
           for (let o = 0; o < outputs; o++) {
             for (let c = 0; c < inputs; c++) {
               for (let tap = 0; tap < 9; tap++) {
                 const value = weight[(o * inputs + c) * 9 + tap]!;
                 forward[(tap * padded + c) * outputs + o] = value;
-                backward[((8 - tap) * outputs + o) * padded + c] = value;
+                if (reversible) backward[((8 - tap) * outputs + o) * padded + c] = value;
               }
             }
           }
           const weights = {
             forward: upload(`${key} forward`, forward, true),
             bias: upload(`${key} bias`, await source.read(`${key}.bias`), false),
-            backward: upload(`${key} backward`, backward, true),
+            ...(reversible ? { backward: upload(`${key} backward`, backward, true) } : {}),
           };
           convolutions.push(new Convolution(padded, outputs, weights));
           inputs = outputs;
@@ -173,40 +181,103 @@ export class Vgg19 {
         }
         made.push(convolutions);
       }
-      return new Vgg19(gpu, channels, levelGeometry(imageSize, stages), made, buffers);
+      return new VggWeights(gpu, channels, stages, made, buffers);
     } catch (error) {
       gpu.release(...buffers);
       throw error;
     }
   }
 
+  dispose(): void {
+    this.#gpu.release(...this.#buffers);
+  }
+}
+
+/** Pixels of an image in the upper left corner of the square of `side`; the rest of all maps is kept at zero, as if it were border. */
+export interface Inside {
+  height: number;
+  width: number;
+}
+
+/** A network for images of one size. */
+export class Vgg {
+  readonly levels: readonly Geometry[];
+  readonly #weights: VggWeights;
+  readonly #inside: Inside | undefined;
+
+  /**
+   * @param side of the square that images lie in
+   * @param options `inside`: where images are no squares; forward only. `last`: whether the last pooling is one of the levels, which takes
+   *   images of SMALLEST_IMAGE.
+   */
+  constructor(weights: VggWeights, side: number, { inside, last = true }: { inside?: Inside; last?: boolean } = {}) {
+    const levels = levelGeometry(side, weights.stages);
+    this.levels = last ? levels : levels.slice(0, -1);
+    this.#weights = weights;
+    this.#inside = inside && (inside.height < side || inside.width < side) ? inside : undefined;
+  }
+
+  /**
+   * Uploads the weights of one that may be reversed.
+   * @param stages a thinner network of the same kind, for tests
+   */
+  static async create(
+    gpu: Gpu,
+    source: WeightSource,
+    channels: number,
+    imageSize: number,
+    stages: readonly Stage[] = VGG_STAGES,
+  ): Promise<Vgg> {
+    return new Vgg(await VggWeights.upload(gpu, source, channels, stages, { backward: true }), imageSize);
+  }
+
   /** Bordered maps of a batch. */
   maps(r: Recorder, name: string, images: number, { side, channels }: Geometry): View {
-    return r.scratch(`VGG-19 ${name}`, images * (side + 2) ** 2, paddedChannels(channels), "elem");
+    return r.scratch(`VGG ${name}`, images * (side + 2) ** 2, paddedChannels(channels), "elem");
   }
 
   /** Where the images go that `run` looks at. */
   input(r: Recorder, images: number): View {
-    return this.maps(r, "image", images, { side: this.levels[0]!.side, channels: this.#channels });
+    return this.maps(r, "image", images, { side: this.levels[0]!.side, channels: this.#weights.channels });
+  }
+
+  /** The pixels of a level's maps that are of the image. */
+  inside(level: number): Inside {
+    const { side } = this.levels[level]!;
+    const { height, width } = this.#inside ?? { height: side * 2 ** level, width: side * 2 ** level };
+    return { height: Math.floor(height / 2 ** level), width: Math.floor(width / 2 ** level) };
+  }
+
+  /** Maps of images that are no squares: what a kernel left beside the image becomes zeros, as the border is. */
+  clear(r: Recorder, images: number, level: number, channels: number, maps: View): void {
+    const { side } = this.levels[level]!;
+    if (this.#inside) r.emit(clearMargin, { images, side, channels, ...this.inside(level), maps });
   }
 
   /**
    * Runs the network over the images in `input`, onto a tape that may be reversed.
    * @param name of the levels: those of another name may then be kept, while what is between them serves the next batch
-   * @param gradients what a loss leaves at the levels; without it the tape must not be reversed
-   * @returns the six levels, and where the gradient of the images will be
+   * @param gradients what a loss leaves at the levels
+   * @returns the levels, and where the gradient of the images will be
    */
-  run(tape: Tape, images: number, name: string, gradients?: LevelGradients): { levels: View[]; dx: View } {
+  run(tape: Tape, images: number, name: string, gradients: LevelGradients): { levels: View[]; dx: View } {
+    const { levels, dx } = this.#run(tape, images, name, gradients);
+    return { levels, dx: dx! };
+  }
+
+  /** Without gradients the tape must not be reversed. */
+  #run(tape: Tape, images: number, name: string, gradients?: LevelGradients): { levels: View[]; dx: View | undefined } {
     const r = tape.recorder;
     const levels: View[] = [];
-    const last = this.levels.length - 1;
+    /** The last pooling. */
+    const last = this.#weights.stages.length;
     // By geometry: a buffer of another shape would have its border elsewhere.
     const gradient = ({ side, channels }: Geometry, slot: number) =>
-      this.maps(r, `gradient ${side}x${channels}x${slot}`, images, { side, channels });
+      gradients && this.maps(r, `gradient ${side}x${channels}x${slot}`, images, { side, channels });
     let x = this.input(r, images);
     let dImages: View | undefined;
     let activated = false;
-    for (const [stage, convolutions] of this.#stages.entries()) {
+    for (const [stage, convolutions] of this.#weights.convolutions.entries()) {
       const { side, channels } = this.levels[stage]!;
       for (const [index, convolution] of convolutions.entries()) {
         const isLevel = index === convolutions.length - 1;
@@ -217,12 +288,14 @@ export class Vgg19 {
         const dx = gradient({ side, channels: inputs }, inputs === outputs ? slot : 2);
         const dy = gradient({ side, channels: outputs }, (slot + 1) % 2);
         tape.run(convolution, { images, side, x, y, dy, dx, activated });
+        this.clear(r, images, stage, channels, y);
         dImages ??= dx;
         x = y;
         activated = true;
       }
       levels.push(x);
-      const behind = this.levels[stage + 1]!;
+      const behind = this.levels[stage + 1];
+      if (!behind) return { levels, dx: dImages };
       const half = { side: Math.floor(side / 2), channels };
       const pooled = this.maps(r, stage === last - 1 ? `${name} ${last}` : `pooling ${stage}`, images, half);
       tape.run(level, {
@@ -233,28 +306,29 @@ export class Vgg19 {
         dPooled: stage === last - 1 ? gradient(behind, 0) : this.#stageGradient(gradient, stage + 1),
         dx: gradient({ side, channels }, 0),
       });
+      this.clear(r, images, stage + 1, channels, pooled);
       x = pooled;
       activated = false;
     }
     levels.push(x);
     const behind = { target: gradients?.targets[last], coefficients: gradients?.coefficients[last] };
     tape.run(level, { images, ...this.levels[last]!, x, ...behind, dx: gradient(this.levels[last]!, 0) });
-    return { levels, dx: dImages! };
+    return { levels, dx: dImages };
   }
 
   /** Where the gradient of a stage's input is. */
-  #stageGradient(gradient: (geometry: Geometry, slot: number) => View, stage: number): View {
-    const [{ inputs, outputs }, ...rest] = this.#stages[stage]! as [Convolution, ...Convolution[]];
+  #stageGradient(gradient: (geometry: Geometry, slot: number) => View | undefined, stage: number): View | undefined {
+    const [{ inputs, outputs }, ...rest] = this.#weights.convolutions[stage]! as [Convolution, ...Convolution[]];
     const { side } = this.levels[stage]!;
     return gradient({ side, channels: inputs }, inputs === outputs ? (rest.length + 1) % 2 : 2);
   }
 
   /** The network over the images in `input`, for its levels alone. */
   features(r: Recorder, images: number, name: string): View[] {
-    return this.run(new Tape(r), images, name).levels;
+    return this.#run(new Tape(r), images, name).levels;
   }
 
   dispose(): void {
-    this.#gpu.release(...this.#buffers);
+    this.#weights.dispose();
   }
 }

@@ -10,20 +10,40 @@ export interface Stage {
   channels: number;
 }
 
-/** Stages of VGG-19: convolutions, each with its ReLU, and their channels; a pooling behind each stage. */
-export const VGG_STAGES: readonly Stage[] = [
-  { convolutions: 2, channels: 64 },
-  { convolutions: 2, channels: 128 },
-  { convolutions: 4, channels: 256 },
-  { convolutions: 4, channels: 512 },
-  { convolutions: 4, channels: 512 },
-];
+/** Convolutions of the five stages, each with its ReLU; a pooling behind each stage. */
+const stagesOf = (...convolutions: readonly number[]): readonly Stage[] =>
+  [64, 128, 256, 512, 512].map((channels, stage) => ({ convolutions: convolutions[stage]!, channels }));
+
+/** Stages of VGG-19, which losses look through. */
+export const VGG_STAGES = stagesOf(2, 2, 4, 4, 4);
+
+/** A network of the family, without batch normalisation (Simonyan and Zisserman 2015). */
+export interface VggNetwork {
+  name: string;
+  stages: readonly Stage[];
+  /** Where ImageNet weights are to be had. */
+  repository: string;
+  /** What else there is, where the Hub cannot be reached. */
+  otherwise: string;
+}
+
+export const VGG_19: VggNetwork = {
+  name: "VGG-19",
+  stages: VGG_STAGES,
+  repository: "timm/vgg19.tv_in1k",
+  otherwise: "Or give a file with --vgg FILE, or train against seeded random convolutions with --vgg random:1.",
+};
+
+/** Whose features metrics compare. */
+export const VGG_16: VggNetwork = {
+  name: "VGG-16",
+  stages: stagesOf(2, 2, 3, 3, 3),
+  repository: "timm/vgg16.tv_in1k",
+  otherwise: "Or give a file with --vgg FILE.",
+};
 
 /** Smallest image of which the last pooling leaves a pixel. */
 export const SMALLEST_IMAGE = 32;
-
-/** Where ImageNet weights are to be had. */
-const HUB_REPOSITORY = "timm/vgg19.tv_in1k";
 
 /** Keys without `.weight` and `.bias`, by stage, as checkpoints of this model name them; numbers count ReLUs and poolings too. */
 export function vggKeys(stages = VGG_STAGES): string[][] {
@@ -49,27 +69,29 @@ export function vggShapes(channels: number, stages = VGG_STAGES): Map<string, nu
   return shapes;
 }
 
-/** A file's VGG-19, whatever it calls its tensors; images of fewer or more channels than its own get its filters adapted. */
+/** A file's VGG, whatever it calls its tensors; images of fewer or more channels than its own get its filters adapted. */
 class VggFile implements WeightSource {
   readonly label: string;
   readonly shapes: ReadonlyMap<string, readonly number[]>;
   readonly #file: SafetensorsFile;
   readonly #names: ReadonlyMap<string, string>;
 
-  constructor(file: SafetensorsFile, channels: number) {
+  constructor(file: SafetensorsFile, channels: number, { name: network, stages, repository }: VggNetwork) {
     this.label = file.path;
     this.#file = file;
-    this.shapes = vggShapes(channels);
+    this.shapes = vggShapes(channels, stages);
     const names = new Map<string, string>();
+    const stageOf = new Map(vggKeys(stages).flatMap((keys, stage) => keys.map((key) => [key, stage] as const)));
     for (const [key, shape] of this.shapes) {
-      // torchvision and timm call them features.N, checkpoints of Stylizing ViT vgg_encoder.features_N.
+      // torchvision and timm call them features.N, the lpips package net.sliceK.N, checkpoints of Stylizing ViT vgg_encoder.features_N.
       const plain = key.replace("vgg_encoder.features_", "features.");
-      const name = [key, `module.${key}`, plain].find((candidate) => file.tensors.has(candidate));
+      const sliced = plain.replace("features", `net.slice${stageOf.get(key.replace(/\.\w+$/, ""))! + 1}`);
+      const name = [key, `module.${key}`, plain, sliced].find((candidate) => file.tensors.has(candidate));
       if (!name) {
         throw new StylizingError(
           "CHECKPOINT",
           `${file.path} has neither ${key} nor ${plain}.`,
-          `Give the weights of a VGG-19 without batch normalisation, such as ${HUB_REPOSITORY}.`,
+          `Give the weights of a ${network} without batch normalisation, such as ${repository}.`,
         );
       }
       const found = file.tensors.get(name)!.shape;
@@ -78,8 +100,8 @@ class VggFile implements WeightSource {
       if (!fits) {
         throw new StylizingError(
           "CHECKPOINT",
-          `${file.path}: ${name} has the shape [${found.join(", ")}], and a VGG-19 has [${shape.join(", ")}] there.`,
-          "Give the weights of a VGG-19 without batch normalisation.",
+          `${file.path}: ${name} has the shape [${found.join(", ")}], and a ${network} has [${shape.join(", ")}] there.`,
+          `Give the weights of a ${network} without batch normalisation.`,
         );
       }
       names.set(key, name);
@@ -116,39 +138,45 @@ class VggFile implements WeightSource {
 }
 
 /**
- * Weights of the frozen VGG-19 whose features the losses compare.
+ * Weights of a frozen VGG whose features losses or metrics compare.
  * @param source a safetensors file; `hub` for ImageNet's from the Hugging Face Hub; `random:SEED` (or `hashed:SEED`) for seeded
  *   random convolutions of He's variance (MODEL: hashed numbers), which need no network and see less.
  * @param channels of the images; filters for RGB are adapted as timm does.
+ * @param network which of the family; VGG-19 where nothing is said.
  * @throws StylizingError `ARGUMENT` for a malformed seed, `DOWNLOAD` where the Hub cannot be reached, `CHECKPOINT` where the file holds no
- *   VGG-19.
+ *   such network.
  */
-export async function openVgg(source: string, channels: number, options: DownloadOptions = {}): Promise<WeightSource> {
+export async function openVgg(
+  source: string,
+  channels: number,
+  options: DownloadOptions = {},
+  network: VggNetwork = VGG_19,
+): Promise<WeightSource> {
   const seeded = /^(?:random|hashed):(.*)$/.exec(source);
   if (seeded) {
     const seed = seeded[1]!.trim() === "" ? Number.NaN : Number(seeded[1]);
     if (!Number.isSafeInteger(seed)) {
       throw new StylizingError("ARGUMENT", `"${source}" has no whole number for a seed.`, "Write random:1, for example.");
     }
-    return new HashedWeights(vggShapes(channels), seed);
+    return new HashedWeights(vggShapes(channels, network.stages), seed);
   }
   let path = source;
   if (source === "hub") {
     try {
-      path = join((await downloadRepository(HUB_REPOSITORY, options)).folder, "model.safetensors");
+      path = join((await downloadRepository(network.repository, options)).folder, "model.safetensors");
     } catch (error) {
       if (!(error instanceof StylizingError) || error.code !== "DOWNLOAD") throw error;
       throw new StylizingError(
         "DOWNLOAD",
         error.message.slice(0, -error.fix.length).trimEnd(),
-        `${error.fix} Or give a file with --vgg FILE, or train against seeded random convolutions with --vgg random:1.`,
+        `${error.fix} ${network.otherwise}`,
         { cause: error },
       );
     }
   }
   const file = await SafetensorsFile.open(path);
   try {
-    return new VggFile(file, channels);
+    return new VggFile(file, channels, network);
   } catch (error) {
     await file.close();
     throw error;
