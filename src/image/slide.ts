@@ -3,9 +3,10 @@ import path from "node:path";
 import type { Metadata } from "sharp";
 import { StylizingError } from "../errors.js";
 import { choosePage, DEFAULT_MAX_PIXELS, type DecodeOptions, readPixels, unreadable } from "./decode.js";
+import { paste } from "./preprocess.js";
 import { loadSharp } from "./sharp.js";
 import { pagesAmong, type TiffImage, tiffImages } from "./tiff.js";
-import { type Placement, type RowSource, reusedBytes } from "./types.js";
+import { type RowSource, reusedBytes } from "./types.js";
 
 /** JPEG 2000 as Aperio's scanners write it: libtiff knows no such compression. */
 const APERIO_JPEG_2000 = [33003, 33005];
@@ -124,16 +125,11 @@ export class Slide {
       for (let left = 0; left < width; left += wide) {
         signal?.throwIfAborted();
         const region = { left, top, width: Math.min(wide, width - left), height: count };
-        paste((await readPixels(this.path, { ...read, region })).data, region, channels, rows, width);
+        const { data } = await readPixels(this.path, { ...read, region });
+        paste(data, region, channels, { data: rows, place: { left: 0, top, width, height: count } });
       }
     });
   }
-}
-
-/** Puts a part of rows into its place among all of their `width` pixels. */
-function paste(part: Uint8Array, { left, width, height }: Placement, channels: number, rows: Uint8Array, all: number): void {
-  for (let y = 0; y < height; y++)
-    rows.set(part.subarray(y * width * channels, (y + 1) * width * channels), (y * all + left) * channels);
 }
 
 /**

@@ -33,6 +33,12 @@ export interface Placement {
   readonly height: number;
 }
 
+/** A part of an image, and where it lies there. */
+export interface Region<Data> {
+  data: Data;
+  place: Placement;
+}
+
 /** All of an image. */
 export const wholeOf = ({ width, height }: { width: number; height: number }): Placement => ({ left: 0, top: 0, width, height });
 

@@ -1,10 +1,10 @@
-import type { LowImages, Region } from "../detail/restorer.js";
+import type { LowImages } from "../detail/restorer.js";
 import { around, rowsOfTiles } from "../detail/restorer.js";
 import { type Tile, tilesOf } from "../detail/tiles.js";
 import { blendWeights } from "../detail/windows.js";
 import { mirrored } from "../image/preprocess.js";
 import { tissueWeights } from "../image/tissue-weight.js";
-import { type RowSource, reusedBytes, wholeOf } from "../image/types.js";
+import { type Region, type RowSource, reusedBytes, wholeOf } from "../image/types.js";
 import { Rows } from "./rows.js";
 
 export interface LargePainting {
