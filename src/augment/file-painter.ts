@@ -11,6 +11,7 @@ import { type SizeOptions, type Sizing, settleSizing } from "../painter/sizing.j
 import type { PaintedBatch, StreamPair, StreamTiming } from "../painter/stream.js";
 import type { StyleBank } from "../painter/style-bank.js";
 import type { StylizingViT } from "../painter/stylizing-vit.js";
+import { runsOf } from "../runs.js";
 import { Failures } from "./failures.js";
 import { type InputFile, knownErrors, type PaintJob, pathsOf, resultFile } from "./inputs.js";
 import type { InputReader } from "./load.js";
@@ -25,13 +26,6 @@ const SHEET_ROWS = 400;
 const SHEET_TILE = 224;
 /** Pixels of a batch's contents at their own size: with three batches under way, and results, some hundreds of megabytes. */
 const BATCH_PIXELS = 2 ** 25;
-
-/** Cuts jobs into runs of at most `size`. */
-function batches(jobs: readonly PaintJob[], size: number): PaintJob[][] {
-  const runs: PaintJob[][] = [];
-  for (let at = 0; at < jobs.length; at += size) runs.push(jobs.slice(at, at + size));
-  return runs;
-}
 
 /** A job as the stream takes it: a style is a file, or a number in a bank. */
 interface JobPair extends StreamPair {
@@ -111,17 +105,7 @@ export class FilePainter {
   async #cutBySize(run: readonly PaintJob[]): Promise<PaintJob[][]> {
     if (!this.#sized) return [[...run]];
     const pixels = await Promise.all(run.map(({ content }) => this.#pixelsOf(content)));
-    const parts: PaintJob[][] = [];
-    let sum = Number.POSITIVE_INFINITY;
-    for (const [index, job] of run.entries()) {
-      if (sum + pixels[index]! > BATCH_PIXELS) {
-        parts.push([]);
-        sum = 0;
-      }
-      parts.at(-1)!.push(job);
-      sum += pixels[index]!;
-    }
-    return parts;
+    return runsOf(run, BATCH_PIXELS, (_, index) => pixels[index]!);
   }
 
   /** Where the time went, over all streams; `busy` is weighted by how long each took. */
@@ -229,7 +213,7 @@ export class FilePainter {
       style: bank ? inBank.get(job.style)! : this.#reader.key(this.#styles[job.style]!),
     });
     // A content's own jobs make one batch where it meets many styles: its stream is then computed once.
-    let runs = bank && this.#options.pair === "all" ? byContent(jobs) : batches(jobs, this.#model.batchSize);
+    let runs = bank && this.#options.pair === "all" ? byContent(jobs) : runsOf(jobs, this.#model.batchSize, () => 1);
     while (runs.length > 0 && !signal.aborted) {
       const cut = (run: readonly PaintJob[]) => this.#cutBySize(run);
       async function* groups(all: readonly PaintJob[][]) {

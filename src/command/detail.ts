@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
 import { type DetailReport, restoreFile } from "../augment/restore-file.js";
 import type { AdapterChoice } from "../gpu/gpu.js";
-import { note, positiveInteger, positiveNumber, printJson } from "./shared.js";
+import { adapterOption, note, positiveInteger, positiveNumber, printJson } from "./shared.js";
 
 interface DetailFlags {
   content: string;
@@ -38,13 +38,7 @@ export function addDetail(program: Command): void {
     )
     .requiredOption("--out <file>", "where the result goes (.png, .jpg or .webp)")
     .option("--overwrite", "replace a file that is there already")
-    .addOption(
-      new Option("--adapter <kind>", "where to run (default: auto, or STYLIZING_VIT_ADAPTER)").choices([
-        "auto",
-        "hardware",
-        "software",
-      ]),
-    )
+    .addOption(adapterOption())
     .option("--json", "print one JSON document on stdout")
     .action(detail);
 }

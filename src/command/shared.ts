@@ -159,16 +159,17 @@ export function addSourceFlags(command: Command, json = "print one JSON document
     .option("--json", json);
 }
 
+export const adapterOption = () =>
+  new Option("--adapter <kind>", "where to run (default: auto, or STYLIZING_VIT_ADAPTER)").choices([
+    "auto",
+    "hardware",
+    "software",
+  ]);
+
 export function addModelFlags(command: Command, { tune = true, json }: { tune?: boolean; json?: string } = {}): Command {
   addSourceFlags(command, json)
     .addOption(new Option("--precision <tier>", "arithmetic").choices(["auto", "f32", "f16", "matrix"]).default("auto"))
-    .addOption(
-      new Option("--adapter <kind>", "where to run (default: auto, or STYLIZING_VIT_ADAPTER)").choices([
-        "auto",
-        "hardware",
-        "software",
-      ]),
-    );
+    .addOption(adapterOption());
   if (tune) {
     const text = "choose kernels' tiles by measuring (default: auto); off gives the same bits on every run";
     command.addOption(new Option("--tune <mode>", text).choices(["auto", "off"]));

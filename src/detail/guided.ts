@@ -1,18 +1,5 @@
 import type { Recorder } from "../net/recorder.js";
-import {
-  guidedApply,
-  guidedFit,
-  guidedMoments,
-  guidedSmooth,
-  MAP4,
-  MOMENTS4,
-  PIECE_WORDS,
-  type Piece,
-  PLACE_WORDS,
-  type Place,
-  pieceWords,
-  placeWords,
-} from "../ops/guided.js";
+import { guidedApply, guidedFit, guidedMoments, guidedSmooth, MAP4, MOMENTS4, PIECE_WORDS, PLACE_WORDS } from "../ops/guided.js";
 
 /** What is added to the content's covariance, of values in [0, 1]: less contrast than its root is none. */
 export const EPSILON = 1e-3;
@@ -93,19 +80,4 @@ export function recordGuided(r: Recorder, shape: GuidedShape, content: GPUBuffer
     }
   });
   return buffers;
-}
-
-/** Writes what a run works on; of the slots behind it, that there is nothing. */
-export function writeGuided(
-  queue: GPUQueue,
-  buffers: GuidedBuffers,
-  slots: number,
-  places: readonly Place[],
-  pieces: readonly Piece[],
-): void {
-  const [placed, cut] = [new Uint32Array(slots * PLACE_WORDS), new Uint32Array(slots * PIECE_WORDS)];
-  placed.set(placeWords(places));
-  cut.set(pieceWords(pieces));
-  queue.writeBuffer(buffers.places, 0, placed);
-  queue.writeBuffer(buffers.pieces, 0, cut);
 }

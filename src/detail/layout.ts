@@ -1,8 +1,9 @@
+import { paste } from "../image/preprocess.js";
 import type { PixelImage, Placement } from "../image/types.js";
 import { writeArray } from "../net/pixels.js";
-import { type Piece, type Place, resultWordsOf } from "../ops/guided.js";
-import { type GuidedBuffers, type GuidedShape, roomFor, writeGuided } from "./guided.js";
-import { placeOf, type Tile } from "./tiles.js";
+import { PIECE_WORDS, type Piece, PLACE_WORDS, type Place, pieceWords, placeWords, resultWordsOf } from "../ops/guided.js";
+import { type GuidedBuffers, type GuidedShape, roomFor } from "./guided.js";
+import type { Tile } from "./tiles.js";
 
 /** An image, or a part of one, to be restored. */
 export interface Item {
@@ -39,8 +40,11 @@ export function layOut(items: readonly Item[], channels: number): Layout {
     }
     for (const tile of tiles) {
       const { full, map } = tile;
-      const { column, row, ...rest } = placeOf(tile, low.content, low.painted);
-      places.push({ ...rest, column: column - low.left, row: row - low.top });
+      places.push({
+        rectangle: { left: 0, top: 0, width: tile.low.width, height: tile.low.height },
+        ...{ column: tile.low.left - low.left, row: tile.low.top - low.top },
+        ...{ content: low.content, painted: low.painted },
+      });
       pieces.push({
         ...{ contentWord, resultWord: words, width: full.width, height: full.height },
         ...{ column: full.left - place.left, row: full.top - place.top },
@@ -59,10 +63,14 @@ export function layOut(items: readonly Item[], channels: number): Layout {
   return { shape, places, pieces, contents, words };
 }
 
-/** Puts a layout's contents and tables on the device. */
+/** Puts a layout's contents and tables on the device: of the slots behind it, that there is nothing. */
 export function writeLayout(queue: GPUQueue, buffers: GuidedBuffers, { shape, places, pieces, contents }: Layout): void {
   for (const [content, word] of contents) writeArray(queue, buffers.full, content, 4 * word);
-  writeGuided(queue, buffers, shape.slots, places, pieces);
+  const [placed, cut] = [new Uint32Array(shape.slots * PLACE_WORDS), new Uint32Array(shape.slots * PIECE_WORDS)];
+  placed.set(placeWords(places));
+  cut.set(pieceWords(pieces));
+  queue.writeBuffer(buffers.places, 0, placed);
+  queue.writeBuffer(buffers.pieces, 0, cut);
 }
 
 /** The pixels of every piece in what was read back, where they lie; rows that did not fill four pixels are moved together. */
@@ -78,20 +86,6 @@ export const pixelsOfPieces = (
       for (let y = 1; y < height; y++) bytes.copyWithin(first + y * stride, first + y * room, first + y * room + stride);
     return bytes.subarray(first, first + stride * height);
   });
-
-/** Puts a tile's pixels into their place in an image or in a part of one. */
-export function paste(
-  pixels: Uint8Array,
-  from: Placement,
-  channels: number,
-  { data, place }: { data: Uint8Array; place: Placement },
-): void {
-  const stride = from.width * channels;
-  for (let y = 0; y < from.height; y++) {
-    const at = ((from.top - place.top + y) * place.width + from.left - place.left) * channels;
-    data.set(pixels.subarray(y * stride, (y + 1) * stride), at);
-  }
-}
 
 /**
  * An image of its tiles' pixels: theirs where there is one, else an array of its own.

@@ -1,10 +1,12 @@
 import type { Gpu } from "../gpu/gpu.js";
-import { type PixelImage, type Placement, wholeOf } from "../image/types.js";
+import { cutPixels, paste } from "../image/preprocess.js";
+import { type PixelImage, type Placement, type Region, wholeOf } from "../image/types.js";
 import { writeArray } from "../net/pixels.js";
 import type { RunTiming } from "../net/run.js";
 import { Runner } from "../net/runner.js";
+import { runsOf } from "../runs.js";
 import { type GuidedShape, recordGuided, roomFor } from "./guided.js";
-import { layOut, paste, pixelsOfPieces, writeLayout } from "./layout.js";
+import { layOut, pixelsOfPieces, writeLayout } from "./layout.js";
 import { type Mapping, type Tile, tilesOf } from "./tiles.js";
 
 /** Choices of guided detail. */
@@ -14,12 +16,6 @@ export interface GuidedChoices {
   epsilon: number;
   /** The colour of bare glass in [0, 1], which stays as it is; without it everything is painted. */
   background?: readonly number[] | undefined;
-}
-
-/** A part of an image, and where it lies there. */
-export interface Region<Data> {
-  data: Data;
-  place: Placement;
 }
 
 /** What a model saw of an image and what it painted of it, [height, width, C]: bytes, and floats in [0, 1]. */
@@ -72,7 +68,8 @@ export class Restorer {
     target: Region<Uint8Array>,
     timing?: RunTiming | undefined,
   ): Promise<void> {
-    for (const chunk of this.#chunks(tiles)) {
+    const bytesOf = ({ full }: Tile) => full.width * full.height * this.#channels;
+    for (const chunk of runsOf(tiles, CONTENT_BYTES, bytesOf)) {
       const results = await this.#run(
         chunk,
         this.#part(content, around(chunk, content.place)),
@@ -83,32 +80,10 @@ export class Restorer {
     }
   }
 
-  /** Tiles whose content fits the device together. */
-  #chunks(tiles: readonly Tile[]): Tile[][] {
-    const chunks: Tile[][] = [];
-    let bytes = Number.POSITIVE_INFINITY;
-    for (const tile of tiles) {
-      const own = tile.full.width * tile.full.height * this.#channels;
-      if (bytes + own > CONTENT_BYTES) {
-        chunks.push([]);
-        bytes = 0;
-      }
-      chunks.at(-1)!.push(tile);
-      bytes += own;
-    }
-    return chunks;
-  }
-
   /** A part of an image, where it lies if that is all of it. */
   #part<Data extends Uint8Array | Float32Array>({ data, place }: Region<Data>, part: Placement): Region<Data> {
     if (part.width === place.width && part.height === place.height) return { data, place };
-    const [stride, wide] = [part.width * this.#channels, place.width * this.#channels];
-    const cut = data.slice(0, stride * part.height) as Data;
-    for (let y = 0; y < part.height; y++) {
-      const at = (part.top - place.top + y) * wide + (part.left - place.left) * this.#channels;
-      cut.set(data.subarray(at, at + stride), y * stride);
-    }
-    return { data: cut, place: part };
+    return { data: cutPixels({ data, place }, part, this.#channels), place: part };
   }
 
   /** What the maps of some tiles are made from. */

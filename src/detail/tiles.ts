@@ -1,5 +1,5 @@
 import type { Placement } from "../image/types.js";
-import type { Piece, Place } from "../ops/guided.js";
+import type { Piece } from "../ops/guided.js";
 
 /** How an image's pixels at its full size lie among those that a model saw of it. */
 export interface Mapping {
@@ -80,9 +80,3 @@ export function tilesOf({ width, height, source, low }: Mapping, radius: number,
     })),
   );
 }
-
-/** Where a tile's maps come from: `content` and `painted` are the numbers of its images. */
-export const placeOf = ({ low }: Tile, content: number, painted: number): Place => ({
-  rectangle: { left: 0, top: 0, width: low.width, height: low.height },
-  ...{ column: low.left, row: low.top, content, painted },
-});

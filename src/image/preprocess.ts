@@ -1,7 +1,7 @@
 import { checkName, StylizingError } from "../errors.js";
 import { type DecodeOptions, decodeImage } from "./decode.js";
 import { resize } from "./resize.js";
-import { checkPixelImage, type PixelImage, type Placement, wholeOf } from "./types.js";
+import { checkPixelImage, type PixelImage, type Placement, type Region, wholeOf } from "./types.js";
 
 /**
  * How an image that is no square becomes one. `mirror`: scaled whole, and mirrored about its edges, so that what is around it is of its
@@ -111,15 +111,33 @@ export async function unfit(
 }
 
 /** The part of an image at `placement`, which must lie in it: a fitted image without its padding. */
-export function cut(image: PixelImage, { left, top, width, height }: Placement): PixelImage {
-  const { channels } = image;
+export function cut({ data, channels, ...image }: PixelImage, part: Placement): PixelImage {
+  const { width, height } = part;
+  return { data: cutPixels({ data, place: wholeOf(image) }, part, channels), width, height, channels };
+}
+
+/** Pixels of a part of a region. */
+export function cutPixels<Data extends Uint8Array | Float32Array>(
+  { data, place }: Region<Data>,
+  { left, top, width, height }: Placement,
+  channels: number,
+): Data {
   const stride = width * channels;
-  const data = new Uint8Array(stride * height);
+  const pixels = new (data instanceof Float32Array ? Float32Array : Uint8Array)(stride * height) as Data;
   for (let y = 0; y < height; y++) {
-    const at = ((top + y) * image.width + left) * channels;
-    data.set(image.data.subarray(at, at + stride), y * stride);
+    const at = ((top - place.top + y) * place.width + left - place.left) * channels;
+    pixels.set(data.subarray(at, at + stride), y * stride);
   }
-  return { data, width, height, channels };
+  return pixels;
+}
+
+/** Puts pixels into their place in a region. */
+export function paste(pixels: Uint8Array, from: Placement, channels: number, { data, place }: Region<Uint8Array>): void {
+  const stride = from.width * channels;
+  for (let y = 0; y < from.height; y++) {
+    const at = ((from.top - place.top + y) * place.width + from.left - place.left) * channels;
+    data.set(pixels.subarray(y * stride, (y + 1) * stride), at);
+  }
 }
 
 /** {@link decodeImage} and {@link fitSquare} in one: a file or its bytes to a `size` × `size` square. */

@@ -1,6 +1,6 @@
 import { setImmediate as breathe } from "node:timers/promises";
 import { StylizingError } from "../errors.js";
-import { checkPixelImage, type PixelImage, type RowSource } from "./types.js";
+import { checkPixelImage, type PixelImage, type RowSource, reusedBytes } from "./types.js";
 
 export type ResizeKernel = "linear" | "cubic";
 
@@ -87,7 +87,7 @@ export async function resize(
 }
 
 /** Rows that are read at a time where an image is scaled by rows. */
-const STEP = 64;
+const STEP = 16;
 
 /**
  * {@link resize} of an image that is read by rows, from top to bottom, with the same bytes as a result. In memory are as many of its rows,
@@ -109,6 +109,7 @@ export function resizeRows(
   const filtered = new Uint8Array((down.count + STEP) * stride);
   let [first, end] = [0, 0];
   const sums = new Float64Array(stride);
+  const room = reusedBytes();
   const pause = pauses(signal);
 
   /** Reads on to row `to`; what lies before `from` is not needed any more. */
@@ -129,7 +130,7 @@ export function resizeRows(
     width,
     height,
     rows: async (top, count) => {
-      const target = new Uint8Array(count * stride);
+      const target = room(count * stride);
       for (let y = 0; y < count; y++) {
         const from = down.first[top + y]!;
         await reach(from, from + down.count);

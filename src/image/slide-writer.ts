@@ -56,6 +56,9 @@ interface Level {
   readonly sizes: number[];
 }
 
+/** Rows that a level's row of tiles still takes. */
+const missingRows = ({ height, rows, written }: Level): number => Math.min(TILE, height - written) - rows;
+
 /** Halves, odd rows and columns left out, until there is one tile: as libvips does it. */
 function levelsOf({ width, height, channels }: SlideFormat): Level[] {
   const levels: Level[] = [];
@@ -76,6 +79,8 @@ export class SlideWriter implements AsyncDisposable {
   readonly #partial: string;
   readonly #format: SlideFormat;
   readonly #levels: readonly Level[];
+  /** Pixels of the tiles that are being encoded. */
+  readonly #tiles: readonly Uint8Array[];
   #handle: FileHandle | undefined;
   #end = 0;
   /** The last rows, on their way into the file. */
@@ -86,6 +91,7 @@ export class SlideWriter implements AsyncDisposable {
     this.#partial = partialOf(target);
     this.#format = format;
     this.#levels = levelsOf(format);
+    this.#tiles = Array.from({ length: AT_ONCE }, () => new Uint8Array(TILE * TILE * format.channels));
   }
 
   /** @throws StylizingError `OUTPUT` where the disk is too small, or the file cannot be written. */
@@ -103,12 +109,12 @@ export class SlideWriter implements AsyncDisposable {
   }
 
   /**
-   * The next rows, [rows, width, C]; they must not change any more. They are written while the next ones are made.
+   * The next rows, [rows, width, C]; they must not change before the next ones are given, and are written meanwhile.
    * @throws StylizingError `OUTPUT`, of the rows before.
    */
   async write(rows: Uint8Array): Promise<void> {
     await this.#written();
-    this.#writing = this.#add(0, rows);
+    this.#writing = this.#add(rows);
     this.#writing.catch(() => {});
   }
 
@@ -152,29 +158,35 @@ export class SlideWriter implements AsyncDisposable {
     }
   }
 
-  /** Adds rows to a level; each row of tiles that is full goes into the file and, halved, into the next level. */
-  async #add(number: number, rows: Uint8Array): Promise<void> {
-    const level = this.#levels[number]!;
+  /** Adds rows to the slide; each row of tiles that is full goes into the file. */
+  async #add(rows: Uint8Array): Promise<void> {
+    const level = this.#levels[0]!;
     const stride = level.width * this.#format.channels;
     for (let at = 0; at < rows.length; ) {
-      const full = Math.min(TILE, level.height - level.written);
-      if (full === 0) throw new RangeError("rows behind the last");
-      const some = rows.subarray(at, at + (full - level.rows) * stride);
+      const missing = missingRows(level);
+      if (missing === 0) throw new RangeError("rows behind the last");
+      const some = rows.subarray(at, at + missing * stride);
       level.band.set(some, level.rows * stride);
       level.rows += some.length / stride;
       at += some.length;
-      if (level.rows < full) continue;
-      await this.#writeTiles(level);
-      if (number + 1 < this.#levels.length) await this.#add(number + 1, halved(level, this.#format.channels));
-      level.written += level.rows;
-      level.rows = 0;
+      if (missingRows(level) === 0) await this.#empty(0);
     }
+  }
+
+  /** Writes a full row of tiles of a level and, halved, adds it to the next one. */
+  async #empty(number: number): Promise<void> {
+    const [level, next] = [this.#levels[number]!, this.#levels[number + 1]];
+    await this.#writeTiles(level);
+    if (next) addHalved(level, next, this.#format.channels);
+    level.written += level.rows;
+    level.rows = 0;
+    if (next && next.rows > 0 && missingRows(next) === 0) await this.#empty(number + 1);
   }
 
   async #writeTiles(level: Level): Promise<void> {
     const across = Math.ceil(level.width / TILE);
     for (let first = 0; first < across; first += AT_ONCE) {
-      const some = Array.from({ length: Math.min(AT_ONCE, across - first) }, (_, k) => this.#encoded(level, first + k));
+      const some = this.#tiles.slice(0, across - first).map((tile, k) => this.#encoded(level, first + k, tile));
       const tiles = await Promise.all(some);
       for (const [k, { length }] of tiles.entries()) {
         level.places.push(this.#end + tiles.slice(0, k).reduce((sum, tile) => sum + tile.length, 0));
@@ -191,9 +203,10 @@ export class SlideWriter implements AsyncDisposable {
     this.#end += bytes.length;
   }
 
-  async #encoded(level: Level, column: number): Promise<Uint8Array> {
+  /** @param tile takes its pixels. */
+  async #encoded(level: Level, column: number, tile: Uint8Array): Promise<Uint8Array> {
     const { channels, compression } = this.#format;
-    const tile = tileOf(level, column, channels);
+    cutTile(level, column, channels, tile);
     if (compression === "deflate") return deflated(differences(tile, channels));
     const sharp = await loadSharp();
     return sharp(tile, { raw: { width: TILE, height: TILE, channels } })
@@ -217,9 +230,8 @@ export class SlideWriter implements AsyncDisposable {
 
 const deflated = promisify<Uint8Array, Buffer>(deflate);
 
-/** A tile of the row that is in memory; beyond the edges their last pixels go on, which costs JPEG the least. */
-function tileOf({ band, width, rows }: Level, column: number, channels: 1 | 3): Uint8Array {
-  const tile = new Uint8Array(TILE * TILE * channels);
+/** Cuts a tile of the row that is in memory; beyond the edges their last pixels go on, which costs JPEG the least. */
+function cutTile({ band, width, rows }: Level, column: number, channels: 1 | 3, tile: Uint8Array): void {
   const [left, stride] = [column * TILE * channels, TILE * channels];
   const some = Math.min(stride, width * channels - left);
   for (let y = 0; y < TILE; y++) {
@@ -228,7 +240,6 @@ function tileOf({ band, width, rows }: Level, column: number, channels: 1 | 3): 
     row.set(band.subarray(from, from + some));
     for (let at = some; at < stride; at++) row[at] = row[at - channels]!;
   }
-  return tile;
 }
 
 /** Each pixel less the one on its left, in place: TIFF's second predictor. */
@@ -239,18 +250,17 @@ function differences(tile: Uint8Array, channels: 1 | 3): Uint8Array {
   return tile;
 }
 
-/** The rows of a level that are in memory at half their size, each pixel the mean of four. */
-function halved({ band, width, height, rows }: Level, channels: 1 | 3): Uint8Array {
-  const [across, down] = [Math.max(1, width >> 1), height === 1 ? 1 : rows >> 1];
-  const half = new Uint8Array(across * down * channels);
+/** Adds the rows of a level that are in memory to the next one at half their size, each pixel the mean of four. */
+function addHalved({ band, width, height, rows }: Level, next: Level, channels: 1 | 3): void {
+  const down = height === 1 ? 1 : rows >> 1;
   const [stride, right] = [width * channels, width > 1 ? channels : 0];
-  for (let y = 0, put = 0; y < down; y++) {
-    const below = height > 1 ? stride : 0;
-    for (let x = 0; x < across; x++)
+  const below = height > 1 ? stride : 0;
+  let put = next.rows * next.width * channels;
+  for (let y = 0; y < down; y++)
+    for (let x = 0; x < next.width; x++)
       for (let c = 0; c < channels; c++) {
         const at = 2 * y * stride + 2 * x * channels + c;
-        half[put++] = (band[at]! + band[at + right]! + band[at + below]! + band[at + below + right]! + 2) >> 2;
+        next.band[put++] = (band[at]! + band[at + right]! + band[at + below]! + band[at + below + right]! + 2) >> 2;
       }
-  }
-  return half;
+  next.rows += down;
 }

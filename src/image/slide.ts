@@ -3,14 +3,17 @@ import path from "node:path";
 import type { Metadata } from "sharp";
 import { StylizingError } from "../errors.js";
 import { choosePage, DEFAULT_MAX_PIXELS, type DecodeOptions, readPixels, unreadable } from "./decode.js";
+import { paste } from "./preprocess.js";
 import { loadSharp } from "./sharp.js";
 import { pagesAmong, type TiffImage, tiffImages } from "./tiff.js";
-import type { RowSource } from "./types.js";
+import { type RowSource, reusedBytes } from "./types.js";
 
 /** JPEG 2000 as Aperio's scanners write it: libtiff knows no such compression. */
 const APERIO_JPEG_2000 = [33003, 33005];
 /** Bytes of a row of tiles, of eight-bit colours, that are read at a time at most: no scanner comes near it, and damaged files do. */
 const MOST_BYTES = 2 ** 30;
+/** Pixels that libvips decodes at a time, at most: what it takes for that is memory that the C library keeps. */
+const MOST_PIXELS = 2 ** 20;
 /** Rows that are read at a time, at least: opening a file costs as much as some. */
 const LEAST_ROWS = 128;
 
@@ -120,53 +123,69 @@ export class Slide {
       );
     const read = { sharp, header, image, index, name: this.path, channels, white, maxPixels: false } as const;
     const most = tile!.height * Math.ceil(LEAST_ROWS / tile!.height);
-    return inChunks({ width, height }, channels, most, async (top, count) => {
-      signal?.throwIfAborted();
-      return (await readPixels(this.path, { ...read, region: { left: 0, top, width, height: count } })).data;
+    const wide = tile!.width * Math.max(1, Math.floor(MOST_PIXELS / (most * tile!.width)));
+    return inChunks({ width, height }, channels, most, async (top, count, rows) => {
+      for (let left = 0; left < width; left += wide) {
+        signal?.throwIfAborted();
+        const region = { left, top, width: Math.min(wide, width - left), height: count };
+        const { data } = await readPixels(this.path, { ...read, region });
+        paste(data, region, channels, { data: rows, place: { left: 0, top, width, height: count } });
+      }
     });
   }
 }
 
-/** Rows that are read in chunks of `most`, each once, and one ahead. */
+/**
+ * Rows that are read in chunks of `most`, each once, and one ahead.
+ * @param read puts rows into an array
+ */
 function inChunks(
   { width, height }: { width: number; height: number },
   channels: 1 | 3,
   most: number,
-  read: (top: number, count: number) => Promise<Uint8Array>,
+  read: (top: number, count: number, rows: Uint8Array) => Promise<void>,
 ): RowSource {
-  const chunks = new Map<number, Promise<Uint8Array>>();
-  const start = (index: number): Promise<Uint8Array> | undefined => {
-    const top = index * most;
-    if (top >= height) return undefined;
-    let chunk = chunks.get(index);
-    if (!chunk) {
-      chunk = read(top, Math.min(most, height - top));
-      // Whoever asks for it hears of it.
-      chunk.catch(() => {});
-      chunks.set(index, chunk);
-    }
-    return chunk;
-  };
   const stride = width * channels;
+  const chunks = new Map<number, { rows: Uint8Array; reading: Promise<void> }>();
+  const free: Uint8Array[] = [];
+  const room = reusedBytes();
+  const start = (index: number): void => {
+    const top = index * most;
+    if (top >= height || chunks.has(index)) return;
+    const rows = free.pop() ?? new Uint8Array(Math.min(most, height) * stride);
+    const reading = read(top, Math.min(most, height - top), rows);
+    // Whoever asks for it hears of it.
+    reading.catch(() => {});
+    chunks.set(index, { rows, reading });
+  };
   return {
     width,
     height,
     rows: async (top, count) => {
-      const first = Math.floor(top / most);
-      for (const index of chunks.keys()) if (index < first) chunks.delete(index);
-      const rows = new Uint8Array(count * stride);
+      const target = room(count * stride);
       for (let at = top; at < top + count; ) {
         const index = Math.floor(at / most);
-        const chunk = await start(index)!;
+        start(index);
+        const { rows, reading } = chunks.get(index)!;
+        await reading;
+        // Rows are asked for from top to bottom: those before have been read, and their memory takes the next ones.
+        for (const [old, chunk] of chunks) {
+          if (old >= index) continue;
+          chunks.delete(old);
+          await chunk.reading;
+          free.push(chunk.rows);
+        }
         start(index + 1);
         const from = at - index * most;
-        const some = Math.min(top + count - at, chunk.length / stride - from);
-        rows.set(chunk.subarray(from * stride, (from + some) * stride), (at - top) * stride);
+        const some = Math.min(top + count - at, most - from);
+        target.set(rows.subarray(from * stride, (from + some) * stride), (at - top) * stride);
         at += some;
-        // Whoever takes a few rows again that it has had does not reach farther back.
-        chunks.delete(index - 1);
       }
-      return rows;
+      if (top + count === height) {
+        chunks.clear();
+        free.length = 0;
+      }
+      return target;
     },
   };
 }

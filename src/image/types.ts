@@ -9,11 +9,20 @@ export interface PixelImage {
   readonly channels: 1 | 3;
 }
 
-/** Rows of an image, [count, width, C] bytes from row `top` on; asked for from top to bottom. */
+/** Rows of an image, [count, width, C] bytes from row `top` on; asked for from top to bottom. They stay until others are asked for. */
 export interface RowSource {
   readonly width: number;
   readonly height: number;
   rows(top: number, count: number): Uint8Array | Promise<Uint8Array>;
+}
+
+/** Memory that is used again and again: what was in it may be overwritten. */
+export function reusedBytes(): (length: number) => Uint8Array {
+  let bytes = new Uint8Array(0);
+  return (length) => {
+    if (bytes.length < length) bytes = new Uint8Array(length);
+    return bytes.subarray(0, length);
+  };
 }
 
 /** A rectangle in pixels of the image it lies in. */
@@ -22,6 +31,12 @@ export interface Placement {
   readonly top: number;
   readonly width: number;
   readonly height: number;
+}
+
+/** A part of an image, and where it lies there. */
+export interface Region<Data> {
+  data: Data;
+  place: Placement;
 }
 
 /** All of an image. */

@@ -17,7 +17,7 @@ export interface GuidedSize {
 }
 
 /** Slots of a call, and what is known of all. */
-export interface GuidedShape extends GuidedSize {
+export interface GuidedSlots extends GuidedSize {
   /** Number of the first one. */
   firstSlot: number;
   /** Of the box windows of (2 · radius + 1)² pixels. */
@@ -72,7 +72,7 @@ export const planGuidedFit = (size: GuidedSize, profile: Profile): Plan => planP
 export const planGuidedSmooth = (size: GuidedSize & { vertical: boolean }, profile: Profile): Plan =>
   planPerPixel(size, profile, "guided_smooth", { VERTICAL: size.vertical ? 1 : 0 });
 
-export type GuidedMomentsOperands = GuidedShape & {
+export type GuidedMomentsOperands = GuidedSlots & {
   channels: 1 | 3;
   /** Sides of the images that slots lie in. */
   rows: number;
@@ -95,7 +95,7 @@ export function guidedMoments(profile: Profile, operands: GuidedMomentsOperands)
   );
 }
 
-export type GuidedFitOperands = GuidedShape & {
+export type GuidedFitOperands = GuidedSlots & {
   moments: GPUBuffer;
   /** What is added to the content's covariance: how little contrast counts as none. */
   epsilon: number;
@@ -113,7 +113,7 @@ export function guidedFit(profile: Profile, operands: GuidedFitOperands): Call {
   );
 }
 
-export type GuidedSmoothOperands = GuidedShape & {
+export type GuidedSmoothOperands = GuidedSlots & {
   vertical: boolean;
   /** [call's slots, H, W, 12] f32, both. */
   input: GPUBuffer;

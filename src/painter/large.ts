@@ -1,10 +1,10 @@
-import type { LowImages, Region } from "../detail/restorer.js";
+import type { LowImages } from "../detail/restorer.js";
 import { around, rowsOfTiles } from "../detail/restorer.js";
 import { type Tile, tilesOf } from "../detail/tiles.js";
 import { blendWeights } from "../detail/windows.js";
 import { mirrored } from "../image/preprocess.js";
 import { tissueWeights } from "../image/tissue-weight.js";
-import { type RowSource, wholeOf } from "../image/types.js";
+import { type Region, type RowSource, reusedBytes, wholeOf } from "../image/types.js";
 import { Rows } from "./rows.js";
 
 export interface LargePainting {
@@ -16,15 +16,15 @@ export interface LargePainting {
   side: number;
   radius: number;
   skipBlank: boolean;
-  /** Paints windows, [S, S, C] each, into [count, S, S, C]. */
-  paint(windows: readonly Uint8Array[]): Promise<Uint8Array>;
+  /** Paints windows, [S, S, C] each, which are cut when they are asked for, into `results`, [count, S, S, C]. */
+  paint(count: number, window: (index: number) => Uint8Array, results: Uint8Array): Promise<void>;
   restoreRow(tiles: readonly Tile[], content: Region<Uint8Array>, low: LowImages, target: Region<Uint8Array>): Promise<void>;
   signal?: AbortSignal | undefined;
   /** Windows done, of all; those that were left out as blank count, and are counted. */
   onProgress?: ((done: number, total: number, blank: number) => void) | undefined;
 }
 
-/** Rows of a result. */
+/** Rows of a result, which stay until the band after the next one is asked for: one is written while another is made. */
 export interface Band {
   top: number;
   rows: number;
@@ -34,6 +34,8 @@ export interface Band {
 
 /** Pixels of a band of the result, at most: what is in memory at a time grows with an image's width alone. */
 const BAND_PIXELS = 2 ** 22;
+/** Rows of what the model sees that are read at a time. */
+const STEP = 16;
 /** A window has tissue where more than this share of it does. */
 const LEAST_TISSUE = 1e-3;
 
@@ -52,15 +54,17 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
   const overlap = Math.floor(side / 4);
   const [across, down] = [blendWeights(width, side, overlap), blendWeights(height, side, overlap)];
   const mapping = { width: full.width, height: full.height, source: wholeOf(full), low: wholeOf(low) };
-  const most = Math.max(64, Math.floor(BAND_PIXELS / full.width));
-  const tiles = rowsOfTiles(tilesOf(mapping, radius, most));
+  const tiles = rowsOfTiles(tilesOf(mapping, radius, Math.max(64, Math.floor(BAND_PIXELS / full.width))));
   // A side shorter than a window is mirrored up to it; a longer one is read as it is.
   const reach = (size: number) => mirrored(size < side ? (side - size) >> 1 : 0, size, Math.max(size, side));
   const [columns, lines] = [reach(width), reach(height)];
+  // Memory that nothing is written to costs nothing.
+  const most = Math.min(height, side + Math.max(...tiles.map(([tile]) => tile!.low.height)));
   const [content, painted] = [
-    new Rows<Uint8Array>(Uint8Array, width * channels),
-    new Rows<Float32Array>(Float32Array, width * channels),
+    new Rows<Uint8Array>(Uint8Array, width * channels, most),
+    new Rows<Float32Array>(Float32Array, width * channels, most),
   ];
+  const [squares, bands] = [reusedBytes(), [reusedBytes(), reusedBytes()] as const];
   /** By row of windows: which of them have no tissue. */
   const blank: boolean[][] = [];
   let [done, skipped] = [0, 0];
@@ -68,36 +72,60 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
 
   for (const [row, { origin: top, weights: rowWeights }] of down.entries()) {
     const end = Math.min(height, top + side);
-    if (content.end < end) content.push(await low.rows(content.end, end - content.end));
-    painted.extend(end);
-    const windows = across.map(({ origin }) => cutWindow(content, lines, columns, { top, left: origin, side, channels }));
-    const empty = windows.map((window) => skipBlank && !hasTissue(window, side, channels));
-    blank.push(empty);
-    const chosen = [...windows.keys()].filter((index) => !empty[index]);
-    signal?.throwIfAborted();
-    const results = chosen.length > 0 ? await painting.paint(chosen.map((index) => windows[index]!)) : new Uint8Array(0);
-    const each = side * side * channels;
-    for (const [column, { origin: left, weights }] of across.entries()) {
-      const at = chosen.indexOf(column);
-      const pixels = at < 0 ? windows[column]! : results.subarray(at * each, (at + 1) * each);
-      addWindow(painted, pixels, { top, left, side, channels, width, height }, rowWeights, weights);
+    const known = content.end;
+    content.extend(end);
+    for (let at = known; at < end; at += STEP) {
+      const to = Math.min(end, at + STEP);
+      content.slice(at, to).set(await low.rows(at, to - at));
     }
+    const windowOf = (column: number) =>
+      cutWindow(content, lines, columns, { top, left: across[column]!.origin, side, channels });
+    const empty = across.map((_, column) => skipBlank && !hasTissue(windowOf(column), side, channels));
+    blank.push(empty);
+    const chosen = [...across.keys()].filter((column) => !empty[column]);
+    signal?.throwIfAborted();
+    const each = side * side * channels;
+    const results = squares(chosen.length * each);
+    if (chosen.length > 0) await painting.paint(chosen.length, (index) => windowOf(chosen[index]!), results);
+    const windows = across.map(({ origin: left, weights }, column): Window => {
+      const at = chosen.indexOf(column);
+      return { left, weights, pixels: at < 0 ? undefined : results.subarray(at * each, (at + 1) * each) };
+    });
+    let added = top;
+    /** Adds the windows' rows up to `to`: no more of them are floats than a row of tiles needs. */
+    const add = (to: number) => {
+      painted.extend(to);
+      for (; added < to; added++)
+        addRow(painted.row(added), content.row(added), windows, rowWeights, { row: added - top, side, channels, width, height });
+    };
     done += across.length;
     skipped += across.length - chosen.length;
     onProgress?.(done, across.length * down.length, skipped);
 
     // No later window reaches what is above it.
     const final = row + 1 < down.length ? down[row + 1]!.origin : height;
-    for (; next < tiles.length && bottom(tiles[next]![0]!) <= final; next++) {
-      signal?.throwIfAborted();
-      const line = tiles[next]!;
-      yield await restoreLine(painting, line, content, painted, (tile) => isBlank(tile, across, down, side, blank));
-    }
     // What a tile's maps are made from reaches further than what its background is: two radii, and one is a pixel at least.
-    const needed = next < tiles.length ? Math.min(final, tiles[next]![0]!.low.top) : height;
-    content.drop(needed);
-    painted.drop(needed);
+    const needed = () => (next < tiles.length ? Math.min(final, tiles[next]![0]!.low.top) : height);
+    while (next < tiles.length && bottom(tiles[next]![0]!) <= final) {
+      signal?.throwIfAborted();
+      const line = tiles[next++]!;
+      add(bottom(line[0]!));
+      yield await restoreLine(painting, line, content, painted, bands[next % 2]!, (tile) =>
+        isBlank(tile, across, down, side, blank),
+      );
+      painted.drop(needed());
+    }
+    add(end);
+    content.drop(needed());
   }
+}
+
+/** A window of a row of them. */
+interface Window {
+  left: number;
+  weights: Float32Array;
+  /** What was painted; without it the content stays. */
+  pixels: Uint8Array | undefined;
 }
 
 const bottom = ({ low }: Tile): number => low.top + low.height;
@@ -121,29 +149,22 @@ function cutWindow(
   return window;
 }
 
-/** Adds a window's pixels, weighted, as values in [0, 1]; what reaches beyond the image is left out. */
-function addWindow(
-  painted: Rows<Float32Array>,
-  pixels: Uint8Array,
-  {
-    top,
-    left,
-    side,
-    channels,
-    width,
-    height,
-  }: { top: number; left: number; side: number; channels: number; width: number; height: number },
+/** Adds a row of windows, weighted, as values in [0, 1]; what reaches beyond the image is left out. */
+function addRow(
+  line: Float32Array,
+  content: Uint8Array,
+  windows: readonly Window[],
   rowWeights: Float32Array,
-  weights: Float32Array,
+  { row, side, channels, width, height }: { row: number; side: number; channels: number; width: number; height: number },
 ): void {
-  const [offsetX, offsetY] = [width < side ? (side - width) >> 1 : 0, height < side ? (side - height) >> 1 : 0];
-  for (let y = offsetY; y < Math.min(side, offsetY + height - top); y++) {
-    const line = painted.row(top + y - offsetY);
-    const rowWeight = rowWeights[y]! / 255;
-    for (let x = offsetX; x < Math.min(side, offsetX + width - left); x++) {
-      const weight = rowWeight * weights[x]!;
-      const [from, to] = [(y * side + x) * channels, (left + x - offsetX) * channels];
-      for (let c = 0; c < channels; c++) line[to + c]! += weight * pixels[from + c]!;
+  const before = width < side ? (side - width) >> 1 : 0;
+  const y = row + (height < side ? (side - height) >> 1 : 0);
+  const rowWeight = rowWeights[y]! / 255;
+  for (const { left, weights, pixels } of windows) {
+    const source = pixels ? pixels.subarray((y * side + before) * channels) : content.subarray(left * channels);
+    for (let x = 0, at = 0, to = left * channels; x < Math.min(side, width); x++) {
+      const weight = rowWeight * weights[before + x]!;
+      for (let c = 0; c < channels; c++) line[to++]! += weight * source[at++]!;
     }
   }
 }
@@ -170,13 +191,15 @@ async function restoreLine(
   tiles: readonly Tile[],
   content: Rows<Uint8Array>,
   painted: Rows<Float32Array>,
+  room: (bytes: number) => Uint8Array,
   untouched: (tile: Tile) => boolean,
 ): Promise<Band> {
   const { top, height: rows } = tiles[0]!.full;
   const place = around(tiles, wholeOf(full));
   const data = full === low ? content.slice(place.top, place.top + place.height) : await full.rows(place.top, place.height);
   const start = (top - place.top) * full.width * channels;
-  const target = data.slice(start, start + rows * full.width * channels);
+  const target = room(rows * full.width * channels);
+  target.set(data.subarray(start, start + target.length));
   const first = tiles[0]!.low.top;
   const last = bottom(tiles[0]!);
   const seen = {

@@ -8,10 +8,11 @@ export class Rows<Data extends Uint8Array | Float32Array> {
   #first = 0;
   #end = 0;
 
-  constructor(make: new (length: number) => Data, stride: number) {
+  /** @param most rows that it has room for; with more it grows. */
+  constructor(make: new (length: number) => Data, stride: number, most = 0) {
     this.#make = make;
     this.stride = stride;
-    this.#data = new make(0);
+    this.#data = new make(most * stride);
   }
 
   /** Row behind the last. */
@@ -29,12 +30,6 @@ export class Rows<Data extends Uint8Array | Float32Array> {
       this.#data = grown;
     } else this.#data.fill(0, (this.#end - this.#first) * this.stride, length);
     this.#end = end;
-  }
-
-  push(rows: Data): void {
-    const at = (this.#end - this.#first) * this.stride;
-    this.extend(this.#end + rows.length / this.stride);
-    this.#data.set(rows, at);
   }
 
   /** Forgets the rows before `first`. */

@@ -53,15 +53,19 @@ export class PairPainter {
     return this.#config.in_channels as 1 | 3;
   }
 
-  /** All results as the model gives them, [pairs, S, S, C] in the contents' format. */
+  /**
+   * All results as the model gives them, [pairs, S, S, C] in the contents' format.
+   * @param into where they go; without it into memory of their own
+   */
   async pixels(
     contents: Batch,
     styles: Batch | StyleBank,
     pairs: readonly Pair[],
     options: PaintOptions,
+    into?: Uint8Array,
   ): Promise<Uint8Array<ArrayBufferLike>> {
     const each = this.#config.in_channels * this.#config.image_size ** 2 * (contents.format === "bytes" ? 1 : 4);
-    const result = room(pairs.length * each, options.shared);
+    const result = into ?? room(pairs.length * each, options.shared);
     await this.#recovering(options, (engine, timing) =>
       this.#batches.paint(engine, contents, styles, pairs, { ...options, timing }, (from, images) => ({
         target: result.subarray(from * each, (from + images) * each),
@@ -210,14 +214,15 @@ export class PairPainter {
     return paintLarge({
       ...{ channels: this.#channels, full, low, side, radius: guidedRadius(patch_size), skipBlank: sizing.skipBlank },
       ...{ signal, onProgress: onWindow },
-      paint: (windows) => {
+      paint: async (windows, windowOf, results) => {
         const contents: Batch = {
-          ...{ count: windows.length, format: "bytes", guise: "list" },
-          pixels: (from, count) => (count === 1 ? windows[from]! : windows.slice(from, from + count)),
+          ...{ count: windows, format: "bytes", guise: "list" },
+          pixels: (from, count) =>
+            count === 1 ? windowOf(from) : Array.from({ length: count }, (_, index) => windowOf(from + index)),
         };
-        const pairs = windows.map((_, content) => ({ content, style }));
+        const pairs = Array.from({ length: windows }, (_, content) => ({ content, style }));
         const { onProgress, ...quiet } = options;
-        return this.pixels(contents, bank, pairs, { ...quiet, signal });
+        await this.pixels(contents, bank, pairs, { ...quiet, signal }, results);
       },
       restoreRow: (...row) =>
         this.#recovering(options, (engine, timing) => this.#restorerOf(engine, sizing).restoreRow(...row, timing)),

@@ -4,6 +4,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { resizeRows } from "../../dist/image/resize.js";
 import { SlideWriter } from "../../dist/image/slide-writer.js";
+import { reusedBytes } from "../../dist/image/types.js";
 import { paintLarge } from "../../dist/painter/large.js";
 
 const [width, height] = process.argv.slice(2, 4).map(Number);
@@ -12,11 +13,12 @@ const stride = width * 3;
 
 /** Waves of pink, of which a row is another's moved along. */
 const pattern = Uint8Array.from({ length: 2 * stride }, (_, at) => 170 + 50 * Math.sin(Math.floor(at / 3) / 11 + (at % 3)));
+const room = reusedBytes();
 const drawn = {
   width,
   height,
   rows: (top, count) => {
-    const rows = new Uint8Array(count * stride);
+    const rows = room(count * stride);
     for (let y = 0; y < count; y++)
       rows.set(pattern.subarray(3 * ((top + y) % width), 3 * ((top + y) % width) + stride), y * stride);
     return rows;
@@ -36,7 +38,9 @@ const quarter = resizeRows(drawn, 3, width >> 2, height >> 2);
 for await (const { data } of paintLarge({
   ...{ channels: 3, full: drawn, low: quarter, side: 224, radius: 12, skipBlank: false },
   // A model that leaves everything as it is, and a detail that takes it as it is: hours of a software adapter are nobody's.
-  paint: async (windows) => Buffer.concat(windows),
+  paint: async (count, windowOf, results) => {
+    for (let index = 0; index < count; index++) results.set(windowOf(index), index * 224 * 224 * 3);
+  },
   restoreRow: async () => measure(),
 })) {
   await writer.write(data);

@@ -14,16 +14,17 @@ beforeAll(async () => {
 });
 
 describe.skipIf(!existsSync("/proc/self"))("memory", () => {
-  it("is the same for 20 000 and for 40 000 pixels a side, of a slide that is drawn by rows and painted by nobody", async () => {
+  it("grows with the width alone, by 4 kB a pixel at most, from 20 000 to 40 000 pixels a side of a slide that is drawn by rows and painted by nobody", async () => {
     const small = await peakOf(20_000, 20_000, fresh());
     const large = await peakOf(40_000, 40_000, fresh());
     process.stdout.write(`${JSON.stringify({ small, large })}\n`);
-    expect(large.largest).toBeLessThan(1.1 * small.largest + 100e6);
+    expect(large.largest).toBeLessThan(small.largest + 4000 * 20_000);
+    expect(large.largest).toBeLessThan(350e6);
     // Linear in the pixels, with room for a machine that others use.
     expect(large.milliseconds).toBeLessThan(8 * small.milliseconds);
   }, 1_200_000);
 
-  it("of the command is the same for 4 000 and for 8 000 pixels a side", async () => {
+  it("of the command is nearly the same for 4 000 and for 8 000 pixels a side", async () => {
     const peaks: number[] = [];
     for (const side of [4000, 8000]) {
       const slide = await svsFile(fresh("scan.svs"), { width: side, height: side });
@@ -43,7 +44,7 @@ describe.skipIf(!existsSync("/proc/self"))("memory", () => {
       peaks.push(peak);
     }
     process.stdout.write(`${JSON.stringify(peaks)}\n`);
-    expect(peaks[1]).toBeLessThan(1.1 * peaks[0]! + 100e6);
+    expect(peaks[1]).toBeLessThan(1.1 * peaks[0]! + 60e6);
   }, 600_000);
 });
 

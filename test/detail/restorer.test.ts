@@ -103,6 +103,17 @@ describe("guided detail in tiles", () => {
     expect(worst(result.data, restoredByOracle(full, mapping, content, painted, radius, EPSILON))).toBeLessThanOrEqual(0.501);
   });
 
+  it("leaves a content in a Buffer as it is, of which slice is a view", async () => {
+    const full = smooth(5, 1100, 1);
+    const [content, painted] = [smooth(5, 20, 1), smooth(5, 20, 2)];
+    const mapping: Mapping = { ...whole(full), source: whole(full), low: whole(content) };
+    const seen = { content: content.data, painted: unit(painted), place: whole(content) };
+    const data = Buffer.from(full.data);
+    const result = await restorer.restore({ ...full, data }, mapping, seen);
+    expect(data.equals(full.data)).toBe(true);
+    expect(result.data).toEqual((await restorer.restore(full, mapping, seen)).data);
+  });
+
   it("takes a part of the image for what was seen, and a part of what was seen for the image", async () => {
     const full = smooth(90, 40, 1);
     const [content, painted] = [smooth(48, 48, 1), smooth(48, 48, 2)];

@@ -28,7 +28,7 @@ async function rowsOf(source: RowSource, steps: readonly number[] = [source.heig
   const parts: Uint8Array[] = [];
   for (let top = 0, k = 0; top < source.height; k++) {
     const count = Math.min(steps[k % steps.length]!, source.height - top);
-    parts.push(await source.rows(top, count));
+    parts.push((await source.rows(top, count)).slice());
     top += count;
   }
   return Buffer.concat(parts);

@@ -30,7 +30,7 @@ const FLOORS = [
   ["gpu"],
   ["hub", "labels", "datasets"],
   ["image", "tissue"],
-  ["version.ts", "random.ts", "globals.ts", "errors.ts", "webgpu-fallback.ts"],
+  ["version.ts", "random.ts", "runs.ts", "globals.ts", "errors.ts", "webgpu-fallback.ts"],
 ];
 const roomOf = (file: string) => file.split("/")[0]!;
 const floorOf = (file: string) => FLOORS.findIndex((rooms) => rooms.includes(roomOf(file)));

@@ -38,6 +38,9 @@ function painter(windows: readonly Uint8Array[]): Promise<Uint8Array> {
   return Promise.resolve(Uint8Array.from(all.flatMap((one) => [...one])));
 }
 
+const paintAll: LargePainting["paint"] = async (count, windowOf, results) =>
+  results.set(await painter(Array.from({ length: count }, (_, index) => windowOf(index))));
+
 async function painted(
   full: PixelImage,
   low: PixelImage | undefined,
@@ -50,7 +53,8 @@ async function painted(
   const data = new Uint8Array(full.data.length);
   let next = 0;
   for await (const band of paintLarge({
-    ...{ channels, full: own, low: seen, side: SIDE, radius: RADIUS, skipBlank: false, paint: painter },
+    ...{ channels, full: own, low: seen, side: SIDE, radius: RADIUS, skipBlank: false },
+    paint: paintAll,
     restoreRow: (...row) => restorer.restoreRow(...row),
     ...changes,
   })) {
@@ -136,9 +140,9 @@ describe("an image in windows", () => {
     let windows = 0;
     const { data } = await painted(full, undefined, {
       skipBlank: true,
-      paint: (some) => {
-        windows += some.length;
-        return painter(some);
+      paint: (count, windowOf, results) => {
+        windows += count;
+        return paintAll(count, windowOf, results);
       },
     });
     const all = blendWeights(64, SIDE, SIDE / 4).length * blendWeights(96, SIDE, SIDE / 4).length;
@@ -150,9 +154,9 @@ describe("an image in windows", () => {
     let none = 0;
     const blank = await painted({ ...full, data: new Uint8Array(full.data.length).fill(251) }, undefined, {
       skipBlank: true,
-      paint: (some) => {
-        none += some.length;
-        return painter(some);
+      paint: (count, windowOf, results) => {
+        none += count;
+        return paintAll(count, windowOf, results);
       },
       restoreRow: () => Promise.reject(new Error("nothing is to be restored")),
     });
@@ -203,7 +207,9 @@ describe("an image in windows", () => {
       const data = new Uint8Array(full.data.length);
       for await (const band of paintLarge({
         ...{ channels: 3, full: source(full), low: source(low), side, radius: one.radius, skipBlank: false },
-        paint: (some) => Promise.resolve(Buffer.concat(some.map(() => windows[next++]!.data))),
+        paint: async (count, _, results) => {
+          for (let index = 0; index < count; index++) results.set(windows[next++]!.data, index * side * side * 3);
+        },
         restoreRow: (...row) => restorer.restoreRow(...row),
       }))
         data.set(band.data, band.top * full.width * 3);
