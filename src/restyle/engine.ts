@@ -65,7 +65,7 @@ export class RestyleEngine {
     const channels = items[0]!.content.channels;
     const batch = layOut(items, styles, kept.length);
     const each = way.kind === "moments" || way.kind === "stains" ? STATISTICS_WORDS : 0;
-    const slots = items.length + styles.length + kept.length;
+    const slots = batch.room.slots;
     const size = 4 * batch.resultWords;
     const target = new Uint8Array(task.shared ? new SharedArrayBuffer(size) : new ArrayBuffer(size));
     const read = await this.#run(batch, task, false, (buffers) => [
@@ -83,7 +83,7 @@ export class RestyleEngine {
         image: { data, width: content.width, height: content.height, channels },
         applied: jobs![index * JOB_WORDS + 3]! > 0,
         own: numbers ? record(numbers, LEVEL_NUMBERS, index) : found ? record(found, each, index) : new Float32Array(0),
-        style: found && style !== undefined ? record(found, each, items.length + style) : undefined,
+        style: found && style !== undefined ? record(found, each, batch.slotOf(style)) : undefined,
       };
     });
   }
@@ -141,7 +141,7 @@ export class RestyleEngine {
           if (value.counts) encoder.clearBuffer(value.counts);
           for (const [at, { records, index }] of kept.entries()) {
             const { buffer, each } = records;
-            const slot = items.length + styles.length + at;
+            const slot = batch.slotOf(styles.length + at);
             encoder.copyBufferToBuffer(buffer, index * each, value.statistics!, slot * each, each);
           }
         },

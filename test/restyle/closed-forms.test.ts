@@ -83,6 +83,10 @@ describe.each(CLOSED)("%s", (name) => {
       expect(levelsApart(direct!.image.data, banked!.image.data)).toBe(0);
       expect(direct!.params).toEqual(banked!.params);
     }
+    const crowd = Array.from({ length: 18 }, (_, at) => ({ content: tile(9 + at, 11, at), style: 1 - (at % 2), params }));
+    const among = await restyler.restyle([...crowd, { content, style: 1, params }], { bank });
+    expect(levelsApart(among[18]!.image.data, banked!.image.data)).toBe(0);
+    expect(among[18]!.params).toEqual(banked!.params);
     if (name === "fda" || name === "histogram-match") return;
     expect(methodNamed(name).needsStyle(banked!.params)).toBe(false);
     const [again] = await restyler.restyle([{ content, params: banked!.params }]);
