@@ -48,6 +48,9 @@ export interface Batch {
   slotOf(style: number): number;
 }
 
+/** Images of one submission, contents or styles, however small they are: a grid counts them. */
+export const MOST_IMAGES = 1024;
+
 /** Words that an image's bytes take. */
 export const wordsOf = ({ data }: PixelImage): number => Math.ceil(data.length / 4);
 

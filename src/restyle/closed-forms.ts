@@ -8,7 +8,7 @@ import { inPieces } from "../models/pieces.js";
 import { COEFFICIENT } from "../ops/fourier.js";
 import { resultWordsOf } from "../ops/guided.js";
 import { ClosedFormBank } from "./bank.js";
-import { coefficientsOf } from "./batch.js";
+import { coefficientsOf, MOST_IMAGES } from "./batch.js";
 import { checkFits, RestyleEngine } from "./engine.js";
 import { methodNamed, type RandStainTable, randStainTarget } from "./methods.js";
 import { type Prepared, restylePiece } from "./piece.js";
@@ -89,7 +89,7 @@ export class ClosedForms implements Disposable, AsyncDisposable {
         checkPixelImage(image);
         refuseGrey(method, way, image);
         checkFits(image, this.#host.engine.mostBytes);
-        if (bytes + image.data.length > BATCH_BYTES) {
+        if (bytes + image.data.length > BATCH_BYTES || batch.length === MOST_IMAGES) {
           await measure(batch);
           [batch, bytes] = [[], 0];
         }
@@ -136,7 +136,7 @@ export class ClosedForms implements Disposable, AsyncDisposable {
     await this.#host.recovering(async (engine) => {
       for (const group of groups.values()) {
         const largest = Math.max(...group.map((index) => prepared[index]!.bytes));
-        const size = Math.max(1, Math.floor(BATCH_BYTES / largest));
+        const size = Math.max(1, Math.min(MOST_IMAGES, Math.floor(BATCH_BYTES / largest)));
         const onSmaller = (smaller: number, tooLarge: number) =>
           this.#options.onNote?.(`a batch of ${tooLarge} does not fit the device's memory: going on with ${smaller}`);
         await inPieces(group.length, { size, underWay: UNDER_WAY, signal, onSmaller }, async (from, count) => {
