@@ -188,11 +188,11 @@ export class ClosedForms implements Disposable, AsyncDisposable {
         "Decode both with the same number of channels.",
       );
     const most = this.#host.engine.mostBytes;
-    checkFits(content, most);
-    if (image) checkFits(image, most);
     const { width, height, channels } = content;
     // Of Fourier sums the style has the content's size, and coefficients count: a wide band is larger than its image.
     const band = way.kind === "fourier" ? bandOf(width, height, params.beta as number) : undefined;
+    checkFits(content, most, band);
+    if (image) checkFits(image, most);
     const fourier = band === undefined ? 0 : content.data.length + 8 * COEFFICIENT * Math.max(...coefficientsOf(content, band));
     const styled = typeof found === "number" || found === undefined ? 0 : found.data.length;
     const bytes = 4 * resultWordsOf(width, height, channels) + Math.max(styled, fourier);

@@ -5,6 +5,7 @@ import { keepBackground } from "../../src/image/tissue-weight.js";
 import type { PixelImage } from "../../src/image/types.js";
 import { fraction } from "../../src/random.js";
 import { ClosedForms, fitRandStainNA } from "../../src/restyle/closed-forms.js";
+import { checkFits } from "../../src/restyle/engine.js";
 import { METHODS, methodNamed } from "../../src/restyle/methods.js";
 import type { Params, RestyleJob } from "../../src/restyle/types.js";
 import { gpuOfThisFile } from "../support/gpu.js";
@@ -319,6 +320,14 @@ describe("bad input", () => {
     await refused(other.restyler("fda").restyle([{ content, style: 0, params: { beta: 0.1 } }], { bank }), /another restyler/);
     other.dispose();
     expect(() => forms.restyler("stylizing-vit")).toThrow(/no closed form/);
+  });
+
+  it("of an image or a band that is larger than a device takes is said before anything is uploaded", () => {
+    checkFits(flat(100, 10, [1, 2, 3]), 3000);
+    expect(() => checkFits(flat(100, 10, [1, 2, 3]), 2999)).toThrow(/100 × 10 takes 3000 bytes, and this device takes 2999/);
+    // Rows of results fill four pixels.
+    expect(() => checkFits(flat(1, 100, [1, 2, 3]), 1199)).toThrow(/takes 1200 bytes/);
+    expect(() => checkFits(flat(100, 100, [1, 2, 3]), 1e5, 49)).toThrow(/band of 99 frequencies .*smaller beta/);
   });
 
   it("aborted calls have the signal's reason, and disposed restylers say so", async () => {
