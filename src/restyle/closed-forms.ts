@@ -44,6 +44,11 @@ export class ClosedForms implements Disposable, AsyncDisposable {
     return new ClosedForms(await ModelHost.open(async (gpu) => new RestyleEngine(gpu), settled), options);
   }
 
+  /** The device that it runs on. It changes when a lost device is replaced. */
+  get device(): GPUDevice {
+    return this.#host.gpu.device;
+  }
+
   /** What it runs on. */
   get report(): { adapter: string; readonly [more: string]: unknown } {
     const { name, ...more }: AdapterReport = adapterReport(this.#host.gpu);

@@ -284,6 +284,24 @@ describe("numbers of a style", () => {
   });
 });
 
+describe("a lost device", () => {
+  it("is replaced, and banks are computed again", async () => {
+    const notes: string[] = [];
+    await using own = await ClosedForms.open({ adapter: "software", onNote: (note) => notes.push(note) });
+    const restyler = own.restyler("reinhard");
+    const [content, styles] = [tile(20, 20, 1), [tile(20, 20, 2), tile(9, 30, 3)]];
+    using bank = await restyler.styleBank(styles);
+    const jobs = [{ content, style: 1, params: paramsOf("reinhard") }];
+    const [before] = await restyler.restyle(jobs, { bank });
+    const lost = own.device;
+    lost.destroy();
+    const [after] = await restyler.restyle(jobs, { bank });
+    expect(own.device).not.toBe(lost);
+    expect(after).toEqual(before);
+    expect(notes).toEqual([expect.stringMatching(/the device was lost/)]);
+  });
+});
+
 describe("bad input", () => {
   const refused = async (promise: Promise<unknown>, problem: RegExp) => {
     const error = await promise.then(
