@@ -8,7 +8,7 @@
 // counts: kernels/level_counts.wgsl, of contents in the first slots; jobs: parts/restyle_jobs.wgsl; numbers asked for: 0: μ_t, σ_t; 1: the blend
 // table [images, 3, 256] f32 in [0, 1], not clamped; numbers [images, 3] vec4f: μ, σ, μ_t, σ_t; of METHOD 1 zeros
 // One workgroup: one channel of one image, one invocation a level.
-// Workgroup memory: 4 KiB. Generated in front: parts/restyle_jobs, lane_sum.
+// Workgroup memory: 2 KiB. Generated in front: parts/restyle_jobs.
 
 override METHOD: u32 = 0;
 
@@ -24,19 +24,29 @@ struct Parameters {
 
 var<workgroup> sums: array<vec2u, 256>;
 
-/// Of a histogram of which every lane has one count, in levels: what is nearest to the mean, the mean's distance from it, the deviation.
-fn moments_of_counts(count: u32, lane: u32) -> vec3f {
-  let amount = f32(count);
-  let total = lane_sum(amount, lane, lane);
-  workgroupBarrier();
-  let middle = floor(lane_sum(amount * f32(lane), lane, lane) / max(total, 1.0) + 0.5);
-  workgroupBarrier();
-  let apart = f32(lane) - middle;
-  let rest = lane_sum(amount * apart, lane, lane) / max(total, 1.0);
-  workgroupBarrier();
-  let variance = lane_sum(amount * (apart - rest) * (apart - rest), lane, lane) / max(total, 1.0);
-  workgroupBarrier();
-  return vec3f(middle, rest, sqrt(variance));
+/// Of a histogram, in levels: what is nearest to the mean, the mean's distance from it, the deviation. Every lane goes over all counts by itself: a
+/// tree would have a dozen barriers, and a barrier of 256 lanes costs a CPU more than these loops.
+fn moments_of(style: u32) -> vec3f {
+  var total = 0.0;
+  var first = 0.0;
+  for (var level = 0u; level < 256; level++) {
+    let amount = f32(sums[level][style]);
+    total += amount;
+    first += amount * f32(level);
+  }
+  total = max(total, 1.0);
+  let middle = floor(first / total + 0.5);
+  var rest = 0.0;
+  for (var level = 0u; level < 256; level++) {
+    rest += f32(sums[level][style]) * (f32(level) - middle);
+  }
+  rest /= total;
+  var squares = 0.0;
+  for (var level = 0u; level < 256; level++) {
+    let apart = f32(level) - middle - rest;
+    squares += f32(sums[level][style]) * apart * apart;
+  }
+  return vec3f(middle, rest, sqrt(squares / total));
 }
 
 /// A product in 64 bits: low word, high word.
@@ -85,7 +95,7 @@ fn matching(lane: u32) -> f32 {
   return f32(lane);
 }
 
-@compute @workgroup_size(LANES)
+@compute @workgroup_size(256)
 fn level_tables(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let channel = group.x;
   let image = group.y;
@@ -98,11 +108,13 @@ fn level_tables(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
   if head.x >= 0.0 {
     others = counts[768 * u32(head.x) + 256 * channel + lane];
   }
+  sums[lane] = vec2u(own, others);
+  workgroupBarrier();
   var value = 0.0;
   var found = vec4f();
   if METHOD == 0 {
-    let here = moments_of_counts(own, lane);
-    let style = moments_of_counts(others, lane);
+    let here = moments_of(0);
+    let style = moments_of(1);
     var there = vec2f(style.x + style.y, style.z) / 255.0;
     if first_given(head.y) {
       there.x = jobs[8 * image + 1][channel];
@@ -117,8 +129,6 @@ fn level_tables(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     }
     found = vec4f((here.x + here.y) / 255.0, deviation, there);
   } else {
-    sums[lane] = vec2u(own, others);
-    workgroupBarrier();
     var sum = vec2u();
     for (var level = 0u; level <= lane; level++) {
       sum += sums[level];

@@ -34,11 +34,11 @@ export interface LevelTablesShape {
 export const planLevelTables = ({ count, recipe }: LevelTablesShape): Plan => ({
   variant: {
     ...{ kernel: "level_tables", entryPoint: "level_tables", result: "f32", constants: {} },
-    overrides: { METHOD: LEVEL_RECIPES[recipe], LANES: 256 },
-    parts: ["restyle_jobs", "lane_sum"],
+    overrides: { METHOD: LEVEL_RECIPES[recipe] },
+    parts: ["restyle_jobs"],
   },
   workgroups: [3, count, 1],
-  workgroupBytes: 4 * 256 + 8 * 256,
+  workgroupBytes: 8 * 256,
 });
 
 export type LevelTablesOperands = LevelTablesShape & {

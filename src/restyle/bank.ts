@@ -1,5 +1,6 @@
 import { StylizingError } from "../errors.js";
 import type { PixelImage } from "../image/types.js";
+import { MOST_IMAGES } from "./batch.js";
 import type { Records, RestyleEngine } from "./engine.js";
 import type { RandStainTable } from "./methods.js";
 import { recordWords } from "./programs.js";
@@ -84,7 +85,7 @@ export function cutsOf(styles: readonly PixelImage[]): [from: number, count: num
   let bytes = Number.POSITIVE_INFINITY;
   for (const [index, { data }] of styles.entries()) {
     bytes += data.length;
-    if (bytes > STYLE_BYTES) {
+    if (bytes > STYLE_BYTES || cuts.at(-1)![1] === MOST_IMAGES) {
       cuts.push([index, 0]);
       bytes = data.length;
     }

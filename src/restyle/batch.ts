@@ -44,7 +44,12 @@ export interface Batch {
   /** Where results lie among the words that are read back. */
   pieces: { resultWord: number; width: number; height: number }[];
   resultWords: number;
+  /** The slot of a style, by its number; those that are kept lie behind all that a program measures. */
+  slotOf(style: number): number;
 }
+
+/** Images of one submission, contents or styles, however small they are: a grid counts them. */
+export const MOST_IMAGES = 1024;
 
 /** Words that an image's bytes take. */
 export const wordsOf = ({ data }: PixelImage): number => Math.ceil(data.length / 4);
@@ -57,7 +62,7 @@ export const coefficientsOf = ({ height }: PixelImage, band: number): [rows: num
 
 /**
  * Lays out images one behind the other: contents, then styles.
- * @param kept statistics that are there already, in the last slots
+ * @param kept how many statistics of styles are there already
  */
 export function layOut(items: readonly Item[], styles: readonly PixelImage[], kept: number): Batch {
   const all = [...items.map(({ content }) => content), ...styles];
@@ -95,7 +100,7 @@ export function layOut(items: readonly Item[], styles: readonly PixelImage[], ke
     words = Math.max(words, own);
   }
   const room: Room = {
-    ...{ items: roomFor(items.length), images: roomFor(all.length), slots: roomFor(all.length + kept) },
+    ...{ items: roomFor(items.length), images: roomFor(all.length), slots: roomFor(all.length) + roomFor(kept) },
     ...{ chunks: roomFor(chunks.length / CHUNK_WORDS), contentWords: roomFor(contentWords) },
     ...{ resultWords: roomFor(resultWords), words: roomFor(words) },
     ...{ rows: roomFor(rows), coefficients: roomFor(coefficients), each: roomFor(each), twiddles: roomFor(twiddles) },
@@ -107,10 +112,11 @@ export function layOut(items: readonly Item[], styles: readonly PixelImage[], ke
   const placed = new Uint32Array(room.chunks * CHUNK_WORDS).fill(NO_SLOT);
   placed.set(chunks);
   const jobs = new Float32Array(room.items * JOB_WORDS);
-  for (const [index, item] of items.entries()) jobs.set(jobWords(item, items.length), index * JOB_WORDS);
+  const slotOf = (style: number) => (style < styles.length ? items.length + style : room.images + style - styles.length);
+  for (const [index, item] of items.entries()) jobs.set(jobWords(item, slotOf), index * JOB_WORDS);
   const turns = new Float32Array(2 * room.twiddles);
   for (const { first, width, height } of factors.values()) turns.set([...turnsOf(width), ...turnsOf(height)], 2 * first);
-  return { room, content, images, chunks: placed, jobs, twiddles: turns, pieces, resultWords };
+  return { room, content, images, chunks: placed, jobs, twiddles: turns, pieces, resultWords, slotOf };
 }
 
 /** A style of Fourier sums is of its content's size, and takes its band. */
@@ -118,9 +124,9 @@ const bandOfStyle = (items: readonly Item[], style: number): number | undefined 
   items.find((item) => item.style === style)?.band;
 
 /** See kernels/parts/restyle_jobs.wgsl. */
-function jobWords({ asked: { rows, given }, strength, style }: Item, contents: number): Float32Array {
+function jobWords({ asked: { rows, given }, strength, style }: Item, slotOf: Batch["slotOf"]): Float32Array {
   const words = new Float32Array(JOB_WORDS);
-  words.set([style === undefined ? -1 : contents + style, Number(given[0]) + 2 * Number(given[1]), strength, 1]);
+  words.set([style === undefined ? -1 : slotOf(style), Number(given[0]) + 2 * Number(given[1]), strength, 1]);
   for (const [row, numbers] of rows.entries()) words.set(numbers, 4 * (row + 1));
   return words;
 }

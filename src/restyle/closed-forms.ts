@@ -8,7 +8,7 @@ import { inPieces } from "../models/pieces.js";
 import { COEFFICIENT } from "../ops/fourier.js";
 import { resultWordsOf } from "../ops/guided.js";
 import { ClosedFormBank } from "./bank.js";
-import { coefficientsOf } from "./batch.js";
+import { coefficientsOf, MOST_IMAGES } from "./batch.js";
 import { checkFits, RestyleEngine } from "./engine.js";
 import { methodNamed, type RandStainTable, randStainTarget } from "./methods.js";
 import { type Prepared, restylePiece } from "./piece.js";
@@ -42,6 +42,11 @@ export class ClosedForms implements Disposable, AsyncDisposable {
     // All of it is f32: nothing is gained by trying matrix units, which takes seconds on a new driver.
     const settled = { ...options, precision: "f32" } as const;
     return new ClosedForms(await ModelHost.open(async (gpu) => new RestyleEngine(gpu), settled), options);
+  }
+
+  /** The device that it runs on. It changes when a lost device is replaced. */
+  get device(): GPUDevice {
+    return this.#host.gpu.device;
   }
 
   /** What it runs on. */
@@ -89,7 +94,7 @@ export class ClosedForms implements Disposable, AsyncDisposable {
         checkPixelImage(image);
         refuseGrey(method, way, image);
         checkFits(image, this.#host.engine.mostBytes);
-        if (bytes + image.data.length > BATCH_BYTES) {
+        if (bytes + image.data.length > BATCH_BYTES || batch.length === MOST_IMAGES) {
           await measure(batch);
           [batch, bytes] = [[], 0];
         }
@@ -136,7 +141,7 @@ export class ClosedForms implements Disposable, AsyncDisposable {
     await this.#host.recovering(async (engine) => {
       for (const group of groups.values()) {
         const largest = Math.max(...group.map((index) => prepared[index]!.bytes));
-        const size = Math.max(1, Math.floor(BATCH_BYTES / largest));
+        const size = Math.max(1, Math.min(MOST_IMAGES, Math.floor(BATCH_BYTES / largest)));
         const onSmaller = (smaller: number, tooLarge: number) =>
           this.#options.onNote?.(`a batch of ${tooLarge} does not fit the device's memory: going on with ${smaller}`);
         await inPieces(group.length, { size, underWay: UNDER_WAY, signal, onSmaller }, async (from, count) => {
@@ -188,11 +193,11 @@ export class ClosedForms implements Disposable, AsyncDisposable {
         "Decode both with the same number of channels.",
       );
     const most = this.#host.engine.mostBytes;
-    checkFits(content, most);
-    if (image) checkFits(image, most);
     const { width, height, channels } = content;
     // Of Fourier sums the style has the content's size, and coefficients count: a wide band is larger than its image.
     const band = way.kind === "fourier" ? bandOf(width, height, params.beta as number) : undefined;
+    checkFits(content, most, band);
+    if (image) checkFits(image, most);
     const fourier = band === undefined ? 0 : content.data.length + 8 * COEFFICIENT * Math.max(...coefficientsOf(content, band));
     const styled = typeof found === "number" || found === undefined ? 0 : found.data.length;
     const bytes = 4 * resultWordsOf(width, height, channels) + Math.max(styled, fourier);

@@ -5,9 +5,11 @@ import type { PixelImage } from "../image/types.js";
 import { asFloats, writeArray } from "../net/pixels.js";
 import type { Read, RunTiming } from "../net/run.js";
 import { Runner } from "../net/runner.js";
+import { COEFFICIENT } from "../ops/fourier.js";
+import { resultWordsOf } from "../ops/guided.js";
 import { LEVEL_NUMBERS } from "../ops/levels.js";
 import { JOB_WORDS, STATISTICS_WORDS } from "../ops/restyle.js";
-import { type Batch, type Item, layOut } from "./batch.js";
+import { type Batch, coefficientsOf, type Item, layOut } from "./batch.js";
 import { type RestyleBuffers, type RestyleShape, recordRestyle, recordWords } from "./programs.js";
 import type { Way } from "./ways.js";
 
@@ -50,10 +52,10 @@ export class RestyleEngine {
     this.#runner = new Runner(gpu);
   }
 
-  /** Bytes that one image may take on this device. */
+  /** Bytes that one image may take on this device; room for it is up to an eighth larger. */
   get mostBytes(): number {
     const { maxBufferSize, maxStorageBufferBindingSize } = this.gpu.profile.limits;
-    return Math.min(maxBufferSize, maxStorageBufferBindingSize);
+    return Math.floor((Math.min(maxBufferSize, maxStorageBufferBindingSize) * 8) / 9);
   }
 
   /**
@@ -65,7 +67,7 @@ export class RestyleEngine {
     const channels = items[0]!.content.channels;
     const batch = layOut(items, styles, kept.length);
     const each = way.kind === "moments" || way.kind === "stains" ? STATISTICS_WORDS : 0;
-    const slots = items.length + styles.length + kept.length;
+    const slots = batch.room.slots;
     const size = 4 * batch.resultWords;
     const target = new Uint8Array(task.shared ? new SharedArrayBuffer(size) : new ArrayBuffer(size));
     const read = await this.#run(batch, task, false, (buffers) => [
@@ -83,7 +85,7 @@ export class RestyleEngine {
         image: { data, width: content.width, height: content.height, channels },
         applied: jobs![index * JOB_WORDS + 3]! > 0,
         own: numbers ? record(numbers, LEVEL_NUMBERS, index) : found ? record(found, each, index) : new Float32Array(0),
-        style: found && style !== undefined ? record(found, each, items.length + style) : undefined,
+        style: found && style !== undefined ? record(found, each, batch.slotOf(style)) : undefined,
       };
     });
   }
@@ -141,7 +143,7 @@ export class RestyleEngine {
           if (value.counts) encoder.clearBuffer(value.counts);
           for (const [at, { records, index }] of kept.entries()) {
             const { buffer, each } = records;
-            const slot = items.length + styles.length + at;
+            const slot = batch.slotOf(styles.length + at);
             encoder.copyBufferToBuffer(buffer, index * each, value.statistics!, slot * each, each);
           }
         },
@@ -163,12 +165,18 @@ export class RestyleEngine {
   }
 }
 
-/** Refuses an image that is too large for a device. @throws StylizingError `ARGUMENT` */
-export function checkFits({ width, height, data }: PixelImage, most: number): void {
-  if (data.length <= most) return;
-  throw new StylizingError(
-    "ARGUMENT",
-    `An image of ${width} × ${height} takes ${data.length} bytes, and this device takes ${most} at a time.`,
-    "Cut it into tiles.",
-  );
+/** Refuses an image that is too large for a device, or a band of it. @throws StylizingError `ARGUMENT` */
+export function checkFits(image: PixelImage, most: number, band?: number): void {
+  const { width, height, channels } = image;
+  const bytes = 4 * resultWordsOf(width, height, channels);
+  if (bytes > most) {
+    const problem = `An image of ${width} × ${height} takes ${bytes} bytes, and this device takes ${most} at a time.`;
+    throw new StylizingError("ARGUMENT", problem, "Cut it into tiles.");
+  }
+  // Coefficients of an image and of its style.
+  const coefficients = band === undefined ? 0 : 8 * COEFFICIENT * Math.max(...coefficientsOf(image, band));
+  if (coefficients > most) {
+    const problem = `A band of ${2 * band! + 1} frequencies of an image of ${width} × ${height} takes ${coefficients} bytes, and this device takes ${most} at a time.`;
+    throw new StylizingError("ARGUMENT", problem, "Give a smaller beta, or cut it into tiles.");
+  }
 }

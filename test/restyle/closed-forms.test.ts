@@ -5,6 +5,7 @@ import { keepBackground } from "../../src/image/tissue-weight.js";
 import type { PixelImage } from "../../src/image/types.js";
 import { fraction } from "../../src/random.js";
 import { ClosedForms, fitRandStainNA } from "../../src/restyle/closed-forms.js";
+import { checkFits } from "../../src/restyle/engine.js";
 import { METHODS, methodNamed } from "../../src/restyle/methods.js";
 import type { Params, RestyleJob } from "../../src/restyle/types.js";
 import { gpuOfThisFile } from "../support/gpu.js";
@@ -83,6 +84,10 @@ describe.each(CLOSED)("%s", (name) => {
       expect(levelsApart(direct!.image.data, banked!.image.data)).toBe(0);
       expect(direct!.params).toEqual(banked!.params);
     }
+    const crowd = Array.from({ length: 18 }, (_, at) => ({ content: tile(9 + at, 11, at), style: 1 - (at % 2), params }));
+    const among = await restyler.restyle([...crowd, { content, style: 1, params }], { bank });
+    expect(levelsApart(among[18]!.image.data, banked!.image.data)).toBe(0);
+    expect(among[18]!.params).toEqual(banked!.params);
     if (name === "fda" || name === "histogram-match") return;
     expect(methodNamed(name).needsStyle(banked!.params)).toBe(false);
     const [again] = await restyler.restyle([{ content, params: banked!.params }]);
@@ -279,6 +284,24 @@ describe("numbers of a style", () => {
   });
 });
 
+describe("a lost device", () => {
+  it("is replaced, and banks are computed again", async () => {
+    const notes: string[] = [];
+    await using own = await ClosedForms.open({ adapter: "software", onNote: (note) => notes.push(note) });
+    const restyler = own.restyler("reinhard");
+    const [content, styles] = [tile(20, 20, 1), [tile(20, 20, 2), tile(9, 30, 3)]];
+    using bank = await restyler.styleBank(styles);
+    const jobs = [{ content, style: 1, params: paramsOf("reinhard") }];
+    const [before] = await restyler.restyle(jobs, { bank });
+    const lost = own.device;
+    lost.destroy();
+    const [after] = await restyler.restyle(jobs, { bank });
+    expect(own.device).not.toBe(lost);
+    expect(after).toEqual(before);
+    expect(notes).toEqual([expect.stringMatching(/the device was lost/)]);
+  });
+});
+
 describe("bad input", () => {
   const refused = async (promise: Promise<unknown>, problem: RegExp) => {
     const error = await promise.then(
@@ -315,6 +338,14 @@ describe("bad input", () => {
     await refused(other.restyler("fda").restyle([{ content, style: 0, params: { beta: 0.1 } }], { bank }), /another restyler/);
     other.dispose();
     expect(() => forms.restyler("stylizing-vit")).toThrow(/no closed form/);
+  });
+
+  it("of an image or a band that is larger than a device takes is said before anything is uploaded", () => {
+    checkFits(flat(100, 10, [1, 2, 3]), 3000);
+    expect(() => checkFits(flat(100, 10, [1, 2, 3]), 2999)).toThrow(/100 × 10 takes 3000 bytes, and this device takes 2999/);
+    // Rows of results fill four pixels.
+    expect(() => checkFits(flat(1, 100, [1, 2, 3]), 1199)).toThrow(/takes 1200 bytes/);
+    expect(() => checkFits(flat(100, 100, [1, 2, 3]), 1e5, 49)).toThrow(/band of 99 frequencies .*smaller beta/);
   });
 
   it("aborted calls have the signal's reason, and disposed restylers say so", async () => {

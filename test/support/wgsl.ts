@@ -30,7 +30,7 @@ function evaluator(text: string, settings: Settings): (expression: string) => nu
     return Math.floor(new Function("max", `return ${numbers};`)(Math.max) as number);
   };
   for (const [, name, expression] of text.matchAll(/^const ([A-Z]\w*) = ([^;"]+);/gm)) {
-    if (/^(true|false|array<[\s\S]*)$/.test(expression!)) continue;
+    if (/^(true|false)$|^array</.test(expression!)) continue;
     if (/^[-\d.]+(e\d+)?u?$/.test(expression!)) known[name!] = Number.parseFloat(expression!);
     else known[name!] = value(expression!);
   }
