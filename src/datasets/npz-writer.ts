@@ -64,7 +64,9 @@ export async function createNpzWriter(out: string, like: Catalogue, options: Wri
         if (known.shape.join() !== shape.join()) {
           throw new StylizingError("ARGUMENT", `Labels of several lengths do not fit ${array}.`, "Give each the same number.");
         }
-        rows.set(array, [...(rows.get(array) ?? []), row]);
+        const some = rows.get(array) ?? [];
+        some.push(row);
+        rows.set(array, some);
       };
       for (const output of outputs) {
         const image = await pixelsOf(output, channels);
