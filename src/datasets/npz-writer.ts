@@ -9,6 +9,7 @@ import { type Classes, numberClasses } from "./classes.js";
 import { GroupParts } from "./group-parts.js";
 import { npyHeader } from "./npy.js";
 import type { NpzDataSet } from "./npz.js";
+import { inPieces } from "./pieces.js";
 import { type Catalogue, pixelsOf, restOf } from "./sample.js";
 import type { DataSetWriter, Output, WriterOptions } from "./types.js";
 
@@ -77,7 +78,7 @@ export async function createNpzWriter(out: string, like: Catalogue, options: Wri
         const label = classes && labelRow(output, classes);
         if (label) add(labels, label, LABEL, [label.length / 8]);
       }
-      for (const [array, some] of rows) await parts.write(group, `${array}.raw`, asyncOf(some));
+      for (const [array, some] of rows) await parts.write(group, `${array}.raw`, inPieces(some));
       // The last: with it the group is there.
       await parts.write(group, "json", JSON.stringify(about));
     },
@@ -129,10 +130,6 @@ export async function createNpzWriter(out: string, like: Catalogue, options: Wri
     },
     async [Symbol.asyncDispose]() {},
   };
-}
-
-async function* asyncOf<T>(items: Iterable<T>): AsyncGenerator<T> {
-  yield* items;
 }
 
 async function* valuesOf(parts: GroupParts, about: readonly Group[], array: string, header: Buffer) {

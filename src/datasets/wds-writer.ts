@@ -2,6 +2,7 @@ import path from "node:path";
 import { StylizingError } from "../errors.js";
 import { ensureOutputFolder, removeStale, writeFileAtomic } from "../image/atomic-write.js";
 import { type Classes, numberClasses } from "./classes.js";
+import { inPieces } from "./pieces.js";
 import { type Catalogue, fieldsFor, fileOf, restOf } from "./sample.js";
 import { type NewMember, tarOf } from "./tar.js";
 import type { DataSetWriter, Output, WriterOptions } from "./types.js";
@@ -35,15 +36,11 @@ export async function createWdsWriter(out: string, like: Catalogue, options: Wri
         members.push({ path: `${key}.${restOf(output.sample).member ?? ""}${ending}`, bytes });
         for (const [name, bytes] of besides(output, like, classes)) members.push({ path: `${key}.${name}`, bytes });
       }
-      await writeFileAtomic(path.join(out, shardOf(group)), asyncOf(tarOf(members)));
+      await writeFileAtomic(path.join(out, shardOf(group)), inPieces(tarOf(members)));
     },
     async finish() {},
     async [Symbol.asyncDispose]() {},
   };
-}
-
-async function* asyncOf<T>(items: Iterable<T>): AsyncGenerator<T> {
-  yield* items;
 }
 
 /** What a sample has beside its image, by the endings of members. */
