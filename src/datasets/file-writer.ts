@@ -12,13 +12,15 @@ import { jsonOf } from "./wds-writer.js";
 /** Files that are written together. */
 const AT_ONCE = 8;
 
-/** A class as the name of a folder: nothing in it leads elsewhere. One to one but for what no file system takes. */
-const folderName = (label: string): string =>
-  label.replaceAll(/[/\\\0]/g, "_").replace(/^\.+/, (dots) => "_".repeat(dots.length));
+/** A text of the input as a part of a name: nothing in it leads elsewhere. */
+const safe = (text: string): string => text.replaceAll(/[/\\\0]/g, "_");
+
+/** A class as the name of a folder that is not hidden. */
+const folderName = (label: string): string => safe(label).replace(/^\.+/, (dots) => "_".repeat(dots.length));
 
 /** Where the file of a part goes, beside its image's. */
 const partPlace = (stem: string, { name, behind }: Part): string =>
-  `${stem}${behind ?? (name.includes(".") ? `_${name}` : `.${name}`)}`;
+  `${stem}${behind ?? safe(name.includes(".") ? `_${name}` : `.${name}`)}`;
 
 /** A line of a table: of what there is beside the images of an output. */
 type LineOf = (output: Output, place: string, parts: readonly [Part, string][]) => string;
@@ -137,7 +139,7 @@ async function csvTable(format: "csv" | "hf", like: Catalogue, { signal }: Write
   let hasDomain = false;
   for await (const key of like.keys(signal)) {
     if (isLost(key)) continue;
-    hasDomain = key.domain !== undefined && !table;
+    hasDomain = key.domain !== undefined && like.fields.length === 0;
     break;
   }
   const suffix = format === "hf" ? "_file_name" : "";

@@ -98,7 +98,7 @@ async function newLayout(like: Catalogue, options: WriterOptions): Promise<Layou
   let [hasDomain, hasList] = [false, false];
   for await (const key of like.keys(options.signal)) {
     if (isLost(key)) continue;
-    hasDomain = key.domain !== undefined && !like.fields.includes("domain") && !like.table;
+    hasDomain = key.domain !== undefined && like.fields.length === 0;
     hasList = typeof key.label === "object";
     break;
   }

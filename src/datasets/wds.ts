@@ -98,20 +98,24 @@ export async function openWds(given: string, options: OpenDataSetOptions): Promi
     const own = new Seen();
     let count = 0;
     const groups = groupsOf(shard, () => false);
-    for (;;) {
-      const { value, done } = await groups.next();
-      if (done) {
-        if (!value) onNote?.(`${shard} has no end: it may be cut short`);
-        break;
+    try {
+      for (;;) {
+        const { value, done } = await groups.next();
+        if (done) {
+          if (!value) onNote?.(`${shard} has no end: it may be cut short`);
+          break;
+        }
+        if (!own.add(value.key)) {
+          const fix = "Write members of one key one after another, and each key once.";
+          throw new StylizingError("ARGUMENT", `${shard} has the key ${value.key} twice.`, fix);
+        }
+        isShared ||= !all.add(value.key);
+        hasLabels ||= value.members.has(LABEL);
+        for (const ending of value.members.keys()) endings.add(ending);
+        count++;
       }
-      if (!own.add(value.key)) {
-        const fix = "Write members of one key one after another, and each key once.";
-        throw new StylizingError("ARGUMENT", `${shard} has the key ${value.key} twice.`, fix);
-      }
-      isShared ||= !all.add(value.key);
-      hasLabels ||= value.members.has(LABEL);
-      for (const ending of value.members.keys()) endings.add(ending);
-      count++;
+    } finally {
+      await groups.return(true);
     }
     counts.push(count);
   }

@@ -1,5 +1,15 @@
 import { execFileSync } from "node:child_process";
-import { createWriteStream, mkdirSync, openSync, rmSync, statfsSync, truncateSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  createWriteStream,
+  mkdirSync,
+  openSync,
+  rmSync,
+  statfsSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -89,7 +99,9 @@ it("an npz with an entry beyond 4 GiB is written and read", { timeout: 600_000 }
     const file = parts.file(group, "train_images.raw");
     truncateSync(file, bytes * each);
     // The last image but one: 7 in its first byte.
-    writeSync(openSync(file, "r+"), Uint8Array.of(7), 0, 1, bytes * (each - 2));
+    const handle = openSync(file, "r+");
+    writeSync(handle, Uint8Array.of(7), 0, 1, bytes * (each - 2));
+    closeSync(handle);
   }
   await writer.finish(groups);
   const file = join(out, "data.npz");
