@@ -105,8 +105,10 @@ export async function createNpzWriter(out: string, like: Catalogue, options: Wri
         const { arrays }: Pick<Group, "arrays"> = full[0] ?? { arrays: {} };
         for (const array of source?.npz.names ?? Object.keys(arrays)) {
           const made = arrays[array];
+          // Of no output there are no rows.
+          if (!made && (array === images || source?.beside.some(({ name }) => name === array))) continue;
           if (!made) {
-            // What belongs to no group, or to no image.
+            // What belongs to another split, or to no image.
             const { size, open } = await source!.npz.bytes(array);
             add(array, size, open);
             continue;
