@@ -3,22 +3,24 @@ import { findNodeAtLocation, parseTree } from "jsonc-parser";
 import { ensureOutputFolder, outputError, removeStale, writeFileAtomic } from "../image/atomic-write.js";
 import { csvLine } from "../image/csv.js";
 import { makeFolder } from "../image/make-folder.js";
+import { fieldsFor, fieldText, jsonOf } from "./fields.js";
 import { GroupParts } from "./group-parts.js";
-import { classNameOf } from "./parquet.js";
-import { type Catalogue, fieldsFor, fileOf, isLost, type Part, restOf, stemOf } from "./sample.js";
+import { classNameOf } from "./labels.js";
+import { type Catalogue, fileOf, isLost, type Part, restOf, stemOf } from "./sample.js";
 import type { DataSetWriter, Output, WriterOptions } from "./types.js";
-import { jsonOf } from "./wds-writer.js";
 
 /** Files that are written together. */
 const AT_ONCE = 8;
 
-/** A class as the name of a folder: nothing in it leads elsewhere. One to one but for what no file system takes. */
-const folderName = (label: string): string =>
-  label.replaceAll(/[/\\\0]/g, "_").replace(/^\.+/, (dots) => "_".repeat(dots.length));
+/** A text of the input as a part of a name: nothing in it leads elsewhere. */
+const safe = (text: string): string => text.replaceAll(/[/\\\0]/g, "_");
+
+/** A class as the name of a folder that is not hidden. */
+const folderName = (label: string): string => safe(label).replace(/^\.+/, (dots) => "_".repeat(dots.length));
 
 /** Where the file of a part goes, beside its image's. */
 const partPlace = (stem: string, { name, behind }: Part): string =>
-  `${stem}${behind ?? (name.includes(".") ? `_${name}` : `.${name}`)}`;
+  `${stem}${behind ?? safe(name.includes(".") ? `_${name}` : `.${name}`)}`;
 
 /** A line of a table: of what there is beside the images of an output. */
 type LineOf = (output: Output, place: string, parts: readonly [Part, string][]) => string;
@@ -35,7 +37,7 @@ export async function createFileWriter(
 ): Promise<DataSetWriter> {
   const keepsPaths = like.format === "folder" || like.format === "csv" || like.format === "hf";
   const place = ({ sample, copy, image = sample.image }: Output): string => {
-    const className = classNameOf(sample.label, restOf(sample).className);
+    const className = classNameOf(sample);
     const needsClass = format === "folder" && like.format !== "folder" && className !== undefined;
     const above = needsClass ? `${folderName(className)}/` : format !== "folder" && !keepsPaths ? "images/" : "";
     return `${above}${sample.key}__${copy}.${"bytes" in image ? image.ending : "png"}`;
@@ -111,13 +113,6 @@ interface Table {
   line: LineOf;
 }
 
-const fieldText = (value: unknown): string => {
-  if (value === undefined || value === null) return "";
-  if (typeof value === "string") return value;
-  const json = jsonOf(new Map([["", value]]))[""];
-  return typeof json === "string" ? json : json === undefined ? "" : JSON.stringify(json);
-};
-
 /** A CSV file: with the columns of a table that is read, or with path, label, domain and the fields that there are. */
 async function csvTable(format: "csv" | "hf", like: Catalogue, { signal }: WriterOptions): Promise<Table> {
   const image = format === "hf" ? "file_name" : "path";
@@ -130,14 +125,16 @@ async function csvTable(format: "csv" | "hf", like: Catalogue, { signal }: Write
       line: ({ sample }, place, parts) => {
         const { fields } = restOf(sample);
         const files = new Map(parts.map(([{ column }, file]) => [column, file]));
-        return csvLine(columns.map((name) => (name === column ? place : (files.get(name) ?? fieldText(fields?.get(name))))));
+        return csvLine(
+          columns.map((name) => (name === column ? place : (files.get(name) ?? fieldText(fields?.get(name)) ?? ""))),
+        );
       },
     };
   }
   let hasDomain = false;
   for await (const key of like.keys(signal)) {
     if (isLost(key)) continue;
-    hasDomain = key.domain !== undefined && !table;
+    hasDomain = key.domain !== undefined && like.fields.length === 0;
     break;
   }
   const suffix = format === "hf" ? "_file_name" : "";
@@ -152,11 +149,10 @@ async function csvTable(format: "csv" | "hf", like: Catalogue, { signal }: Write
   return {
     header: csvLine(columns),
     line: ({ sample }, place, parts) => {
-      const { className } = restOf(sample);
       const fields = fieldsFor(like, sample);
       const files = new Map(parts.map(([{ name }, file]) => [stemOf(name), file]));
-      const values = [place, classNameOf(sample.label, className) ?? "", ...domain.map(() => sample.domain ?? "")];
-      const others = like.fields.filter((name) => name !== "label").map((name) => fieldText(fields.get(name)));
+      const values = [place, classNameOf(sample) ?? "", ...domain.map(() => sample.domain ?? "")];
+      const others = like.fields.filter((name) => name !== "label").map((name) => fieldText(fields.get(name)) ?? "");
       return csvLine([...values, ...others, ...like.parts.map((name) => files.get(name) ?? "")]);
     },
   };

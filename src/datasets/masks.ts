@@ -1,7 +1,7 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import path from "node:path";
 import { byCodeUnits } from "../image/folder.js";
-import { endingOf, type Part, stemOf } from "./sample.js";
+import { endingOf, type Part, readPart, stemOf } from "./sample.js";
 
 export const MASK_SUFFIX = "_mask";
 
@@ -19,7 +19,7 @@ export class Masks {
     this.suffix = suffix;
   }
 
-  /** Masks of an image file, with their bytes. @throws what reading throws. */
+  /** Masks of an image file, with their bytes. @throws StylizingError `IMAGE` where one cannot be read. */
   async of(file: string): Promise<Part[]> {
     const folder = path.dirname(file);
     if (folder !== this.#folder) {
@@ -34,7 +34,8 @@ export class Masks {
     return Promise.all(
       masks.map(async (name) => {
         const behind = `${this.suffix}.${endingOf(name)}`;
-        return { name: partName(behind), behind, bytes: await readFile(path.join(folder, name)) };
+        const bytes = await readPart(path.join(folder, name), `The mask of ${file}`, "Put it back, or make it readable.");
+        return { name: partName(behind), behind, bytes };
       }),
     );
   }

@@ -5,10 +5,11 @@ import { ZipFile } from "yazl";
 import { StylizingError } from "../errors.js";
 import { ensureOutputFolder, removeStale, writeFileAtomic } from "../image/atomic-write.js";
 import type { PixelImage } from "../image/types.js";
-import { type Classes, numberClasses } from "./classes.js";
 import { GroupParts } from "./group-parts.js";
+import { type Classes, numberClasses } from "./labels.js";
 import { npyHeader } from "./npy.js";
 import type { NpzDataSet } from "./npz.js";
+import { inPieces } from "./pieces.js";
 import { type Catalogue, pixelsOf, restOf } from "./sample.js";
 import type { DataSetWriter, Output, WriterOptions } from "./types.js";
 
@@ -64,7 +65,9 @@ export async function createNpzWriter(out: string, like: Catalogue, options: Wri
         if (known.shape.join() !== shape.join()) {
           throw new StylizingError("ARGUMENT", `Labels of several lengths do not fit ${array}.`, "Give each the same number.");
         }
-        rows.set(array, [...(rows.get(array) ?? []), row]);
+        const some = rows.get(array) ?? [];
+        some.push(row);
+        rows.set(array, some);
       };
       for (const output of outputs) {
         const image = await pixelsOf(output, channels);
@@ -75,7 +78,7 @@ export async function createNpzWriter(out: string, like: Catalogue, options: Wri
         const label = classes && labelRow(output, classes);
         if (label) add(labels, label, LABEL, [label.length / 8]);
       }
-      for (const [array, some] of rows) await parts.write(group, `${array}.raw`, asyncOf(some));
+      for (const [array, some] of rows) await parts.write(group, `${array}.raw`, inPieces(some));
       // The last: with it the group is there.
       await parts.write(group, "json", JSON.stringify(about));
     },
@@ -102,8 +105,10 @@ export async function createNpzWriter(out: string, like: Catalogue, options: Wri
         const { arrays }: Pick<Group, "arrays"> = full[0] ?? { arrays: {} };
         for (const array of source?.npz.names ?? Object.keys(arrays)) {
           const made = arrays[array];
+          // Of no output there are no rows.
+          if (!made && (array === images || source?.beside.some(({ name }) => name === array))) continue;
           if (!made) {
-            // What belongs to no group, or to no image.
+            // What belongs to another split, or to no image.
             const { size, open } = await source!.npz.bytes(array);
             add(array, size, open);
             continue;
@@ -127,10 +132,6 @@ export async function createNpzWriter(out: string, like: Catalogue, options: Wri
     },
     async [Symbol.asyncDispose]() {},
   };
-}
-
-async function* asyncOf<T>(items: Iterable<T>): AsyncGenerator<T> {
-  yield* items;
 }
 
 async function* valuesOf(parts: GroupParts, about: readonly Group[], array: string, header: Buffer) {

@@ -218,7 +218,7 @@ async function ofNpz(npz: Npz, split: string, domain: string | undefined): Promi
         for await (const { index, rows } of together([...beside, images], from)) {
           signal?.throwIfAborted();
           // The stream's own piece of memory may hold many rows.
-          const data = Uint8Array.from(rows.get(images.name)!);
+          const data = new Uint8Array(rows.get(images.name)!);
           next = index + 1;
           const image = { data, width, height, channels: channels as 1 | 3 };
           yield { ...keyOf(index, rows), image, rest: { rows } };

@@ -3,11 +3,11 @@ import type { KeyValue, SchemaElement } from "hyparquet";
 import { ByteWriter, parquetWrite } from "hyparquet-writer";
 import { messageOf, StylizingError } from "../errors.js";
 import { ensureOutputFolder, removeStale, writeFileAtomic } from "../image/atomic-write.js";
-import { type Classes, numberClasses } from "./classes.js";
+import { fieldsFor, fieldText } from "./fields.js";
+import { type Classes, numberClasses } from "./labels.js";
 import { columnsOf, type ParquetDataSet } from "./parquet.js";
 import { type Catalogue, fileOf, isLost, type Part, restOf, stemOf } from "./sample.js";
 import type { DataSetWriter, Output, WriterOptions } from "./types.js";
-import { jsonOf } from "./wds-writer.js";
 
 /** As Hugging Face finds the split of a file. */
 const fileName = (group: number): string => `data/train-${String(group).padStart(6, "0")}.parquet`;
@@ -98,7 +98,7 @@ async function newLayout(like: Catalogue, options: WriterOptions): Promise<Layou
   let [hasDomain, hasList] = [false, false];
   for await (const key of like.keys(options.signal)) {
     if (isLost(key)) continue;
-    hasDomain = key.domain !== undefined && !like.fields.includes("domain") && !like.table;
+    hasDomain = key.domain !== undefined && like.fields.length === 0;
     hasList = typeof key.label === "object";
     break;
   }
@@ -133,10 +133,10 @@ async function newLayout(like: Catalogue, options: WriterOptions): Promise<Layou
     keyValues: [{ key: "huggingface", value: JSON.stringify({ info: { features } }) }],
     images: new Set(["image", ...parts]),
     row({ sample }, image) {
-      const { fields: own, parts: besides = [] } = restOf(sample);
-      const json = jsonOf(own ?? new Map());
+      const { parts: besides = [] } = restOf(sample);
+      const own = fieldsFor(like, sample);
       const row = new Map<string, unknown>([["image", image], ["label", labelValue(sample.label, classes)]]); // biome-ignore format: a pair each
-      for (const name of fields) row.set(name, fieldText(hasDomain && name === "domain" ? sample.domain : json[name]));
+      for (const name of fields) row.set(name, fieldText(hasDomain && name === "domain" ? sample.domain : own.get(name)));
       const partOf = (name: string): Part | undefined => besides.find((part) => stemOf(part.name) === name);
       for (const name of parts) {
         const part = partOf(name);
@@ -146,9 +146,6 @@ async function newLayout(like: Catalogue, options: WriterOptions): Promise<Layou
     },
   };
 }
-
-const fieldText = (value: unknown): string | undefined =>
-  value === undefined || value === null ? undefined : typeof value === "string" ? value : JSON.stringify(value);
 
 /** Numbers of 64 bits. */
 function labelValue(label: Output["sample"]["label"], classes: Classes): bigint | bigint[] | undefined {

@@ -10,7 +10,8 @@ import {
 } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
 import { messageOf, StylizingError } from "../errors.js";
-import { type Catalogue, endingOf, endingOfBytes, IMAGE_ENDINGS, labelText, type Part } from "./sample.js";
+import { asLabel } from "./labels.js";
+import { type Catalogue, endingOf, endingOfBytes, IMAGE_ENDINGS, type Part } from "./sample.js";
 import { listShards } from "./shards.js";
 import type { LostSample, OpenDataSetOptions, Sample, SampleKey } from "./types.js";
 
@@ -234,16 +235,3 @@ function imageIn(value: unknown): { bytes: Uint8Array; ending: string } | undefi
   const named = typeof name === "string" ? endingOf(name) : "";
   return { bytes, ending: IMAGE_ENDINGS.has(named) ? named : endingOfBytes(bytes) };
 }
-
-/** A label as it is written there; nothing for null. */
-function asLabel(value: unknown): SampleKey["label"] {
-  if (typeof value === "bigint" || typeof value === "number" || typeof value === "boolean") return Number(value);
-  if (typeof value === "string") return value === "" ? undefined : value;
-  if (value instanceof Uint8Array) return Buffer.from(value).toString();
-  if (Array.isArray(value) || ArrayBuffer.isView(value)) return Array.from(value as ArrayLike<unknown>, Number);
-  return undefined;
-}
-
-/** The class of a sample as people call it. */
-export const classNameOf = (label: SampleKey["label"], className: string | undefined): string | undefined =>
-  className ?? labelText(label);

@@ -51,15 +51,6 @@ export interface Catalogue extends DataSet {
   };
 }
 
-/** Fields of a sample as another format has them: what is its image, label or a file is said there in its own way. */
-export function fieldsFor(like: Catalogue, sample: Sample): ReadonlyMap<string, unknown> {
-  const { fields = new Map<string, unknown>() } = restOf(sample);
-  // JSON in a tar may have any names.
-  const names = like.format === "wds" ? [...fields.keys()] : like.fields;
-  const others = names.filter((name) => name !== "label" && name !== "file_name" && fields.has(name));
-  return new Map(others.map((name) => [name, fields.get(name)]));
-}
-
 export const isLost = <T extends SampleKey>(sample: T | LostSample): sample is LostSample => "error" in sample;
 
 /** Image files that a data set may hold, by their endings. */
@@ -100,10 +91,3 @@ export async function pixelsOf({ sample, image = sample.image }: Output, channel
   const bytes = "bytes" in image ? image.bytes : await encodeImage(image, { format: "png" });
   return await decodeImage(bytes, { channels, name: sample.source });
 }
-
-/** A label as text: a name in a folder, a field of a table. */
-export const labelText = (label: SampleKey["label"]): string | undefined =>
-  label === undefined ? undefined : typeof label === "object" ? label.join(" ") : String(label);
-
-/** Whether a class is written as a number. */
-export const isWhole = (text: string): boolean => /^(0|[1-9]\d{0,8})$/.test(text);

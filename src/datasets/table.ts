@@ -3,6 +3,7 @@ import path from "node:path";
 import { StylizingError } from "../errors.js";
 import { nameBelow } from "../image/folder.js";
 import { ALL, splitFolder } from "./folder.js";
+import { asLabel } from "./labels.js";
 import { Masks } from "./masks.js";
 import { csvRows, jsonRows, type Row } from "./rows.js";
 import { type Catalogue, endingOf, type Part, readPart, stemOf } from "./sample.js";
@@ -206,7 +207,7 @@ async function openTable(layout: Layout, split: string | undefined, { onNote }: 
       key: keepsEndings || named === undefined ? source : stemOf(source),
       source,
       domain: from === undefined || from === null ? undefined : String(from),
-      label: labelOf(className),
+      label: asLabel(className),
     };
     const who = `${file}, line ${row.line}`;
     if (named === undefined) return { key, image, error: broken(`${who} names no image.`, "Fill in its path, or remove it.") };
@@ -277,10 +278,3 @@ async function openTable(layout: Layout, split: string | undefined, { onNote }: 
 }
 
 const partStem = (column: string): string => column.replace(/_(file_name|path|file)$/, "");
-
-/** A label as the table has it; an empty field is none. */
-function labelOf(value: unknown): SampleKey["label"] {
-  if (typeof value === "number" || typeof value === "boolean") return Number(value);
-  if (Array.isArray(value) && value.every((one) => typeof one === "number")) return value as number[];
-  return typeof value === "string" && value.trim() !== "" ? value.trim() : undefined;
-}

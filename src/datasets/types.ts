@@ -32,7 +32,10 @@ export interface OpenDataSetOptions {
   format?: DataFormat | undefined;
   /** A column or field, or for folders which folder below the data set counted from 1: what a sample's domain is. */
   domain?: string | undefined;
-  /** Of npz, of folders and files that are named so (`train`, `train_images`, `data/train-00000-of-00004.parquet`); default `train` where there is one. Others are not read as samples. */
+  /**
+   * Of npz, of folders and files that are named so (`train`, `train_images`, `data/train-00000-of-00004.parquet`), and of rows by their
+   * column `split`; default `train` where there is one. Others are not read as samples; `all` takes every one, but of an npz.
+   */
   split?: string | undefined;
   /** The column or field that is the class; by default one of those that are called so. */
   label?: string | undefined;

@@ -1,8 +1,10 @@
 import path from "node:path";
 import { StylizingError } from "../errors.js";
 import { ensureOutputFolder, removeStale, writeFileAtomic } from "../image/atomic-write.js";
-import { type Classes, numberClasses } from "./classes.js";
-import { type Catalogue, fieldsFor, fileOf, restOf } from "./sample.js";
+import { fieldsFor, jsonOf } from "./fields.js";
+import { type Classes, numberClasses } from "./labels.js";
+import { inPieces } from "./pieces.js";
+import { type Catalogue, fileOf, restOf } from "./sample.js";
 import { type NewMember, tarOf } from "./tar.js";
 import type { DataSetWriter, Output, WriterOptions } from "./types.js";
 
@@ -35,15 +37,11 @@ export async function createWdsWriter(out: string, like: Catalogue, options: Wri
         members.push({ path: `${key}.${restOf(output.sample).member ?? ""}${ending}`, bytes });
         for (const [name, bytes] of besides(output, like, classes)) members.push({ path: `${key}.${name}`, bytes });
       }
-      await writeFileAtomic(path.join(out, shardOf(group)), asyncOf(tarOf(members)));
+      await writeFileAtomic(path.join(out, shardOf(group)), inPieces(tarOf(members)));
     },
     async finish() {},
     async [Symbol.asyncDispose]() {},
   };
-}
-
-async function* asyncOf<T>(items: Iterable<T>): AsyncGenerator<T> {
-  yield* items;
 }
 
 /** What a sample has beside its image, by the endings of members. */
@@ -58,17 +56,4 @@ function besides({ sample }: Output, like: Catalogue, classes: Classes | undefin
   if (sample.domain !== undefined && like.fields.length === 0) json.domain = sample.domain;
   if (Object.keys(json).length > 0) members.push(["json", Buffer.from(JSON.stringify(json))]);
   return members;
-}
-
-/** Fields as JSON can have them: bytes and images are left out, and numbers of 64 bits are text where they must be. */
-export function jsonOf(fields: ReadonlyMap<string, unknown>): Record<string, unknown> {
-  const json: Record<string, unknown> = {};
-  for (const [name, value] of fields) {
-    const text = JSON.stringify(value, (_, one: unknown) => {
-      if (typeof one === "bigint") return Number.isSafeInteger(Number(one)) ? Number(one) : String(one);
-      return one instanceof Uint8Array ? undefined : one;
-    });
-    if (text !== undefined && !(typeof value === "object" && value !== null && "bytes" in value)) json[name] = JSON.parse(text);
-  }
-  return json;
 }

@@ -1,5 +1,6 @@
 import path from "node:path";
 import { StylizingError } from "../errors.js";
+import { asLabel } from "./labels.js";
 import { type Catalogue, endingOf, IMAGE_ENDINGS, type Part, stemOf } from "./sample.js";
 import { listShards } from "./shards.js";
 import { CutShort, tarMembers } from "./tar.js";
@@ -98,20 +99,24 @@ export async function openWds(given: string, options: OpenDataSetOptions): Promi
     const own = new Seen();
     let count = 0;
     const groups = groupsOf(shard, () => false);
-    for (;;) {
-      const { value, done } = await groups.next();
-      if (done) {
-        if (!value) onNote?.(`${shard} has no end: it may be cut short`);
-        break;
+    try {
+      for (;;) {
+        const { value, done } = await groups.next();
+        if (done) {
+          if (!value) onNote?.(`${shard} has no end: it may be cut short`);
+          break;
+        }
+        if (!own.add(value.key)) {
+          const fix = "Write members of one key one after another, and each key once.";
+          throw new StylizingError("ARGUMENT", `${shard} has the key ${value.key} twice.`, fix);
+        }
+        isShared ||= !all.add(value.key);
+        hasLabels ||= value.members.has(LABEL);
+        for (const ending of value.members.keys()) endings.add(ending);
+        count++;
       }
-      if (!own.add(value.key)) {
-        const fix = "Write members of one key one after another, and each key once.";
-        throw new StylizingError("ARGUMENT", `${shard} has the key ${value.key} twice.`, fix);
-      }
-      isShared ||= !all.add(value.key);
-      hasLabels ||= value.members.has(LABEL);
-      for (const ending of value.members.keys()) endings.add(ending);
-      count++;
+    } finally {
+      await groups.return(true);
     }
     counts.push(count);
   }
@@ -141,7 +146,7 @@ export async function openWds(given: string, options: OpenDataSetOptions): Promi
         const problem = `${source} has no domain: neither a member .${domain} nor a field of its JSON is called so.`;
         throw new StylizingError("IMAGE", problem, "Name another one.");
       }
-      return { key: own, source, label: asLabel(value), domain: from === undefined ? undefined : String(from) };
+      return { key: own, source, label: labelIn(value), domain: from === undefined ? undefined : String(from) };
     } catch (error) {
       return { key: own, source, error };
     }
@@ -217,9 +222,5 @@ function fieldsIn(json: Buffer | undefined, source: string): ReadonlyMap<string,
 }
 
 /** A label as it is written there: a whole number, or text. */
-function asLabel(value: unknown): SampleKey["label"] {
-  if (typeof value === "number") return value;
-  if (Array.isArray(value) && value.every((one) => typeof one === "number")) return value as number[];
-  if (typeof value !== "string" || value === "") return undefined;
-  return /^-?\d{1,15}$/.test(value) ? Number(value) : value;
-}
+const labelIn = (value: unknown): SampleKey["label"] =>
+  asLabel(typeof value === "string" && /^-?\d{1,15}$/.test(value) ? Number(value) : value);

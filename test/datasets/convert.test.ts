@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { createWriter, DATA_FORMATS, openDataSet } from "../../src/datasets/open.js";
@@ -21,7 +21,7 @@ async function convert(from: string, format: DataFormat, out: string): Promise<s
 }
 
 beforeAll(async () => {
-  tiles = (await drawTiles(6, 16)).toSorted((a, b) => (`${a.label}/${a.center}` < `${b.label}/${b.center}` ? -1 : 1));
+  tiles = (await drawTiles(7, 16)).slice(3).toSorted((a, b) => (`${a.label}/${a.center}` < `${b.label}/${b.center}` ? -1 : 1));
   mkdirSync(join(root, "drawn"));
   writeTiles(join(root, "drawn"), tiles);
   for (const format of DATA_FORMATS) notes.set(format, await convert(join(root, "drawn"), format, join(root, format)));
@@ -92,5 +92,27 @@ describe("every format", () => {
     );
     for (const [i, { mask }] of all.entries())
       expect(mask).toEqual(from === "npz" || to === "npz" ? [] : [sha(wanted[i]!.tile.mask)]);
+  });
+});
+
+describe("a reader that is left", () => {
+  const open = () => readdirSync("/proc/self/fd").length;
+
+  it.skipIf(!existsSync("/proc/self/fd")).each(DATA_FORMATS)("early or by a signal closes its files: %s", async (format) => {
+    const before = open();
+    {
+      await using set = await openDataSet(first(format));
+      for await (const _ of set.samples()) break;
+      for await (const _ of set.keys()) break;
+      expect((await samplesOf(set, set.count)).length).toBe(0);
+      const stop = new AbortController();
+      const reason = new Error("stopped");
+      const reading = async () => {
+        for await (const { key } of set.samples({ signal: stop.signal })) if (key !== "") stop.abort(reason);
+      };
+      await expect(reading()).rejects.toBe(reason);
+      await expect(set.keys(stop.signal)[Symbol.asyncIterator]().next()).rejects.toBe(reason);
+    }
+    await expect.poll(open).toBe(before);
   });
 });

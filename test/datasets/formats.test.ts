@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { createWriter, openDataSet } from "../../src/datasets/open.js";
 import type { DataFormat, OpenDataSetOptions } from "../../src/datasets/types.js";
-import { temporaryFolder } from "../image/helpers.js";
+import { noise, temporaryFolder } from "../image/helpers.js";
+import { root as project } from "../support/fixtures.js";
 import { drawTiles, inverted, keysOf, pixelsOf, python, pythonReads, runPython, samplesOf, sha, type Tile, writeAll, writeTiles } from "./drawn.js"; // biome-ignore format: one list
 
 const root = temporaryFolder();
@@ -93,6 +94,18 @@ describe("what Python's libraries have written", () => {
   });
 });
 
+it("a parquet file of pyarrow's, which comes with the project, is read", async () => {
+  await using set = await openDataSet(join(project, "test/fixtures/pyarrow.parquet"), { domain: "center" });
+  const found = await samplesOf(set);
+  expect(found.map(({ key, source }) => [key, source])).toEqual(
+    [0, 1, 2, 3, 4, 5].map((row) => [`pyarrow/${row}`, `pyarrow.parquet#${row}`]),
+  );
+  expect(found.map(({ label, domain, rest }) => [label, domain, rest.className])).toEqual(
+    [0, 1, 2, 3, 4, 5].map((row) => [row % 2, `c${Math.floor(row / 2)}`, row % 2 === 1 ? "tumour" : "normal"]),
+  );
+  for (const [row, sample] of found.entries()) expect((await pixelsOf(sample)).data).toEqual(noise(4, 4, 3, row + 1).data);
+});
+
 /** Cases that are written again, in their own format. */
 const AGAIN = named.filter(([, { path }]) => !["versions.npz", "shards/tiles-{000000..000001}.tar"].includes(path));
 
@@ -112,6 +125,12 @@ describe.skipIf(!python)("what is written in the input's own format", () => {
       await using writer = await createWriter(one.format, outOf(name), { like: set });
       places.set(name, await writeAll(set, writer));
       sets.push([kind(one), fileOf(name, one)]);
+    }
+    if (hasPyarrow) {
+      await using set = await openDataSet(join(root, "drawn"), { domain: "2" });
+      await using writer = await createWriter("parquet", join(root, "parquet"), { like: set });
+      await writeAll(set, writer);
+      sets.push(["parquet", join(root, "parquet")]);
     }
     read = pythonReads(sets);
   });
@@ -192,6 +211,10 @@ describe.skipIf(!python)("what is written in the input's own format", () => {
     const after = linesOf("parquet");
     expect(after.map(({ rest }) => rest)).toEqual(before.flatMap(({ rest }) => [rest, rest]));
     expect(after[0].schema).toBe(before[0].schema);
+    const features = read.get(join(root, "parquet"))!;
+    expect(features.map(({ label, mask, rest }) => [label, mask, rest])).toEqual(
+      byFolder(tiles).flatMap((tile) => Array(2).fill([tile.label, sha(tile.mask), { domain: `center${tile.center}` }])),
+    );
     expect(before[4].rest).toMatchObject({
       words: "é4",
       weights: "[0.5, 1.3333333333333333]",

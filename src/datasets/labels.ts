@@ -1,6 +1,25 @@
 import { byCodeUnits, someOf } from "../image/folder.js";
-import { isLost, isWhole, labelText } from "./sample.js";
-import type { DataSet, SampleKey } from "./types.js";
+import { isLost, restOf } from "./sample.js";
+import type { DataSet, Sample, SampleKey } from "./types.js";
+
+/** A label as it is in a file; nothing for an empty field or null. */
+export function asLabel(value: unknown): SampleKey["label"] {
+  if (typeof value === "bigint" || typeof value === "number" || typeof value === "boolean") return Number(value);
+  if (typeof value === "string") return value.trim() || undefined;
+  if (value instanceof Uint8Array) return Buffer.from(value).toString() || undefined;
+  if (Array.isArray(value) || ArrayBuffer.isView(value)) return Array.from(value as ArrayLike<unknown>, Number);
+  return undefined;
+}
+
+/** A label as text: a name in a folder, a field of a table. */
+export const labelText = (label: SampleKey["label"]): string | undefined =>
+  label === undefined ? undefined : typeof label === "object" ? label.join(" ") : String(label);
+
+/** Whether a class is written as a number. */
+const isWhole = (text: string): boolean => /^(0|[1-9]\d{0,8})$/.test(text);
+
+/** The class of a sample as people call it. */
+export const classNameOf = (sample: Sample): string | undefined => restOf(sample).className ?? labelText(sample.label);
 
 /** Numbers of classes, for formats that have no names. */
 export interface Classes {
