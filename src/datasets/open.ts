@@ -1,29 +1,21 @@
 import { readdir, stat } from "node:fs/promises";
 import path from "node:path";
 import { checkName, StylizingError } from "../errors.js";
-import { createFileWriter } from "./file-writer.js";
-import { openFolder } from "./folder.js";
-import { openNpzDataSet } from "./npz.js";
-import { createNpzWriter } from "./npz-writer.js";
-import { openParquet, PARQUETS } from "./parquet.js";
-import { createParquetWriter } from "./parquet-writer.js";
 import type { Catalogue } from "./sample.js";
-import { filesIn, isPattern } from "./shards.js";
-import { csvHas, openCsv, openHf } from "./table.js";
+import { filesIn, isPattern, PARQUETS, TARS } from "./shards.js";
 import type { DataFormat, DataSet, DataSetWriter, OpenDataSetOptions, WriterOptions } from "./types.js";
-import { openWds, TARS } from "./wds.js";
-import { createWdsWriter } from "./wds-writer.js";
 
 /** All formats that are read and written. */
 export const DATA_FORMATS: readonly DataFormat[] = ["folder", "csv", "npz", "wds", "parquet", "hf"];
 
+/** A format's libraries are loaded with it: together they take longer than all else. */
 const OPEN: Record<DataFormat, (path: string, options: OpenDataSetOptions) => Promise<DataSet>> = {
-  folder: openFolder,
-  csv: openCsv,
-  npz: openNpzDataSet,
-  wds: openWds,
-  parquet: openParquet,
-  hf: openHf,
+  folder: async (...given) => (await import("./folder.js")).openFolder(...given),
+  csv: async (...given) => (await import("./table.js")).openCsv(...given),
+  npz: async (...given) => (await import("./npz.js")).openNpzDataSet(...given),
+  wds: async (...given) => (await import("./wds.js")).openWds(...given),
+  parquet: async (...given) => (await import("./parquet.js")).openParquet(...given),
+  hf: async (...given) => (await import("./table.js")).openHf(...given),
 };
 
 /**
@@ -64,7 +56,7 @@ async function formatOf(given: string, split = "train"): Promise<DataFormat> {
 }
 
 const isHf = async (file: string): Promise<boolean> =>
-  path.basename(file) === "metadata.csv" && (await csvHas(file, "file_name"));
+  path.basename(file) === "metadata.csv" && (await (await import("./table.js")).csvHas(file, "file_name"));
 
 /**
  * A writer of a data set like another one, in any format; what cannot be carried over is said in a note. Where labels become numbers, or columns
@@ -75,8 +67,8 @@ const isHf = async (file: string): Promise<boolean> =>
 export async function createWriter(format: DataFormat, out: string, options: WriterOptions): Promise<DataSetWriter> {
   checkName("format", format, DATA_FORMATS);
   const like = options.like as Catalogue;
-  if (format === "npz") return await createNpzWriter(out, like, options);
-  if (format === "wds") return await createWdsWriter(out, like, options);
-  if (format === "parquet") return await createParquetWriter(out, like, options);
-  return await createFileWriter(format, out, like, options);
+  if (format === "npz") return (await import("./npz-writer.js")).createNpzWriter(out, like, options);
+  if (format === "wds") return (await import("./wds-writer.js")).createWdsWriter(out, like, options);
+  if (format === "parquet") return (await import("./parquet-writer.js")).createParquetWriter(out, like, options);
+  return (await import("./file-writer.js")).createFileWriter(format, out, like, options);
 }

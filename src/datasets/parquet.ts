@@ -12,10 +12,8 @@ import { compressors } from "hyparquet-compressors";
 import { messageOf, StylizingError } from "../errors.js";
 import { asLabel } from "./labels.js";
 import { type Catalogue, endingOf, endingOfBytes, IMAGE_ENDINGS, type Part } from "./sample.js";
-import { listShards } from "./shards.js";
+import { listShards, PARQUETS } from "./shards.js";
 import type { LostSample, OpenDataSetOptions, Sample, SampleKey } from "./types.js";
-
-export const PARQUETS = /\.parquet$/i;
 
 /** A parquet data set: what its writer needs. */
 export interface ParquetDataSet extends Catalogue {

@@ -1,9 +1,12 @@
 import { readdir, stat } from "node:fs/promises";
 import path from "node:path";
-import { expand } from "brace-expansion";
 import { StylizingError } from "../errors.js";
 import { byCodeUnits, someOf } from "../image/folder.js";
 import { ALL } from "./folder.js";
+
+/** What names shards of each kind. */
+export const TARS = /\.(tar|tar\.gz|tgz)$/i;
+export const PARQUETS = /\.parquet$/i;
 
 /** Whether a path is a pattern, `shard-{000000..000009}.tar` or `train-*.parquet`, and no name. */
 export const isPattern = (given: string): boolean => /[{*?]/.test(given);
@@ -50,6 +53,7 @@ export async function listShards(given: string, kind: RegExp, split: string | un
     }
     files.push(...chosen);
   } else {
+    const { expand } = await import("brace-expansion");
     for (const one of isPattern(given) ? expand(given, { max: 1_000_000 }) : [given]) {
       if (!/[*?]/.test(one)) files.push(one);
       else {

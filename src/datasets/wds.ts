@@ -2,12 +2,10 @@ import path from "node:path";
 import { StylizingError } from "../errors.js";
 import { asLabel } from "./labels.js";
 import { type Catalogue, endingOf, IMAGE_ENDINGS, type Part, stemOf } from "./sample.js";
-import { listShards } from "./shards.js";
+import { listShards, TARS } from "./shards.js";
 import { CutShort, tarMembers } from "./tar.js";
 import type { LostSample, OpenDataSetOptions, Sample, SampleKey } from "./types.js";
 import { Seen } from "./unique.js";
-
-export const TARS = /\.(tar|tar\.gz|tgz)$/i;
 
 /** Key and ending as WebDataset has them: the name of a file is cut at its first dot. Nothing where it has none. */
 function cut(name: string): { key: string; ending: string } | undefined {

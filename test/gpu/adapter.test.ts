@@ -36,7 +36,7 @@ describe("the choice of an adapter", () => {
     ["precision", { precision: "fp16" }, /Unknown precision "fp16".*auto, f32, f16 or matrix/],
     ["precision", { precision: "f64" }, /Unknown precision "f64"/],
     ["precision", { precision: 16 }, /Unknown precision 16/],
-    ["tuning", { tune: "on" }, /Unknown tuning "on".*auto, off or measure/],
+    ["tuning", { tune: "on" }, /Unknown tuning "on".*auto, off, fixed or measure/],
     ["adapter", { adapter: "cpu" }, /Unknown adapter "cpu"/],
   ])("comes after a look at the other options: an unknown %s", async (_, options, message) => {
     // With a device of the caller's own too, before anything is asked of it.

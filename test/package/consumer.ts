@@ -7,10 +7,13 @@ import { root } from "../support/fixtures.js";
 
 /** What can be imported, types aside. A change here is a change for users. */
 const SURFACE = [
+  "Augmenter",
   "Classifier",
+  "ClosedForms",
   "FeatureMoments",
   "HOSPITALS",
   "IntensityHistogram",
+  "METHODS",
   "StylizingError",
   "StylizingViT",
   "Trainer",
@@ -25,6 +28,7 @@ const SURFACE = [
   "dice",
   "exportOnnx",
   "fidToInfinity",
+  "fitRandStainNA",
   "frechetDistance",
   "iou",
   "listModels",
@@ -32,6 +36,8 @@ const SURFACE = [
   "macroRecall",
   "matchColour",
   "measureStatistics",
+  "methodNamed",
+  "openClosedForm",
   "paintTissue",
   "psnr",
   "quadraticKappa",
