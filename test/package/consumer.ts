@@ -8,15 +8,20 @@ import { root } from "../support/fixtures.js";
 /** What can be imported, types aside. A change here is a change for users. */
 const SURFACE = [
   "Classifier",
+  "ClosedForms",
   "HOSPITALS",
+  "METHODS",
   "StylizingError",
   "StylizingViT",
   "Trainer",
   "VERSION",
   "exportOnnx",
+  "fitRandStainNA",
   "listModels",
   "matchColour",
   "measureStatistics",
+  "methodNamed",
+  "openClosedForm",
   "paintTissue",
   "psnr",
   "randomHospital",
@@ -117,8 +122,8 @@ export function aConsumer(user: string, needInstalled: (test: Test) => Promise<v
       writeFileSync(
         join(user, "consumer.ts"),
         `import {
-  type BatchTiming, type CatalogueEntry, exportOnnx, type ExportReport, type GpuImages, HOSPITALS, type Image, type ImageTensor, listModels, type LoadOptions, matchColour, measureStatistics,
-  type ModelConfig, type ModelReport, paintTissue, randomHospital, type StyleBank, type StreamTiming, StylizingError, StylizingViT, Trainer, type TrainerOptions, type TrainingProgress, VERSION,
+  type BatchTiming, type CatalogueEntry, ClosedForms, exportOnnx, type ExportReport, type GpuImages, HOSPITALS, type Image, type ImageTensor, listModels, type LoadOptions, matchColour, measureStatistics,
+  type ModelConfig, type ModelReport, openClosedForm, paintTissue, type Params, randomHospital, type RestyleBank, type Restyled, type Restyler, type StyleBank, type StreamTiming, StylizingError, StylizingViT, Trainer, type TrainerOptions, type TrainingProgress, VERSION,
 } from "stylizing-vit";
 
 const image: Image = { data: new Uint8Array(12), width: 2, height: 2, channels: 3 };
@@ -173,7 +178,15 @@ const learn = async () => {
     if (event.kind === "epoch") void [event.validation.total, event.ssim];
   }
 };
-void [learn, written, one, many, packed, banked, onDevice, config, report, entries, statistics, VERSION, HOSPITALS, matchColour, paintTissue, randomHospital];
+const restyled = async () => {
+  await using forms = await ClosedForms.open({ adapter: "software", onNote: (note) => void note });
+  await using alone: Restyler = await openClosedForm("reinhard");
+  const params: Params = alone.method.settle({ space: "lab" }, (index) => index / 100);
+  using stains: RestyleBank = await forms.restyler("reinhard").styleBank([{ data: new Uint8Array(12), width: 2, height: 2, channels: 3 }]);
+  const results: Restyled[] = await alone.restyle([{ content: { data: new Uint8Array(12), width: 2, height: 2, channels: 3 }, style: 0, params }], { bank: stains });
+  void results[0]?.applied;
+};
+void [restyled, learn, written, one, many, packed, banked, onDevice, config, report, entries, statistics, VERSION, HOSPITALS, matchColour, paintTissue, randomHospital];
 try {
   // @ts-expect-error: a content has a width
   await model.stylize({ data: new Uint8Array(12) }, image);
