@@ -5,7 +5,7 @@ import { MOST_IMAGES } from "./batch.js";
 import type { Records, RestyleEngine } from "./engine.js";
 import type { RandStainTable } from "./methods.js";
 import { recordWords } from "./programs.js";
-import { tableOf } from "./records.js";
+import { TableAccumulator } from "./records.js";
 import type { RestyleBank } from "./types.js";
 import { statisticsKey, type Way } from "./ways.js";
 
@@ -81,12 +81,12 @@ export class ClosedFormBank implements RestyleBank {
   /** Measures RandStainNA's table, once. */
   async measure(engine: RestyleEngine, way: Way, signal?: AbortSignal): Promise<void> {
     if (this.#measured) return;
-    const records: Float32Array[] = [];
+    const measured = new TableAccumulator();
     for (const [from, count] of cutsOf(this.styles)) {
       signal?.throwIfAborted();
-      records.push(...(await engine.measure(way, this.styles.slice(from, from + count))));
+      measured.add(await engine.measure(way, this.styles.slice(from, from + count)));
     }
-    this.#measured = tableOf(records);
+    this.#measured = measured.table();
   }
 
   /** Frees the device's memory. Idempotent. */
