@@ -1,14 +1,15 @@
 import { StylizingError } from "../errors.js";
+import { resize } from "../image/resize.js";
 import type { PixelImage } from "../image/types.js";
 import { MOST_IMAGES } from "./batch.js";
 import type { Records, RestyleEngine } from "./engine.js";
 import type { RandStainTable } from "./methods.js";
 import { recordWords } from "./programs.js";
-import { tableOf } from "./records.js";
+import { TableAccumulator } from "./records.js";
 import type { RestyleBank } from "./types.js";
 import { statisticsKey, type Way } from "./ways.js";
 
-/** Bytes of styles that one submission holds. */
+/** Bytes of styles that one submission holds, and that are kept at other sizes. */
 const STYLE_BYTES = 2 ** 26;
 
 /** Styles of a closed form: their statistics stay on the device, each kind computed once; images stay for what needs them. */
@@ -16,6 +17,9 @@ export class ClosedFormBank implements RestyleBank {
   readonly styles: readonly PixelImage[];
   readonly #owner: unknown;
   readonly #records = new Map<string, Promise<Records>>();
+  /** Styles at the sizes of contents, the oldest first. */
+  readonly #resized = new Map<string, PixelImage>();
+  #resizedBytes = 0;
   #engine: RestyleEngine | undefined;
   #measured: RandStainTable | undefined;
   #disposed = false;
@@ -58,15 +62,31 @@ export class ClosedFormBank implements RestyleBank {
     return records;
   }
 
+  /** A style at another size: data sets have few, so the last ones are kept. */
+  async resized(style: number, width: number, height: number, signal?: AbortSignal): Promise<PixelImage> {
+    const key = `${style} ${width} ${height}`;
+    const known = this.#resized.get(key);
+    if (known) return known;
+    const image = await resize(this.styles[style]!, width, height, { signal });
+    if (!this.#resized.has(key)) this.#resizedBytes += image.data.length;
+    this.#resized.set(key, image);
+    for (const [oldest, { data }] of this.#resized) {
+      if (this.#resizedBytes <= STYLE_BYTES) break;
+      this.#resized.delete(oldest);
+      this.#resizedBytes -= data.length;
+    }
+    return image;
+  }
+
   /** Measures RandStainNA's table, once. */
   async measure(engine: RestyleEngine, way: Way, signal?: AbortSignal): Promise<void> {
     if (this.#measured) return;
-    const records: Float32Array[] = [];
+    const measured = new TableAccumulator();
     for (const [from, count] of cutsOf(this.styles)) {
       signal?.throwIfAborted();
-      records.push(...(await engine.measure(way, this.styles.slice(from, from + count))));
+      measured.add(await engine.measure(way, this.styles.slice(from, from + count)));
     }
-    this.#measured = tableOf(records);
+    this.#measured = measured.table();
   }
 
   /** Frees the device's memory. Idempotent. */
@@ -76,6 +96,7 @@ export class ClosedFormBank implements RestyleBank {
     const engine = this.#engine;
     for (const records of this.#records.values()) records.then((one) => engine!.release(one)).catch(() => {});
     this.#records.clear();
+    this.#resized.clear();
   }
 }
 

@@ -12,7 +12,7 @@ import { coefficientsOf, MOST_IMAGES } from "./batch.js";
 import { checkFits, RestyleEngine } from "./engine.js";
 import { methodNamed, type RandStainTable, randStainTarget } from "./methods.js";
 import { type Prepared, restylePiece } from "./piece.js";
-import { paramsWith, tableOf } from "./records.js";
+import { paramsWith, TableAccumulator } from "./records.js";
 import type { Method, RestyleBank, Restyled, RestyleJob, RestyleOptions, Restyler } from "./types.js";
 import { bandOf, formOf, takesGrey, type Way } from "./ways.js";
 
@@ -83,10 +83,10 @@ export class ClosedForms implements Disposable, AsyncDisposable {
     return this.#calls.track(async () => {
       const method = methodNamed("randstainna");
       const way = formOf(method.name)!.way({});
-      const records: Float32Array[] = [];
+      const measured = new TableAccumulator();
       const measure = async (batch: readonly PixelImage[]) => {
         signal?.throwIfAborted();
-        if (batch.length > 0) records.push(...(await this.#host.recovering((engine) => engine.measure(way, batch))));
+        if (batch.length > 0) measured.add(await this.#host.recovering((engine) => engine.measure(way, batch)));
       };
       let batch: PixelImage[] = [];
       let bytes = 0;
@@ -102,8 +102,8 @@ export class ClosedForms implements Disposable, AsyncDisposable {
         bytes += image.data.length;
       }
       await measure(batch);
-      if (records.length === 0) throw new StylizingError("ARGUMENT", "There are no images to measure.", "Give one or more.");
-      return tableOf(records);
+      if (measured.count === 0) throw new StylizingError("ARGUMENT", "There are no images to measure.", "Give one or more.");
+      return measured.table();
     });
   }
 

@@ -53,7 +53,9 @@ export async function restylePiece(
     let number: number | undefined;
     // Coefficients of a style have its content's size and band.
     if (image && way.kind === "fourier")
-      number = await styles.number(image, `${width} ${height} ${band}`, () => resize(image, width, height, { signal }));
+      number = await styles.number(image, `${width} ${height} ${band}`, () =>
+        typeof style === "number" ? bank!.resized(style, width, height, signal) : resize(image, width, height, { signal }),
+      );
     else if (image && typeof style !== "number") number = await styles.number(image, "", () => image);
     items.push({ content, asked, strength, style: number, band });
   }

@@ -20,18 +20,34 @@ export function stainsOf(record: Float32Array): { stains: number[][]; most: numb
   return { stains: [three(record, 16), three(record, 20)], most: [record[19]!, record[23]!] };
 }
 
-/** RandStainNA's table from records of moments: mean and population deviation of means, and of deviations. */
-export function tableOf(records: readonly Float32Array[]): RandStainTable {
-  const moments = records.map(momentsOf);
-  const over = (of: "mean" | "deviation") => {
-    const mean = [0, 1, 2].map((c) => moments.reduce((sum, one) => sum + one[of][c]!, 0) / moments.length);
-    const spread = mean.map((middle, c) =>
-      Math.sqrt(moments.reduce((sum, one) => sum + (one[of][c]! - middle) ** 2, 0) / moments.length),
-    );
-    return [mean, spread];
-  };
-  const numbers = [...over("mean"), ...over("deviation")];
-  return Object.fromEntries(TABLE_NAMES.map((name, at) => [name, numbers[at]!])) as unknown as RandStainTable;
+/** RandStainNA's table, image by image: mean and population deviation of means, and of deviations (Welford, 1962). */
+export class TableAccumulator {
+  #count = 0;
+  readonly #means = new Float64Array(6);
+  readonly #squares = new Float64Array(6);
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** @param records of moments, one an image */
+  add(records: readonly Float32Array[]): void {
+    for (const { mean, deviation } of records.map(momentsOf)) {
+      this.#count++;
+      for (const [at, value] of [...mean, ...deviation].entries()) {
+        const apart = value - this.#means[at]!;
+        this.#means[at]! += apart / this.#count;
+        this.#squares[at]! += apart * (value - this.#means[at]!);
+      }
+    }
+  }
+
+  table(): RandStainTable {
+    const means = [...this.#means];
+    const deviations = [...this.#squares].map((sum) => Math.sqrt(sum / this.#count));
+    const numbers = [means.slice(0, 3), deviations.slice(0, 3), means.slice(3), deviations.slice(3)];
+    return Object.fromEntries(TABLE_NAMES.map((name, at) => [name, numbers[at]!])) as unknown as RandStainTable;
+  }
 }
 
 /** All numbers of a result: those that were settled, and what its style said of those that were not. */

@@ -71,7 +71,7 @@ export interface RestyleOptions {
 export interface Restyled {
   /** Of the content's size and channels. */
   readonly image: PixelImage;
-  /** Whether the method declined: the image is the content's, unchanged. */
+  /** False where the method declined: the image is then the content's, unchanged. */
   readonly applied: boolean;
   /** All numbers, with those that were taken from the style: enough to compute the result again without it, but for methods whose style is an image. */
   readonly params: Params;

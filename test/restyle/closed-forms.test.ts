@@ -185,6 +185,17 @@ describe("a batch", () => {
     expect(Buffer.compare(all[2]!.image.data, last!.image.data)).toBe(0);
   });
 
+  it("gives results in shared memory where that is asked for, and takes contents from there", async () => {
+    const content = tile(13, 9, 1);
+    const lent = { ...content, data: new Uint8Array(new SharedArrayBuffer(content.data.length)) };
+    lent.data.set(content.data);
+    const params = paramsOf("he-stain");
+    const [own] = await forms.restyler("he-stain").restyle([{ content, params }]);
+    const [common] = await forms.restyler("he-stain").restyle([{ content: lent, params }], { shared: true });
+    expect(common!.image.data.buffer).toBeInstanceOf(SharedArrayBuffer);
+    expect(levelsApart(own!.image.data, common!.image.data)).toBe(0);
+  });
+
   it("of none has no results", async () => {
     expect(await forms.restyler("colorist").restyle([])).toEqual([]);
   });

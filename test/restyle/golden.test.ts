@@ -64,6 +64,14 @@ describe.skipIf(!stainFolder)(`closed forms of golden cases${stainFolder ? "" : 
     engine.dispose();
   });
 
+  it("RandStainNA's table of the four tiles is what numpy has", async () => {
+    const table = await forms.fitRandStainNA(await Promise.all([0, 1, 2, 3].map((at) => stainImage(`tile${at}.png`))));
+    expectNear(table.avg_mean, [155.78054306, 157.69090587, 103.44648915], 1e-6);
+    expectNear(table.avg_std, [19.34758777, 5.30726947, 8.57415038], 1e-6);
+    expectNear(table.std_mean, [36.78006967, 8.58741775, 8.80157436], 1e-6);
+    expectNear(table.std_std, [5.63725057, 1.75160881, 1.8596076], 1e-6);
+  });
+
   it("mean tissue weights are those of the cases", async () => {
     const engine = new RestyleEngine(gpu());
     const weights = stainCases().filter(({ method }) => method === "tissue-weight");
