@@ -18,7 +18,7 @@ import type { ManifestHeader, ManifestLine } from "../../src/augment/manifest.js
 import type { ReplayReport } from "../../src/augment/replay.js";
 import { openDataSet } from "../../src/datasets/open.js";
 import type { DataFormat } from "../../src/datasets/types.js";
-import { drawTiles, pixelsOf, python, samplesOf, sha, type Tile, writeTiles } from "../datasets/drawn.js";
+import { drawTiles, pixelsOf, python, pythonReads, samplesOf, sha, type Tile, writeTiles } from "../datasets/drawn.js";
 import { goldenFolder, root, shared } from "../support/fixtures.js";
 import { build, type Failure, fresh, HERE, listFiles, micro, run, runJson } from "./command.js";
 
@@ -308,6 +308,16 @@ describe("augment in every format", () => {
     const originals = tiles.map(({ image }) => sha(image.data));
     expect(originals.filter((one) => pixels.includes(one))).toHaveLength(20);
     expect(new Set(pixels).size).toBe(60);
+    if (python && format !== "parquet") {
+      // The same by numpy, Pillow, tarfile and csv: pixels in order, labels, and masks where the format has room for them.
+      const rows = pythonReads([[format, path]]).get(path)!.filter((row) => "pixels" in row);
+      expect(rows.map((row) => row.pixels)).toEqual(pixels);
+      const number = format === "npz" || format === "wds";
+      const classes = rows.map(({ label }) => (number ? ["normal", "tumour"][Number([label].flat()[0])] : label));
+      expect(classes).toEqual(lines.map(({ label }) => label));
+      const masks = new Map(tiles.map((tile) => [`${tile.label}/center${tile.center}/${tile.key}`, sha(tile.mask)]));
+      expect(rows.map(({ mask }) => mask)).toEqual(lines.map(({ key }) => (format === "npz" ? null : masks.get(key))));
+    }
     expect(await replayed(manifestOf(out))).toMatchObject({ outputs: 60, identical: 60 });
     // What a manifest says and what is there are compared by place.
     const text = readFileSync(manifestOf(out), "utf8");
@@ -337,6 +347,7 @@ describe("bad input", () => {
     [["--styles", "domain"], /no domain.*--domain/],
     [["--strength", ".9:.1"], /A:B/],
     [["--style", "/no/such/style"], /\/no\/such\/style/],
+    [["--style", fresh()], /no style image/],
     [["--styles", "roll", "--style", "."], /--styles bank/],
     [["--format", "zip"], /zip/],
     [["--copies", "0"], /positive/],
