@@ -44,7 +44,7 @@ export class GroupParts {
 
   /** Bytes of a part, in pieces. */
   read(group: number, name: string): AsyncIterable<Uint8Array> {
-    return createReadStream(this.file(group, name), { highWaterMark: 1 << 18 });
+    return createReadStream(this.file(group, name), { highWaterMark: 1 << 16 });
   }
 
   /**

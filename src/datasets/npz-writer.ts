@@ -122,7 +122,9 @@ export async function createNpzWriter(out: string, like: Catalogue, options: Wri
           const header = npyHeader(descr, [count, ...shape]);
           const itemBytes = Number(/\d+$/.exec(descr)![0]) * (descr.includes("U") ? 4 : 1);
           const rowBytes = shape.reduce((product, axis) => product * axis, itemBytes);
-          add(array, header.length + count * rowBytes, () => Readable.from(valuesOf(parts, about, array, header)));
+          add(array, header.length + count * rowBytes, () =>
+            Readable.from(valuesOf(parts, about, array, header), { objectMode: false }),
+          );
         }
         const output = zip.outputStream as Readable;
         zip.on("error", (error: Error) => output.destroy(error));
