@@ -130,15 +130,12 @@ function headerOf(
   adapters: Record<string, unknown>,
 ): ManifestHeader {
   const { batch, model, methods, style, exclude, ...rest } = plan;
-  const { domain, split, copies, keepOriginals, format = data.format } = options;
+  const { domain, split, label, maskSuffix, copies, keepOriginals, format = data.format } = options;
+  const choices = Object.entries({ domain, split, label, maskSuffix }).filter(([, value]) => value !== undefined);
   return {
     "stylizing-vit manifest": MANIFEST_FORMAT,
     version: VERSION,
-    input: {
-      ...{ path: path.resolve(data.path), format: data.format },
-      ...(domain === undefined ? {} : { domain }),
-      ...(split === undefined ? {} : { split }),
-    },
+    input: { path: path.resolve(data.path), format: data.format, ...Object.fromEntries(choices) },
     output: { format, copies, keepOriginals, group },
     pipeline: {
       methods: methods.map(({ method, weight, params }) => ({ name: method.name, weight, params })),

@@ -41,6 +41,8 @@ export interface AugmentOptions {
   inputFormat?: DataFormat | undefined;
   domain?: string | undefined;
   split?: string | undefined;
+  label?: string | undefined;
+  maskSuffix?: string | undefined;
   /** Where the model comes from and what it runs on. */
   load?: LoadOptions | undefined;
   onNote?: ((note: string) => void) | undefined;
@@ -64,7 +66,16 @@ export function settleAugment(options: AugmentOptions): AugmentPlan {
   checkKinds(options, {
     ...{ method: "text", params: "object", p: "number", portion: "number", styles: "text", style: "texts", exclude: "texts" },
     ...{ strength: ["number", "numbers"], styleCrop: "flag", seed: "number", background: "text", skipBlank: "flag" },
-    ...{ model: "text", batch: "number", workers: "number", data: "text", domain: "text", split: "text" },
+    ...{
+      model: "text",
+      batch: "number",
+      workers: "number",
+      data: "text",
+      domain: "text",
+      split: "text",
+      label: "text",
+      maskSuffix: "text",
+    },
     ...{ load: "object", onNote: "function" },
   });
   const { method = MODEL_METHOD.name, params = {}, p, portion, style = [], exclude = [], seed = 0, batch = 64 } = options;

@@ -90,9 +90,9 @@ export class Augmenter implements AsyncDisposable {
    */
   static async open(options: AugmentOptions = {}, signal?: AbortSignal): Promise<Augmenter> {
     const plan = settleAugment(options);
-    const { onNote, inputFormat, domain, split } = options;
+    const { onNote, inputFormat: format, domain, split, label, maskSuffix } = options;
     const given = options.data;
-    const data = given === undefined ? undefined : await openDataSet(given, { format: inputFormat, domain, split, onNote });
+    const data = given === undefined ? undefined : await openDataSet(given, { format, domain, split, label, maskSuffix, onNote });
     const pool = new ImagePool(options.workers);
     const restylers = new Restylers({ model: plan.model, load: { ...options.load, ...(onNote ? { onNote } : {}) } });
     try {

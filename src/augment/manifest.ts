@@ -17,7 +17,7 @@ export interface ManifestHeader {
   "stylizing-vit manifest": number;
   version: string;
   /** Absolute, and how it was read. */
-  input: { path: string; format: string; domain?: string; split?: string };
+  input: { path: string; format: string; domain?: string; split?: string; label?: string; maskSuffix?: string };
   output: { format: string; copies: number; keepOriginals: boolean; group: number };
   /** What decides the results, beside the samples themselves. */
   pipeline: Record<string, unknown>;

@@ -123,7 +123,7 @@ function optionsOf({ input, pipeline }: ManifestHeader, { in: moved, model, batc
     ...(model === undefined ? {} : { model }),
     method: methods.map(({ name, weight }) => `${name}:${weight}`).join(","),
     params: Object.fromEntries(methods.map(({ name, params }) => [name, params])),
-    ...{ data: moved ?? input.path, inputFormat: input.format as DataFormat, domain: input.domain, split: input.split },
+    ...{ ...input, data: moved ?? input.path, inputFormat: input.format as DataFormat },
     ...{ batch, workers, load, onNote },
   };
 }

@@ -38,6 +38,8 @@ interface AugmentFlags extends ModelFlags {
   format?: DataFormat;
   domain?: string;
   split?: string;
+  label?: string;
+  maskSuffix?: string;
   background?: "keep" | "paint";
   skipBlank?: boolean;
   batch?: number;
@@ -126,6 +128,8 @@ export function addAugment(program: Command): void {
     .addOption(new Option("--format <kind>", "of the result (default: the input's)").choices([...DATA_FORMATS]))
     .option("--domain <name>", "the column, or the number of the folder below --in, that says where a sample is from")
     .option("--split <name>", "which part of the data set (default: train, where there is one)")
+    .option("--label <name>", "the column or field that is the class (default: one that is called so)")
+    .option("--mask-suffix <text>", "what a mask's name ends with before its ending (default: _mask)")
     .addOption(
       new Option("--background <way>", "keep: bare glass stays as it is; paint: everything is painted").choices([
         "keep",
