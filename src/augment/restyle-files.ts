@@ -9,6 +9,7 @@ import type { GpuOptions } from "../models/device.js";
 import { ClosedForms } from "../restyle/closed-forms.js";
 import { type RandStainTable, wantsTable } from "../restyle/methods.js";
 import type { Method, Params, Restyled, RestyleJob, Restyler } from "../restyle/types.js";
+import { runsOf } from "../runs.js";
 import { drawsOf } from "./draws.js";
 import { Failures } from "./failures.js";
 import { small } from "./file-painter.js";
@@ -81,7 +82,7 @@ export async function restyleFiles(given: RestyleFilesOptions, signal?: AbortSig
   let sheet: string | undefined;
   if (options.sheet && run.rows.length > 0 && !stopReason) {
     sheet = options.sheet;
-    const footer = `${method.name} · ${restyler.report.adapter} · ${report.done} images`;
+    const footer = `${method.name} · ${restyler.report.adapter} · ${report.done} ${report.done === 1 ? "image" : "images"}`;
     await writeFileAtomic(sheet, await contactSheet(run.rows, { title: method.name, footer }));
   }
   const declined = report.images.filter(({ status, applied }) => status === "done" && applied === false).length;
@@ -163,7 +164,8 @@ class RestyleRun {
       const some = await loading;
       // The next ones are read while these are restyled, and those before are written.
       loading = this.#loadAll(jobs.slice(first + batch, first + 2 * batch));
-      for (const part of bySize(some)) {
+      // What is on the device together.
+      for (const part of runsOf(some, BATCH_BYTES, ({ content }) => content.data.length)) {
         const results = await this.#restyle(part);
         await saving;
         saving = this.#saveAll(part, results);
@@ -267,19 +269,4 @@ class RestyleRun {
     const about = this.failures.add(this.#contents[job.content]!.path, error);
     this.#done(job, this.#report(job, { status: "failed", error: about }));
   }
-}
-
-/** Images whose bytes are on the device together. */
-function bySize(some: readonly Loaded[]): Loaded[][] {
-  const parts: Loaded[][] = [];
-  let bytes = Number.POSITIVE_INFINITY;
-  for (const one of some) {
-    if (bytes + one.content.data.length > BATCH_BYTES) {
-      parts.push([]);
-      bytes = 0;
-    }
-    parts.at(-1)!.push(one);
-    bytes += one.content.data.length;
-  }
-  return parts;
 }
