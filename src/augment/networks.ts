@@ -10,9 +10,11 @@ import { openVgg, VGG_16 } from "../models/vgg/weights.js";
 
 /** The name of VGG-16 among networks. */
 export const VGG16 = "vgg16";
+/** In the place of networks: nothing that needs one, LPIPS neither. */
+export const NO_NETWORK = "none";
 
 export interface NetworkOptions {
-  /** Networks whose features are compared: `vgg16` (the default), or classifiers as `Classifier.load` takes them. */
+  /** Networks whose features are compared: `vgg16` (the default), or classifiers as `Classifier.load` takes them; `none` for none, and no LPIPS. */
   features?: readonly string[] | undefined;
   /** VGG-16: a safetensors file, `hub` (the default) or `random:SEED`. */
   vgg?: string | undefined;
@@ -65,6 +67,14 @@ export class Networks implements AsyncDisposable {
    */
   static async open(options: NetworkOptions, wanted: { sets: boolean; pairs: boolean }): Promise<Networks> {
     const networks = new Networks();
+    if (options.features?.includes(NO_NETWORK)) {
+      if (options.features.length === 1 && options.vgg === undefined && options.lpips === undefined) return networks;
+      throw new StylizingError(
+        "ARGUMENT",
+        "No network is wanted, and one is named.",
+        `Give ${NO_NETWORK} alone, or leave it away.`,
+      );
+    }
     try {
       await networks.#openVgg(options, wanted);
       if (wanted.sets)

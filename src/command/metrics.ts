@@ -127,7 +127,7 @@ export function addMetrics(program: Command): void {
     .option("--pairs", "images of one name, without ending, belong together: also PSNR, SSIM and LPIPS")
     .option(
       "--features <name...>",
-      `networks whose features are compared: ${VGG16}, or classifiers by folder, file or repository (default: ${VGG16})`,
+      `networks whose features are compared: ${VGG16}, or classifiers by folder, file or repository; none: no network, and no LPIPS (default: ${VGG16})`,
     )
     .option(
       "--vgg <source>",

@@ -216,6 +216,17 @@ describe("the command", () => {
     expect(json<Failure>(finished).error).toMatchObject({ code: "ARGUMENT", message: expect.stringMatching(message) });
   });
 
+  it("measures without any network where none is wanted", async () => {
+    const [a, b] = [await folderOf(["1.png", 1], ["2.png", 2]), await folderOf(["1.png", 3], ["2.png", 4])];
+    const { code, stdout, stderr } = await run(["metrics", "--a", a, "--b", b, "--pairs", "--features", "none"], OFFLINE());
+    expect(code, stderr).toBe(0);
+    expect(stdout).toMatch(/PSNR[\s\S]*SSIM[\s\S]*Wasserstein/);
+    expect(stdout + stderr).not.toMatch(/left out|LPIPS|VGG/);
+    const both = await run(["metrics", "--a", a, "--b", b, "--features", "none", "vgg16"], OFFLINE());
+    expect(both.code).toBe(2);
+    expect(both.stderr).toContain("No network is wanted, and one is named.");
+  });
+
   it("refuses pairs that nobody can find", async () => {
     const a = await folderOf(["1.png", 1], ["1.jpg", 2]);
     const b = await folderOf(["1.png", 1], ["2.png", 2]);
