@@ -16,7 +16,7 @@ export interface LargePainting {
   side: number;
   radius: number;
   skipBlank: boolean;
-  /** Paints windows, [S, S, C] each, which are cut when they are asked for, into `results`, [count, S, S, C]. */
+  /** Paints windows into `results`, [count, S, S, C]. Each one, [S, S, C], is cut when it is asked for, and lies where its result goes. */
   paint(count: number, window: (index: number) => Uint8Array, results: Uint8Array): Promise<void>;
   restoreRow(tiles: readonly Tile[], content: Region<Uint8Array>, low: LowImages, target: Region<Uint8Array>): Promise<void>;
   signal?: AbortSignal | undefined;
@@ -78,18 +78,19 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
       const to = Math.min(end, at + STEP);
       content.slice(at, to).set(await low.rows(at, to - at));
     }
-    const windowOf = (column: number) =>
-      cutWindow(content, lines, columns, { top, left: across[column]!.origin, side, channels });
-    const empty = across.map((_, column) => skipBlank && !hasTissue(windowOf(column), side, channels));
+    const windowOf = (column: number, window: Uint8Array) =>
+      cutWindow(content, lines, columns, { top, left: across[column]!.origin, side, channels }, window);
+    const each = side * side * channels;
+    const empty = across.map((_, column) => skipBlank && !hasTissue(windowOf(column, squares(each)), side, channels));
     blank.push(empty);
     const chosen = [...across.keys()].filter((column) => !empty[column]);
     signal?.throwIfAborted();
-    const each = side * side * channels;
     const results = squares(chosen.length * each);
-    if (chosen.length > 0) await painting.paint(chosen.length, (index) => windowOf(chosen[index]!), results);
+    const resultOf = (at: number) => results.subarray(at * each, (at + 1) * each);
+    if (chosen.length > 0) await painting.paint(chosen.length, (at) => windowOf(chosen[at]!, resultOf(at)), results);
     const windows = across.map(({ origin: left, weights }, column): Window => {
       const at = chosen.indexOf(column);
-      return { left, weights, pixels: at < 0 ? undefined : results.subarray(at * each, (at + 1) * each) };
+      return { left, weights, pixels: at < 0 ? undefined : resultOf(at) };
     });
     let added = top;
     /** Adds the windows' rows up to `to`: no more of them are floats than a row of tiles needs. */
@@ -130,14 +131,14 @@ interface Window {
 
 const bottom = ({ low }: Tile): number => low.top + low.height;
 
-/** A window's pixels, mirrored where it reaches beyond the image. */
+/** Puts a window's pixels into `window`, mirrored where it reaches beyond the image. */
 function cutWindow(
   content: Rows<Uint8Array>,
   lines: readonly number[],
   columns: readonly number[],
   { top, left, side, channels }: { top: number; left: number; side: number; channels: number },
+  window: Uint8Array,
 ): Uint8Array {
-  const window = new Uint8Array(side * side * channels);
   const plain = columns.length === content.stride / channels;
   for (let y = 0; y < side; y++) {
     const from = content.row(lines[top + y]!);
