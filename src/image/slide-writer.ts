@@ -22,8 +22,8 @@ export interface SlideFormat {
 /** Of JPEG, whose colours keep their full resolution: stains are colour. */
 const QUALITY = 90;
 const TILE = 256;
-/** Tiles that are encoded at a time: several for each thread that does it. */
-const AT_ONCE = 16;
+/** Tiles that are encoded at a time: two for each thread that does it. */
+const AT_ONCE = 8;
 /** Rows of a level that are in memory; an even number of them is a tile's. */
 const STRIP = 16;
 /** Bytes of a result for each of its pixels' bytes, its levels among them: JPEG takes a tenth to a quarter, deflate may gain nothing. */

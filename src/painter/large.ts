@@ -1,6 +1,6 @@
 import type { LowImages } from "../detail/restorer.js";
-import { around, rowsOfTiles } from "../detail/restorer.js";
-import { type Tile, tilesOf } from "../detail/tiles.js";
+import { around } from "../detail/restorer.js";
+import { type Tile, type TileRow, tileRows } from "../detail/tiles.js";
 import { blendWeights } from "../detail/windows.js";
 import { mirrored } from "../image/preprocess.js";
 import { tissueWeights } from "../image/tissue-weight.js";
@@ -54,12 +54,12 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
   const overlap = Math.floor(side / 4);
   const [across, down] = [blendWeights(width, side, overlap), blendWeights(height, side, overlap)];
   const mapping = { width: full.width, height: full.height, source: wholeOf(full), low: wholeOf(low) };
-  const tiles = rowsOfTiles(tilesOf(mapping, radius, Math.max(64, Math.floor(BAND_PIXELS / full.width))));
+  const tiles = tileRows(mapping, radius, Math.max(64, Math.floor(BAND_PIXELS / full.width)));
   // A side shorter than a window is mirrored up to it; a longer one is read as it is.
   const reach = (size: number) => mirrored(size < side ? (side - size) >> 1 : 0, size, Math.max(size, side));
   const [columns, lines] = [reach(width), reach(height)];
   // Memory that nothing is written to costs nothing.
-  const most = Math.min(height, side + Math.max(...tiles.map(([tile]) => tile!.low.height)));
+  const most = Math.min(height, side + Math.max(...tiles.map((line) => line.low.height)));
   const [content, painted] = [
     new Rows<Uint8Array>(Uint8Array, width * channels, most),
     new Rows<Float32Array>(Float32Array, width * channels, most),
@@ -106,12 +106,12 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
     // No later window reaches what is above it.
     const final = row + 1 < down.length ? down[row + 1]!.origin : height;
     // What a tile's maps are made from reaches further than what its background is: two radii, and one is a pixel at least.
-    const needed = () => (next < tiles.length ? Math.min(final, tiles[next]![0]!.low.top) : height);
-    while (next < tiles.length && bottom(tiles[next]![0]!) <= final) {
+    const needed = () => (next < tiles.length ? Math.min(final, tiles[next]!.low.top) : height);
+    while (next < tiles.length && bottom(tiles[next]!) <= final) {
       signal?.throwIfAborted();
       const line = tiles[next++]!;
-      add(bottom(line[0]!));
-      yield await restoreLine(painting, line, content, painted, bands[next % 2]!, (tile) =>
+      add(bottom(line));
+      yield await restoreLine(painting, line.tiles(), content, painted, bands[next % 2]!, (tile) =>
         isBlank(tile, across, down, side, blank),
       );
       painted.drop(needed());
@@ -129,7 +129,7 @@ interface Window {
   pixels: Uint8Array | undefined;
 }
 
-const bottom = ({ low }: Tile): number => low.top + low.height;
+const bottom = ({ low }: Pick<TileRow, "low">): number => low.top + low.height;
 
 /** Puts a window's pixels into `window`, mirrored where it reaches beyond the image. */
 function cutWindow(
