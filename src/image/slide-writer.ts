@@ -24,8 +24,8 @@ const QUALITY = 90;
 const TILE = 256;
 /** Tiles that are encoded at a time: two for each thread that does it. */
 const AT_ONCE = 8;
-/** Rows of a level that are in memory; an even number of them is a tile's. */
-const STRIP = 16;
+/** Rows of a level that are in memory: an even number, of which a tile has some times as many. */
+const STRIP = 8;
 /** Bytes of a result for each of its pixels' bytes, its levels among them: JPEG takes a tenth to a quarter, deflate may gain nothing. */
 const SHARE: Readonly<Record<SlideCompression, number>> = { jpeg: 0.5, deflate: 1.4 };
 

@@ -35,7 +35,7 @@ export interface Band {
 /** Pixels of a band of the result, at most: what is in memory at a time grows with an image's width alone. */
 const BAND_PIXELS = 2 ** 22;
 /** Rows of what the model sees that are read at a time. */
-const STEP = 16;
+const STEP = 8;
 /** A window has tissue where more than this share of it does. */
 const LEAST_TISSUE = 1e-3;
 
