@@ -7,7 +7,7 @@ import { Runner } from "../net/runner.js";
 import { runsOf } from "../runs.js";
 import { type GuidedShape, recordGuided, roomFor } from "./guided.js";
 import { layOut, pixelsOfPieces, writeLayout } from "./layout.js";
-import { type Mapping, type Tile, tilesOf } from "./tiles.js";
+import { type Mapping, type Tile, tileRows } from "./tiles.js";
 
 /** Choices of guided detail. */
 export interface GuidedChoices {
@@ -47,10 +47,9 @@ export class Restorer {
     const { width, height, channels } = content;
     const data = new Uint8Array(width * height * channels);
     const whole = wholeOf(content);
-    const tiles = tilesOf(mapping, this.#choices.radius);
-    for (const row of rowsOfTiles(tiles)) {
+    for (const row of tileRows(mapping, this.#choices.radius)) {
       signal?.throwIfAborted();
-      await this.restoreRow(row, { data: content.data, place: whole }, low, { data, place: whole });
+      await this.restoreRow(row.tiles(), { data: content.data, place: whole }, low, { data, place: whole });
     }
     return { data, width, height, channels };
   }
@@ -152,16 +151,6 @@ export class Restorer {
   [Symbol.dispose](): void {
     this.dispose();
   }
-}
-
-/** Tiles row by row. */
-export function rowsOfTiles(tiles: readonly Tile[]): Tile[][] {
-  const rows: Tile[][] = [];
-  for (const tile of tiles) {
-    if (rows.at(-1)?.[0]?.full.top !== tile.full.top) rows.push([]);
-    rows.at(-1)!.push(tile);
-  }
-  return rows;
 }
 
 /** The part of an image, of which `within` is there, that tiles of one row and what is around them take. */

@@ -57,11 +57,19 @@ function spans(
   });
 }
 
+/** A row of tiles, which are made when they are asked for: of a whole slide there are many. */
+export interface TileRow {
+  /** Of each of its tiles. */
+  full: Pick<Placement, "top" | "height">;
+  low: Pick<Placement, "top" | "height">;
+  tiles(): Tile[];
+}
+
 /**
- * An image in tiles, row after row, that are restored each by itself: where they meet they are the same.
+ * An image in tiles that are restored each by itself: where they meet they are the same.
  * @param most rows of a tile
  */
-export function tilesOf({ width, height, source, low }: Mapping, radius: number, most: number = LONGEST.full): Tile[] {
+export function tileRows({ width, height, source, low }: Mapping, radius: number, most: number = LONGEST.full): TileRow[] {
   const [left, lowLeft] = [
     { from: source.left, size: source.width },
     { from: low.left, size: low.width },
@@ -71,12 +79,21 @@ export function tilesOf({ width, height, source, low }: Mapping, radius: number,
     { from: low.top, size: low.height },
   ];
   const across = spans(width, left, lowLeft, radius, LONGEST.full);
-  const down = spans(height, top, lowTop, radius, Math.min(most, LONGEST.full));
-  return down.flatMap((y) =>
-    across.map((x) => ({
-      full: { left: x.from, top: y.from, width: x.to - x.from, height: y.to - y.from },
-      low: { left: x.low.from, top: y.low.from, width: x.low.to - x.low.from, height: y.low.to - y.low.from },
-      map: { scale: [x.scale, y.scale], offset: [x.offset, y.offset], bounds: [...x.bounds, ...y.bounds] as const },
-    })),
-  );
+  return spans(height, top, lowTop, radius, Math.min(most, LONGEST.full)).map((y): TileRow => {
+    const rows = { full: { top: y.from, height: y.to - y.from }, low: { top: y.low.from, height: y.low.to - y.low.from } };
+    const tiles = () =>
+      across.map((x) => ({
+        full: { left: x.from, width: x.to - x.from, ...rows.full },
+        low: { left: x.low.from, width: x.low.to - x.low.from, ...rows.low },
+        map: {
+          scale: [x.scale, y.scale],
+          offset: [x.offset, y.offset],
+          bounds: [...x.bounds, ...y.bounds],
+        } satisfies Tile["map"],
+      }));
+    return { ...rows, tiles };
+  });
 }
+
+/** An image in tiles, row after row. */
+export const tilesOf = (mapping: Mapping, radius: number): Tile[] => tileRows(mapping, radius).flatMap((row) => row.tiles());

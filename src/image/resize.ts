@@ -87,7 +87,7 @@ export async function resize(
 }
 
 /** Rows that are read at a time where an image is scaled by rows. */
-const STEP = 16;
+const STEP = 8;
 
 /**
  * {@link resize} of an image that is read by rows, from top to bottom, with the same bytes as a result. In memory are as many of its rows,

@@ -1,4 +1,4 @@
-import { type FileHandle, open, rename, rm, statfs } from "node:fs/promises";
+import { type FileHandle, open, rename, rm, statfs, unlink } from "node:fs/promises";
 import path from "node:path";
 import { promisify } from "node:util";
 import { deflate } from "node:zlib";
@@ -22,8 +22,10 @@ export interface SlideFormat {
 /** Of JPEG, whose colours keep their full resolution: stains are colour. */
 const QUALITY = 90;
 const TILE = 256;
-/** Tiles that are encoded at a time: several for each thread that does it. */
-const AT_ONCE = 16;
+/** Tiles that are encoded at a time: two for each thread that does it. */
+const AT_ONCE = 8;
+/** Rows of a level that are in memory: an even number, of which a tile has some times as many. */
+const STRIP = 8;
 /** Bytes of a result for each of its pixels' bytes, its levels among them: JPEG takes a tenth to a quarter, deflate may gain nothing. */
 const SHARE: Readonly<Record<SlideCompression, number>> = { jpeg: 0.5, deflate: 1.4 };
 
@@ -44,44 +46,54 @@ export async function checkRoom(folder: string, { width, height, channels, compr
   throw new StylizingError("OUTPUT", problem, "Free some space, or give a folder on another disk with --out.");
 }
 
-/** A slide, or a smaller version of it, of which a row of tiles is in memory. */
+/** A slide, or a smaller version of it, of which a strip is in memory and a row of tiles in the scratch file. */
 interface Level {
   readonly width: number;
   readonly height: number;
-  readonly band: Uint8Array;
-  /** Rows in the band, and those that were written before. */
+  /** Tiles side by side. */
+  readonly across: number;
+  /** [across, STRIP, TILE, C]: tile by tile, as the scratch file has it, strip after strip from `scratch` on. */
+  readonly strip: Uint8Array;
+  readonly scratch: number;
+  /** Rows that came, and those of them whose tiles were written. */
   rows: number;
   written: number;
   readonly places: number[];
   readonly sizes: number[];
 }
 
-/** Rows that a level's row of tiles still takes. */
-const missingRows = ({ height, rows, written }: Level): number => Math.min(TILE, height - written) - rows;
+/** Whether a level's last strip, or row of tiles, has all of its rows. */
+const isFull = ({ rows, height }: Level, size: number): boolean => rows % size === 0 || rows === height;
 
 /** Halves, odd rows and columns left out, until there is one tile: as libvips does it. */
 function levelsOf({ width, height, channels }: SlideFormat): Level[] {
   const levels: Level[] = [];
+  let scratch = 0;
   for (let [w, h] = [width, height]; ; [w, h] = [Math.max(1, w >> 1), Math.max(1, h >> 1)]) {
-    const band = new Uint8Array(Math.min(TILE, h) * w * channels);
-    levels.push({ width: w, height: h, band, rows: 0, written: 0, places: [], sizes: [] });
+    const across = Math.ceil(w / TILE);
+    const strip = new Uint8Array(across * STRIP * TILE * channels);
+    levels.push({ width: w, height: h, across, strip, scratch, rows: 0, written: 0, places: [], sizes: [] });
     if (w <= TILE && h <= TILE) return levels;
+    scratch += (TILE / STRIP) * strip.length;
   }
 }
 
 /**
  * Writes a slide by rows as a tiled, pyramidal BigTIFF, whole or not at all. sharp takes a picture whole, so only tiles are given to it, and the
- * file around them is written here: each row of tiles of each level when it is full. What becomes the result is renamed at the end,
- * and goes with `dispose` where it did not come to that.
+ * file around them is written here: each row of tiles of each level when it is full. Until then it is in a scratch file beside the result,
+ * which takes one row of tiles of each level. What becomes the result is renamed at the end, and goes with `dispose` where it did not come
+ * to that.
  */
 export class SlideWriter implements AsyncDisposable {
   readonly #target: string;
   readonly #partial: string;
+  readonly #scratchFile: string;
   readonly #format: SlideFormat;
   readonly #levels: readonly Level[];
   /** Pixels of the tiles that are being encoded. */
   readonly #tiles: readonly Uint8Array[];
   #handle: FileHandle | undefined;
+  #scratch: FileHandle | undefined;
   #end = 0;
   /** The last rows, on their way into the file. */
   #writing: Promise<void> = Promise.resolve();
@@ -89,6 +101,7 @@ export class SlideWriter implements AsyncDisposable {
   private constructor(target: string, format: SlideFormat) {
     this.#target = target;
     this.#partial = partialOf(target);
+    this.#scratchFile = partialOf(target);
     this.#format = format;
     this.#levels = levelsOf(format);
     this.#tiles = Array.from({ length: AT_ONCE }, () => new Uint8Array(TILE * TILE * format.channels));
@@ -96,14 +109,19 @@ export class SlideWriter implements AsyncDisposable {
 
   /** @throws StylizingError `OUTPUT` where the disk is too small, or the file cannot be written. */
   static async create(file: string, format: SlideFormat): Promise<SlideWriter> {
+    let writer: SlideWriter | undefined;
     try {
       const target = await writableTarget(file);
       await checkRoom(path.dirname(target), format);
-      const writer = new SlideWriter(target, format);
+      writer = new SlideWriter(target, format);
       writer.#handle = await open(writer.#partial, "wx");
-      await writer.#append([tiffHead()]);
+      writer.#scratch = await open(writer.#scratchFile, "wx+");
+      // Where an open file can lose its name, nothing is left of it when the process is killed.
+      await unlink(writer.#scratchFile).catch(() => {});
+      await writer.#append(tiffHead());
       return writer;
     } catch (error) {
+      await writer?.[Symbol.asyncDispose]();
       throw outputError(file, error);
     }
   }
@@ -145,9 +163,10 @@ export class SlideWriter implements AsyncDisposable {
     try {
       // A directory begins at a word.
       const start = 8 * Math.ceil(this.#end / 8);
-      await this.#append([Buffer.alloc(start - this.#end), tiffDirectories(images, start)]);
+      await this.#append(Buffer.alloc(start - this.#end));
+      await this.#append(tiffDirectories(images, start));
       const handle = this.#handle!;
-      await handle.write(tiffHead(start), 0, undefined, 0);
+      await writeAt(handle, tiffHead(start), 0);
       await handle.sync();
       await this.#close();
       signal?.throwIfAborted();
@@ -161,52 +180,69 @@ export class SlideWriter implements AsyncDisposable {
   /** Adds rows to the slide; each row of tiles that is full goes into the file. */
   async #add(rows: Uint8Array): Promise<void> {
     const level = this.#levels[0]!;
-    const stride = level.width * this.#format.channels;
-    for (let at = 0; at < rows.length; ) {
-      const missing = missingRows(level);
-      if (missing === 0) throw new RangeError("rows behind the last");
-      const some = rows.subarray(at, at + missing * stride);
-      level.band.set(some, level.rows * stride);
-      level.rows += some.length / stride;
-      at += some.length;
-      if (missingRows(level) === 0) await this.#empty(0);
+    const { channels } = this.#format;
+    const stride = level.width * channels;
+    for (let at = 0; at < rows.length; at += stride) {
+      if (level.rows === level.height) throw new RangeError("rows behind the last");
+      addRow(level, rows.subarray(at, at + stride), channels);
+      if (isFull(level, STRIP)) await this.#putStrip(0);
+      if (isFull(level, TILE)) await this.#writeFull();
     }
   }
 
-  /** Writes a full row of tiles of a level and, halved, adds it to the next one. */
-  async #empty(number: number): Promise<void> {
+  /** Puts a full strip of a level into the scratch file and, halved, into the next one. */
+  async #putStrip(number: number): Promise<void> {
     const [level, next] = [this.#levels[number]!, this.#levels[number + 1]];
-    await this.#writeTiles(level);
-    if (next) addHalved(level, next, this.#format.channels);
-    level.written += level.rows;
-    level.rows = 0;
-    if (next && next.rows > 0 && missingRows(next) === 0) await this.#empty(number + 1);
+    const { channels } = this.#format;
+    const count = ((level.rows - 1) % STRIP) + 1;
+    extendRows(level, count, channels);
+    const before = Math.floor(((level.rows - count) % TILE) / STRIP);
+    await writeAt(this.#scratch!, level.strip, level.scratch + before * level.strip.length);
+    if (next && addHalved(level, count, next, channels) > 0 && isFull(next, STRIP)) await this.#putStrip(number + 1);
+  }
+
+  /** Writes the rows of tiles that are full: the slide's, and then each level's where that of the one before was. */
+  async #writeFull(): Promise<void> {
+    for (const level of this.#levels) {
+      if (level.rows === level.written || !isFull(level, TILE)) return;
+      await this.#writeTiles(level);
+      level.written = level.rows;
+    }
   }
 
   async #writeTiles(level: Level): Promise<void> {
-    const across = Math.ceil(level.width / TILE);
-    for (let first = 0; first < across; first += AT_ONCE) {
-      const some = this.#tiles.slice(0, across - first).map((tile, k) => this.#encoded(level, first + k, tile));
-      const tiles = await Promise.all(some);
-      for (const [k, { length }] of tiles.entries()) {
-        level.places.push(this.#end + tiles.slice(0, k).reduce((sum, tile) => sum + tile.length, 0));
-        level.sizes.push(length);
+    for (let first = 0; first < level.across; first += AT_ONCE) {
+      const tiles = this.#tiles.slice(0, level.across - first);
+      await this.#readTiles(level, first, tiles);
+      for (const tile of await Promise.all(tiles.map((tile) => this.#encoded(tile)))) {
+        level.places.push(this.#end);
+        level.sizes.push(tile.length);
+        await this.#append(tile);
       }
-      await this.#append(tiles);
     }
   }
 
-  async #append(parts: readonly Uint8Array[]): Promise<void> {
-    const bytes = Buffer.concat(parts);
-    // Node goes on where it stopped, and writes all of it.
-    await this.#handle!.writeFile(bytes);
+  /** Reads tiles of the row that is full; below the last row it goes on, which costs JPEG the least. */
+  async #readTiles({ rows, written, scratch, strip }: Level, first: number, tiles: readonly Uint8Array[]): Promise<void> {
+    const stride = TILE * this.#format.channels;
+    const [count, piece] = [rows - written, STRIP * stride];
+    for (let at = 0; at * STRIP < count; at++) {
+      const pieces = tiles.map((tile) => tile.subarray(at * piece, (at + 1) * piece));
+      const { bytesRead } = await this.#scratch!.readv(pieces, scratch + at * strip.length + first * piece);
+      if (bytesRead < pieces.length * piece) throw new Error(`of its scratch file only ${bytesRead} bytes were read`);
+    }
+    for (const tile of tiles)
+      for (let y = count; y < TILE; y++) tile.copyWithin(y * stride, (count - 1) * stride, count * stride);
+  }
+
+  async #append(bytes: Uint8Array): Promise<void> {
+    await writeAt(this.#handle!, bytes, this.#end);
     this.#end += bytes.length;
   }
 
-  /** @param tile takes its pixels. */
-  async #encoded(level: Level, column: number, tile: Uint8Array): Promise<Uint8Array> {
+  /** @param tile its pixels, which may be changed. */
+  async #encoded(tile: Uint8Array): Promise<Uint8Array> {
     const { channels, compression } = this.#format;
-    cutTile(level, column, channels, tile);
     if (compression === "deflate") return deflated(differences(tile, channels));
     const sharp = await loadSharp();
     return sharp(tile, { raw: { width: TILE, height: TILE, channels } })
@@ -216,30 +252,41 @@ export class SlideWriter implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    const handle = this.#handle;
-    this.#handle = undefined;
+    const [handle, scratch] = [this.#handle, this.#scratch];
+    [this.#handle, this.#scratch] = [undefined, undefined];
+    await scratch?.close();
     await handle?.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#writing.catch(() => {});
     await this.#close().catch(() => {});
-    await rm(this.#partial, { force: true }).catch(() => {});
+    for (const file of [this.#partial, this.#scratchFile]) await rm(file, { force: true }).catch(() => {});
   }
 }
 
 const deflated = promisify<Uint8Array, Buffer>(deflate);
 
-/** Cuts a tile of the row that is in memory; beyond the edges their last pixels go on, which costs JPEG the least. */
-function cutTile({ band, width, rows }: Level, column: number, channels: 1 | 3, tile: Uint8Array): void {
-  const [left, stride] = [column * TILE * channels, TILE * channels];
-  const some = Math.min(stride, width * channels - left);
-  for (let y = 0; y < TILE; y++) {
-    const from = Math.min(y, rows - 1) * width * channels + left;
-    const row = tile.subarray(y * stride, (y + 1) * stride);
-    row.set(band.subarray(from, from + some));
-    for (let at = some; at < stride; at++) row[at] = row[at - channels]!;
-  }
+/** Writes all of it: a disk that becomes full takes a part at first. */
+async function writeAt(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < bytes.length; ) at += (await handle.write(bytes, at, bytes.length - at, position + at)).bytesWritten;
+}
+
+/** Adds a row, [width, C], to a level's strip. */
+function addRow(level: Level, row: Uint8Array, channels: 1 | 3): void {
+  const stride = TILE * channels;
+  const start = (level.rows++ % STRIP) * stride;
+  for (let column = 0; column < level.across; column++)
+    level.strip.set(row.subarray(column * stride, (column + 1) * stride), column * STRIP * stride + start);
+}
+
+/** Beyond the right edge of a strip's first `count` rows their last pixels go on. */
+function extendRows({ strip, width, across }: Level, count: number, channels: 1 | 3): void {
+  const stride = TILE * channels;
+  const beyond = width * channels - (across - 1) * stride;
+  const last = (across - 1) * STRIP * stride;
+  for (let start = last; start < last + count * stride; start += stride)
+    for (let at = start + beyond; at < start + stride; at++) strip[at] = strip[at - channels]!;
 }
 
 /** Each pixel less the one on its left, in place: TIFF's second predictor. */
@@ -250,17 +297,21 @@ function differences(tile: Uint8Array, channels: 1 | 3): Uint8Array {
   return tile;
 }
 
-/** Adds the rows of a level that are in memory to the next one at half their size, each pixel the mean of four. */
-function addHalved({ band, width, height, rows }: Level, next: Level, channels: 1 | 3): void {
-  const down = height === 1 ? 1 : rows >> 1;
-  const [stride, right] = [width * channels, width > 1 ? channels : 0];
-  const below = height > 1 ? stride : 0;
-  let put = next.rows * next.width * channels;
-  for (let y = 0; y < down; y++)
-    for (let x = 0; x < next.width; x++)
-      for (let c = 0; c < channels; c++) {
-        const at = 2 * y * stride + 2 * x * channels + c;
-        next.band[put++] = (band[at]! + band[at + right]! + band[at + below]! + band[at + below + right]! + 2) >> 2;
-      }
+/** Adds the first `count` rows of a level's strip to the next level at half their size, each pixel the mean of four. @returns the rows added. */
+function addHalved({ strip, height, across }: Level, count: number, next: Level, channels: 1 | 3): number {
+  const [stride, half] = [TILE * channels, (TILE / 2) * channels];
+  const down = height === 1 ? 1 : count >> 1;
+  const below = height === 1 ? 0 : stride;
+  for (let column = 0; column < across; column++) {
+    const most = Math.min(half, next.width * channels - column * half);
+    for (let y = 0; y < down; y++) {
+      let put = ((column >> 1) * STRIP + (next.rows % STRIP) + y) * stride + (column % 2) * half;
+      // A slide one pixel wide goes on beyond its edge.
+      for (let at = (column * STRIP + 2 * y) * stride, end = put + most; put < end; at += channels)
+        for (let c = 0; c < channels; c++, at++)
+          next.strip[put++] = (strip[at]! + strip[at + channels]! + strip[at + below]! + strip[at + below + channels]! + 2) >> 2;
+    }
+  }
   next.rows += down;
+  return down;
 }

@@ -1,6 +1,6 @@
 import type { LowImages } from "../detail/restorer.js";
-import { around, rowsOfTiles } from "../detail/restorer.js";
-import { type Tile, tilesOf } from "../detail/tiles.js";
+import { around } from "../detail/restorer.js";
+import { type Tile, type TileRow, tileRows } from "../detail/tiles.js";
 import { blendWeights } from "../detail/windows.js";
 import { mirrored } from "../image/preprocess.js";
 import { tissueWeights } from "../image/tissue-weight.js";
@@ -16,7 +16,7 @@ export interface LargePainting {
   side: number;
   radius: number;
   skipBlank: boolean;
-  /** Paints windows, [S, S, C] each, which are cut when they are asked for, into `results`, [count, S, S, C]. */
+  /** Paints windows into `results`, [count, S, S, C]. Each one, [S, S, C], is cut when it is asked for, and lies where its result goes. */
   paint(count: number, window: (index: number) => Uint8Array, results: Uint8Array): Promise<void>;
   restoreRow(tiles: readonly Tile[], content: Region<Uint8Array>, low: LowImages, target: Region<Uint8Array>): Promise<void>;
   signal?: AbortSignal | undefined;
@@ -35,7 +35,7 @@ export interface Band {
 /** Pixels of a band of the result, at most: what is in memory at a time grows with an image's width alone. */
 const BAND_PIXELS = 2 ** 22;
 /** Rows of what the model sees that are read at a time. */
-const STEP = 16;
+const STEP = 8;
 /** A window has tissue where more than this share of it does. */
 const LEAST_TISSUE = 1e-3;
 
@@ -54,12 +54,12 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
   const overlap = Math.floor(side / 4);
   const [across, down] = [blendWeights(width, side, overlap), blendWeights(height, side, overlap)];
   const mapping = { width: full.width, height: full.height, source: wholeOf(full), low: wholeOf(low) };
-  const tiles = rowsOfTiles(tilesOf(mapping, radius, Math.max(64, Math.floor(BAND_PIXELS / full.width))));
+  const tiles = tileRows(mapping, radius, Math.max(64, Math.floor(BAND_PIXELS / full.width)));
   // A side shorter than a window is mirrored up to it; a longer one is read as it is.
   const reach = (size: number) => mirrored(size < side ? (side - size) >> 1 : 0, size, Math.max(size, side));
   const [columns, lines] = [reach(width), reach(height)];
   // Memory that nothing is written to costs nothing.
-  const most = Math.min(height, side + Math.max(...tiles.map(([tile]) => tile!.low.height)));
+  const most = Math.min(height, side + Math.max(...tiles.map((line) => line.low.height)));
   const [content, painted] = [
     new Rows<Uint8Array>(Uint8Array, width * channels, most),
     new Rows<Float32Array>(Float32Array, width * channels, most),
@@ -78,18 +78,19 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
       const to = Math.min(end, at + STEP);
       content.slice(at, to).set(await low.rows(at, to - at));
     }
-    const windowOf = (column: number) =>
-      cutWindow(content, lines, columns, { top, left: across[column]!.origin, side, channels });
-    const empty = across.map((_, column) => skipBlank && !hasTissue(windowOf(column), side, channels));
+    const windowOf = (column: number, window: Uint8Array) =>
+      cutWindow(content, lines, columns, { top, left: across[column]!.origin, side, channels }, window);
+    const each = side * side * channels;
+    const empty = across.map((_, column) => skipBlank && !hasTissue(windowOf(column, squares(each)), side, channels));
     blank.push(empty);
     const chosen = [...across.keys()].filter((column) => !empty[column]);
     signal?.throwIfAborted();
-    const each = side * side * channels;
     const results = squares(chosen.length * each);
-    if (chosen.length > 0) await painting.paint(chosen.length, (index) => windowOf(chosen[index]!), results);
+    const resultOf = (at: number) => results.subarray(at * each, (at + 1) * each);
+    if (chosen.length > 0) await painting.paint(chosen.length, (at) => windowOf(chosen[at]!, resultOf(at)), results);
     const windows = across.map(({ origin: left, weights }, column): Window => {
       const at = chosen.indexOf(column);
-      return { left, weights, pixels: at < 0 ? undefined : results.subarray(at * each, (at + 1) * each) };
+      return { left, weights, pixels: at < 0 ? undefined : resultOf(at) };
     });
     let added = top;
     /** Adds the windows' rows up to `to`: no more of them are floats than a row of tiles needs. */
@@ -105,12 +106,12 @@ export async function* paintLarge(painting: LargePainting): AsyncGenerator<Band,
     // No later window reaches what is above it.
     const final = row + 1 < down.length ? down[row + 1]!.origin : height;
     // What a tile's maps are made from reaches further than what its background is: two radii, and one is a pixel at least.
-    const needed = () => (next < tiles.length ? Math.min(final, tiles[next]![0]!.low.top) : height);
-    while (next < tiles.length && bottom(tiles[next]![0]!) <= final) {
+    const needed = () => (next < tiles.length ? Math.min(final, tiles[next]!.low.top) : height);
+    while (next < tiles.length && bottom(tiles[next]!) <= final) {
       signal?.throwIfAborted();
       const line = tiles[next++]!;
-      add(bottom(line[0]!));
-      yield await restoreLine(painting, line, content, painted, bands[next % 2]!, (tile) =>
+      add(bottom(line));
+      yield await restoreLine(painting, line.tiles(), content, painted, bands[next % 2]!, (tile) =>
         isBlank(tile, across, down, side, blank),
       );
       painted.drop(needed());
@@ -128,16 +129,16 @@ interface Window {
   pixels: Uint8Array | undefined;
 }
 
-const bottom = ({ low }: Tile): number => low.top + low.height;
+const bottom = ({ low }: Pick<TileRow, "low">): number => low.top + low.height;
 
-/** A window's pixels, mirrored where it reaches beyond the image. */
+/** Puts a window's pixels into `window`, mirrored where it reaches beyond the image. */
 function cutWindow(
   content: Rows<Uint8Array>,
   lines: readonly number[],
   columns: readonly number[],
   { top, left, side, channels }: { top: number; left: number; side: number; channels: number },
+  window: Uint8Array,
 ): Uint8Array {
-  const window = new Uint8Array(side * side * channels);
   const plain = columns.length === content.stride / channels;
   for (let y = 0; y < side; y++) {
     const from = content.row(lines[top + y]!);

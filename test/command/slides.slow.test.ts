@@ -14,12 +14,13 @@ beforeAll(async () => {
 });
 
 describe.skipIf(!existsSync("/proc/self"))("memory", () => {
-  it("grows with the width alone, by 4 kB a pixel at most, from 20 000 to 40 000 pixels a side of a slide that is drawn by rows and painted by nobody", async () => {
+  it("grows with the width alone, by 3 kB a pixel at most, from 20 000 to 40 000 pixels a side of a slide that is drawn by rows and painted by nobody", async () => {
     const small = await peakOf(20_000, 20_000, fresh());
     const large = await peakOf(40_000, 40_000, fresh());
     process.stdout.write(`${JSON.stringify({ small, large })}\n`);
-    expect(large.largest).toBeLessThan(small.largest + 4000 * 20_000);
-    expect(large.largest).toBeLessThan(350e6);
+    // About one of them is rows; the rest is V8's young generation, which comes to its bound in the longer run alone, and the C library's.
+    expect(large.largest).toBeLessThan(small.largest + 3000 * 20_000);
+    expect(large.largest).toBeLessThan(245e6);
     // Linear in the pixels, with room for a machine that others use.
     expect(large.milliseconds).toBeLessThan(8 * small.milliseconds);
   }, 1_200_000);

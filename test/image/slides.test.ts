@@ -1,9 +1,10 @@
-import { closeSync, openSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import fc from "fast-check";
 import sharp from "sharp";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { removeStale } from "../../src/image/atomic-write.js";
 import { decodeImage } from "../../src/image/decode.js";
 import { type ResizeKernel, resize, resizeRows } from "../../src/image/resize.js";
@@ -192,6 +193,18 @@ describe("scaling by rows", () => {
   });
 });
 
+/** At half its size, odd rows and columns left out. */
+function halved({ data, width, height, channels }: PixelImage): PixelImage {
+  const [w, h] = [Math.max(1, width >> 1), Math.max(1, height >> 1)];
+  const at = (x: number, y: number, c: number) =>
+    data[(Math.min(y, height - 1) * width + Math.min(x, width - 1)) * channels + c]!;
+  const means = Uint8Array.from({ length: w * h * channels }, (_, k) => {
+    const [x, y, c] = [2 * (Math.floor(k / channels) % w), 2 * Math.floor(k / channels / w), k % channels];
+    return (at(x, y, c) + at(x + 1, y, c) + at(x, y + 1, c) + at(x + 1, y + 1, c) + 2) >> 2;
+  });
+  return { data: means, width: w, height: h, channels };
+}
+
 const partials = () => readdirSync(folder).filter((name) => name.endsWith(".partial"));
 
 describe("a written slide", () => {
@@ -265,18 +278,24 @@ describe("a written slide", () => {
     expect(Math.max(last.width, last.height)).toBeLessThanOrEqual(256);
   });
 
-  it("has levels that are means of four pixels", async () => {
-    const image = noise(600, 310, 3);
+  it.each<[number, number, 1 | 3]>([
+    [600, 310, 3],
+    [1031, 546, 1],
+    [1, 1100, 3],
+    [1030, 1, 3],
+    // Its levels end at other rows of tiles than it does, and in the middle of strips.
+    [515, 1047, 3],
+  ])("has levels that are means of four pixels: %i × %i, %i", async (width, height, channels) => {
+    const image = noise(width, height, channels);
     const file = await write(image, { compression: "deflate" });
-    const data = await sharp(file, { page: 1 }).raw().toBuffer();
-    const at = (x: number, y: number, c: number) => image.data[(y * 600 + x) * 3 + c]!;
-    for (const [x, y, c] of [
-      [0, 0, 0],
-      [299, 154, 2],
-      [17, 128, 1],
-    ] as const) {
-      const four = at(2 * x, 2 * y, c) + at(2 * x + 1, 2 * y, c) + at(2 * x, 2 * y + 1, c) + at(2 * x + 1, 2 * y + 1, c);
-      expect(data[(y * 300 + x) * 3 + c]).toBe((four + 2) >> 2);
+    let above: PixelImage = image;
+    for (let page = 1; above.width > 256 || above.height > 256; page++) {
+      above = halved(above);
+      const data = await sharp(file, { page })
+        .toColourspace(channels === 1 ? "b-w" : "srgb")
+        .raw()
+        .toBuffer();
+      expect(data.equals(bytesOf(above.data)), `level ${page}`).toBe(true);
     }
   });
 
@@ -297,6 +316,45 @@ describe("a written slide", () => {
     await expect(write({ ...tissue(300, 300), height: 400 }, {})).rejects.toThrow("rows are missing");
     expect(readdirSync(folder).filter((name) => name.startsWith(`${files}-`))).toEqual([]);
     expect(partials()).toEqual([]);
+  });
+
+  it.each([
+    [
+      "cannot be written",
+      "write",
+      () => Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" })),
+      "the disk is full",
+    ],
+    ["is cut short", "readv", () => Promise.resolve({ bytesRead: 5 }), "only 5 bytes were read"],
+  ])("is not there where its scratch file %s", async (_, name, act, problem) => {
+    const image = tissue(300, 300);
+    const file = fresh("out.tif");
+    await using writer = await SlideWriter.create(file, { ...image, compression: "jpeg" });
+    const handle = await open(import.meta.filename);
+    const call = vi.spyOn(Object.getPrototypeOf(handle), name).mockImplementation(act);
+    try {
+      await writer.write(image.data);
+      const { message } = await failure(writer.finish(), "OUTPUT");
+      expect(message).toContain(problem);
+      expect(message).toContain(file);
+      expect(call).toHaveBeenCalledTimes(1);
+    } finally {
+      call.mockRestore();
+      await handle.close();
+    }
+    await writer[Symbol.asyncDispose]();
+    expect([partials(), existsSync(file)]).toEqual([[], false]);
+  });
+
+  it.skipIf(process.platform === "win32")("has a scratch file whose name is gone while it is written", async () => {
+    await using writer = await SlideWriter.create(fresh("out.tif"), {
+      width: 300,
+      height: 300,
+      channels: 3,
+      compression: "jpeg",
+    });
+    await writer.write(new Uint8Array(300 * 100 * 3));
+    expect(partials().length).toBe(1);
   });
 
   it("is not begun where the disk is too small for it", async () => {
