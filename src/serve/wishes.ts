@@ -41,6 +41,12 @@ function numberIn(name: string, text: string): number {
   return value;
 }
 
+/** `A:B`, or one number for both. */
+function strengthOf(text: string): readonly [number, number] {
+  const [least = Number.NaN, most = least, ...more] = text.split(":").map((part) => numberIn("strength", part));
+  return more.length === 0 ? [least, most] : refuse(`strength is "${text.slice(0, 40)}".`, "Give A:B, or one number.");
+}
+
 /** An epoch: what is drawn hangs on it. */
 export function epochOf({ epoch = "1" }: Wishes): number {
   const value = numberIn("epoch", epoch);
@@ -70,10 +76,7 @@ export function chancesOf(wishes: Wishes, own: AugmentOptions, plan: Chances): C
     ...(p === undefined && portion === undefined ? { p: plan.p } : {}),
     ...(p === undefined ? {} : { p: numberIn("p", p) }),
     ...(portion === undefined ? {} : { portion: numberIn("portion", portion) }),
-    strength:
-      strength === undefined
-        ? plan.strength
-        : (strength.split(":").map((part) => numberIn("strength", part)) as [number, number]),
+    strength: strength === undefined ? plan.strength : strengthOf(strength),
     styleCrop: crop === undefined ? plan.styleCrop : flagOf(crop),
     seed: seed === undefined ? plan.seed : numberIn("seed", seed),
   });
