@@ -54,7 +54,7 @@ export function addRoutes(app: FastifyInstance, { own, plan, batcher, styles, me
     const epoch = epochOf(wishes);
     const beside = stylesBeside(body, images.length);
     if (beside && wishes.styles !== undefined)
-      throw new StylizingError("ARGUMENT", "Styles are named, and others sent beside the images.", "Do either.");
+      throw new StylizingError("ARGUMENT", "Styles are named, and others sent beside the images.", "Name them, or send them.");
     const source = wishes.styles === undefined ? undefined : styles.among(wishes.styles.split(","));
     const items = images.map(
       (content, index): AugmentItem => ({
