@@ -39,7 +39,7 @@ def main(address):
     rng = np.random.default_rng(0)
     sample = {"image": rng.integers(60, 220, (3, 24, 24), dtype=np.uint8), "label": np.ones((1, 24, 24)), "name": "tile-0"}
     result = transform(sample)
-    print(result["image"].shape, f"{float(result['image'].min()):.3f} to {float(result['image'].max()):.3f}", result["label"].sum())
+    print(tuple(result["image"].shape), f"{float(result['image'].min()):.3f} to {float(result['image'].max()):.3f}", result["label"].sum())
 
 
 if __name__ == "__main__":
