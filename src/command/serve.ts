@@ -78,7 +78,7 @@ export function addServe(program: Command): void {
     )
     .option("--skip-blank", "leave tiles without tissue as they are")
     .option("--batch <n>", "images per submission; results do not depend on it", positiveInteger)
-    .option("--deadline-ms <n>", "how long an image waits for others, at most (default: 10)", numberFromZero)
+    .option("--deadline-ms <n>", "how long a free device waits for a batch to fill, at most (default: 20)", numberFromZero)
     .option("--queue-images <n>", "images that wait, at most (default: 1024)", positiveInteger)
     .option("--queue-bytes <n>", "bytes of requests that are held, at most (default: 512 MiB)", positiveInteger)
     .option("--max-bytes <n>", "bytes of a request, at most (default: 128 MiB)", positiveInteger)

@@ -7,7 +7,7 @@ export interface BatcherOptions {
   restyle(items: readonly AugmentItem[]): Promise<Augmented[]>;
   /** Images a batch. */
   batch: number;
-  /** How long an image waits for a batch to fill, at most. */
+  /** How long a free device waits for a batch to fill, at most. */
   deadlineMs: number;
   /** Images that wait, at most. */
   queueImages: number;
@@ -34,13 +34,16 @@ const IDLE_MS = 1000;
 const MEMORY = 0.8;
 
 /**
- * Puts images of several clients together, first come, first served: a batch goes when it is full, when its first image has waited for the deadline,
- * or when every client that has lately sent something has its images in it, since nobody else is to be waited for. One batch is under way at a time.
+ * Puts images of several clients together, first come, first served: a batch goes when it is full, when the device has been free and its first image
+ * there for as long as the deadline says, or when every client that has lately sent something has its images in it, since nobody else is to be waited
+ * for. One batch is under way at a time. Time under way does not count: clients that have just had their answers would come too late for ever.
  */
 export class Batcher {
   readonly #options: BatcherOptions;
   #jobs: Job[] = [];
   #running = false;
+  /** Since when nothing is under way. */
+  #free = 0;
   #timer: NodeJS.Timeout | undefined;
   /** Clients and when they were last heard of. */
   readonly #clients = new Map<object, number>();
@@ -109,7 +112,7 @@ export class Batcher {
     if (this.#running || this.#jobs.length === 0) return;
     clearTimeout(this.#timer);
     const { batch, deadlineMs } = this.#options;
-    const left = this.#jobs[0]!.since + deadlineMs - performance.now();
+    const left = Math.max(this.#jobs[0]!.since, this.#free) + deadlineMs - performance.now();
     if (left > 0 && this.waiting < batch && this.#othersToCome()) this.#timer = setTimeout(() => this.#next(), left);
     else void this.#run();
   }
@@ -157,8 +160,9 @@ export class Batcher {
     const seconds = (performance.now() - start) / 1000 / (batch - room);
     this.#secondsAnImage = MEMORY * this.#secondsAnImage + (1 - MEMORY) * seconds;
     this.#running = false;
+    this.#free = performance.now();
     this.#jobs = this.#jobs.filter((job) => !failed.has(job));
-    for (const { job } of parts) if (this.#clients.has(job.client)) this.#clients.set(job.client, performance.now());
+    for (const { job } of parts) if (this.#clients.has(job.client)) this.#clients.set(job.client, this.#free);
     // What waits is handed to the device before answers are written.
     this.#next();
     for (const answer of finished) answer();

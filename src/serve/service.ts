@@ -21,7 +21,7 @@ export interface ServiceOptions
   address?: Address | undefined;
   /** What clients must send as `Authorization: Bearer TOKEN`; without one only this machine may ask. */
   token?: string | undefined;
-  /** How long an image waits for a batch to fill, at most; default 10. */
+  /** How long a free device waits for a batch to fill, at most; default 20. */
   deadlineMs?: number | undefined;
   /** Images that wait, at most; default 1024. */
   queueImages?: number | undefined;
@@ -58,7 +58,7 @@ export class Service implements AsyncDisposable {
    */
   static async open(options: ServiceOptions = {}, signal?: AbortSignal): Promise<Service> {
     const { address = { host: "127.0.0.1", port: 0 }, token, timeoutMs = 30_000, onNote } = options;
-    const { deadlineMs = 10, queueImages = 1024, queueBytes = 2 ** 29, maxBytes = 2 ** 27 } = options;
+    const { deadlineMs = 20, queueImages = 1024, queueBytes = 2 ** 29, maxBytes = 2 ** 27 } = options;
     checkKinds(options, {
       deadlineMs: "number",
       queueImages: "number",

@@ -80,6 +80,19 @@ describe("the batcher", () => {
     expect(patient.batches[1]).toEqual(["b1"]);
   });
 
+  it("waits for those who have just had their answers, however long others have waited behind them", async () => {
+    const { batcher, batches, finish } = made({ deadlineMs: 200 });
+    const first = batcher.submit(items("a1", "a2"), ann);
+    void batcher.submit(items("b1", "b2"), ben);
+    await delay(250);
+    await finish();
+    await first;
+    expect(batches).toHaveLength(1);
+    void batcher.submit(items("a3", "a4"), ann);
+    expect(batches[1]).toEqual(["b1", "b2", "a3", "a4"]);
+    await finish();
+  });
+
   it("cuts a large request, and gives its results in order", async () => {
     const { batcher, batches, finish } = made();
     const names = Array.from({ length: 10 }, (_, index) => `a${index}`);
