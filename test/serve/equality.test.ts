@@ -134,6 +134,22 @@ describe("the service and the Augmenter", () => {
     expect(errorOf(missing)).toMatchObject({ status: 404, message: expect.stringContaining('no style "s1"') });
   });
 
+  it("draw from the files that the service was started with, and measure its table on them", async () => {
+    const folder = temporaryFolder();
+    for (const [index, look] of each(images(3, 20, 11)).entries())
+      writeFileSync(join(folder, `${index}.png`), await encodeImage(look, { format: "png" }));
+    const choices = { ...CHOICES, method: "randstainna,reinhard", style: [folder] };
+    const started = await open(choices);
+    await using own = await Augmenter.open(choices);
+    const expected = await own.apply(each(tiles), keys(COUNT), 4);
+    const given = await restyle(started.url, { images: tiles }, keys(COUNT), { epoch: "4" });
+    expect(given.images.data).toEqual(joined(expected));
+    expect(given.ops).toEqual(expected.map(({ ops }) => ops));
+    expect(new Set((given.ops as { op: string }[][]).flatMap((ops) => ops.map(({ op }) => op)))).toEqual(
+      new Set(["randstainna", "reinhard"]),
+    );
+  });
+
   it("restyle grey images", async () => {
     const grey = images(3, 16, 3, 1);
     const given = await restyle(service.url, { images: grey, styles: grey }, keys(3), { method: "histogram-match" });

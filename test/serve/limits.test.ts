@@ -1,4 +1,5 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { Agent } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -310,8 +311,12 @@ describe("tokens and addresses", () => {
       writeFileSync(socket, "a file");
       expect((await failure(open({ address: { path: socket } }), "ARGUMENT")).message).toContain("no socket");
       rmSync(socket);
+      const killed = `require("net").createServer().listen(${JSON.stringify(socket)}, () => process.kill(process.pid, "SIGKILL"))`;
+      expect(spawnSync(process.execPath, ["-e", killed]).signal).toBe("SIGKILL");
+      expect(existsSync(socket)).toBe(true);
       const one = await open({ address: { path: socket } });
       expect((await ask(one.url, path, raw)).status).toBe(200);
+      expect(statSync(socket).mode & 0o777).toBe(0o600);
       expect((await failure(open({ address: { path: socket } }), "ARGUMENT")).message).toContain("in use");
       await one.stop();
       expect(existsSync(socket)).toBe(false);
