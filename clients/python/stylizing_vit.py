@@ -82,10 +82,11 @@ class Augmenter:
         """
         images = _pixels("images", images, 4)
         tensors, query = {"images": images}, {**self._wishes, "epoch": epoch}
-        if styles is not None and not isinstance(styles, str) and hasattr(styles, "__array__"):
-            tensors["styles"] = _pixels("styles", styles, 4)
+        styles = [styles] if isinstance(styles, str) else styles
+        if styles is not None and all(isinstance(style, str) for style in styles):
+            query["styles"] = ",".join(styles)
         elif styles is not None:
-            query["styles"] = ",".join([styles] if isinstance(styles, str) else styles)
+            tensors["styles"] = _pixels("styles", styles, 4)
         body = _write(tensors, {"keys": json.dumps([str(key) for key in keys])})
         answer = self._send("POST", "/v1/augment?" + urllib.parse.urlencode(query), body)
         restyled, metadata = _read(answer)
@@ -145,7 +146,8 @@ class Augmenter:
                     error = _error(status, answer)
                     if status != 429 or time.monotonic() >= until:
                         raise error
-                    pause = float(headers.get("Retry-After", pause))
+                    after = headers.get("Retry-After", "")
+                    pause = float(after) if after.isdigit() else pause
                 time.sleep(max(0.0, min(pause, until - time.monotonic())))
                 pause = min(2 * pause, 2.0)
 

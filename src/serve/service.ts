@@ -136,7 +136,7 @@ function makeApp(maxBytes: number, timeoutMs: number, onNote: AugmentOptions["on
       maxHeaderSize: HEADER_BYTES,
     },
     clientErrorHandler: refuseConnection,
-  }) as unknown as FastifyInstance;
+  });
   app.server.maxConnections = CONNECTIONS;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser([RAW, SAFETENSORS], { parseAs: "buffer" }, (_request, body, done) => done(null, body));

@@ -199,7 +199,7 @@ print(round(time.monotonic() - start, 1))`;
 
     it("gives up when its patience is over, and at once where asking again is no use", async () => {
       answers = Array.from({ length: 9 }, () => refusal(429, "BUSY"));
-      expect(await script(one, url(), "1.5")).toMatch(/^BUSY/);
+      expect(await script(one, url(), "0.3")).toMatch(/^BUSY/);
       [answers, requests] = [[refusal(503, "STOPPING")], 0];
       expect(await script(one, url(), "30")).toMatch(/^STOPPING 0/);
       expect(requests).toBe(1);
