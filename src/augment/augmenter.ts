@@ -9,7 +9,7 @@ import { checkPixelImage, type PixelImage, type Placement } from "../image/types
 import { MODEL_METHOD, methodNamed, wantsTable } from "../restyle/methods.js";
 import type { Params, RestyleJob } from "../restyle/types.js";
 import { type AugmentOptions, type AugmentPlan, settleAugment } from "./augment-options.js";
-import { type Decision, decide, type WeightedMethod } from "./draws.js";
+import { type Chances, type Decision, decide, type WeightedMethod } from "./draws.js";
 import type { ErrorReport } from "./failures.js";
 import { restyleAny } from "./grey.js";
 import { listInputs } from "./inputs.js";
@@ -48,6 +48,10 @@ export interface AugmentItem extends Pick<SampleKey, "key" | "domain"> {
   following?: readonly { style: () => StyleImage }[] | undefined;
   /** A style of its own. */
   style?: StyleImage | undefined;
+  /** Styles to draw its own from, in place of the augmenter's. */
+  source?: Pick<StyleSource, "styleFor"> | undefined;
+  /** How it is drawn for, in place of the augmenter's plan. */
+  chances?: Chances | undefined;
   /** What was done to it once: it is done again, and nothing is drawn. */
   ops?: readonly AugmentOp[] | undefined;
 }
@@ -228,7 +232,7 @@ export class Augmenter implements AsyncDisposable {
     const results: Augmented[] = items.map(({ key, content }) => ({ key, image: content, ops: [] }));
     const todo = new Map<string, Todo[]>();
     for (const [index, item] of items.entries()) {
-      const decision = item.ops ? again(item.ops) : decide(this.plan, item.key, item.epoch);
+      const decision = item.ops ? again(item.ops) : decide(item.chances ?? this.plan, item.key, item.epoch);
       if (!decision) continue;
       try {
         const one = { index, decision, ...(await this.#styled(item, decision)) };
@@ -252,8 +256,10 @@ export class Augmenter implements AsyncDisposable {
   ): Promise<Pick<Todo, "job" | "style">> {
     const job = { content, params, strength };
     // What may do without a style takes those of a bank, which were given, and not its neighbours'.
-    if (!method.needsStyle(params) && !(method.takesStyle(params) && (item.style || this.plan.styles === "bank"))) return { job };
-    const style = item.style ?? item.following?.[rollOf(item.epoch) - 1]?.style() ?? (await this.#source?.styleFor(item, draw));
+    if (!method.needsStyle(params) && !(method.takesStyle(params) && (item.style || item.source || this.plan.styles === "bank")))
+      return { job };
+    const source = item.source ?? this.#source;
+    const style = item.style ?? item.following?.[rollOf(item.epoch) - 1]?.style() ?? (await source?.styleFor(item, draw));
     if (!style)
       throw new StylizingError(
         "ARGUMENT",

@@ -56,7 +56,7 @@ export function share(text: string): number {
 }
 
 /** `A:B`, or one number for both. */
-function range(text: string): readonly [number, number] {
+export function range(text: string): readonly [number, number] {
   const [least, most = least, ...more] = text.split(":").map(share);
   if (more.length > 0 || least! > most!) throw new InvalidArgumentError("It must be A:B, A the smaller one.");
   return [least!, most!];

@@ -13,6 +13,7 @@ import { addMethods } from "./methods.js";
 import { addMetrics } from "./metrics.js";
 import { addModels } from "./models.js";
 import { stopProgress } from "./progress.js";
+import { addServe } from "./serve.js";
 import { EXIT, errorDocument, exitCode, note, printJson } from "./shared.js";
 import { addStylize } from "./stylize.js";
 import { addTrain } from "./train.js";
@@ -29,6 +30,7 @@ function makeProgram(): Command {
   addStylize(program);
   addAugment(program);
   addReplay(program);
+  addServe(program);
   addClassify(program);
   addDetail(program);
   addForward(program);

@@ -35,11 +35,7 @@ export async function writeSafetensors(
     entries.push([name, bytes, tensor]);
     end += bytes;
   }
-  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
-  // Padded with spaces, so that the data begins at a multiple of eight.
-  const head = new Uint8Array(8 + Math.ceil(json.length / 8) * 8).fill(0x20);
-  new DataView(head.buffer).setBigUint64(0, BigInt(head.length - 8), true);
-  head.set(json, 8);
+  const head = safetensorsHead(Object.fromEntries(header));
 
   const partial = `${resolve(path)}.${process.pid}.${randomBytes(6).toString("hex")}.partial`;
   const handle = await output(path, () => open(partial, "wx"));
@@ -63,6 +59,15 @@ export async function writeSafetensors(
     await rm(partial, { force: true });
     throw error;
   }
+}
+
+/** What stands before the data: the header's length and its JSON, padded with spaces, so that the data begins at a multiple of eight. */
+export function safetensorsHead(header: Readonly<Record<string, unknown>>): Uint8Array {
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const head = new Uint8Array(8 + Math.ceil(json.length / 8) * 8).fill(0x20);
+  new DataView(head.buffer).setBigUint64(0, BigInt(head.length - 8), true);
+  head.set(json, 8);
+  return head;
 }
 
 async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {

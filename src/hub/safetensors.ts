@@ -188,7 +188,8 @@ interface Header {
   ino: number;
 }
 
-function parseHeader(path: string, bytes: Uint8Array, dataLength: number): Pick<Header, "tensors" | "metadata"> {
+/** A header's JSON, held to the format and to the bytes behind it. @throws StylizingError `CHECKPOINT` */
+export function parseHeader(path: string, bytes: Uint8Array, dataLength: number): Pick<Header, "tensors" | "metadata"> {
   let json: unknown;
   let text: string;
   try {

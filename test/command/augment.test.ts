@@ -310,7 +310,9 @@ describe("augment in every format", () => {
     expect(new Set(pixels).size).toBe(60);
     if (python && format !== "parquet") {
       // The same by numpy, Pillow, tarfile and csv: pixels in order, labels, and masks where the format has room for them.
-      const rows = pythonReads([[format, path]]).get(path)!.filter((row) => "pixels" in row);
+      const rows = pythonReads([[format, path]])
+        .get(path)!
+        .filter((row) => "pixels" in row);
       expect(rows.map((row) => row.pixels)).toEqual(pixels);
       const number = format === "npz" || format === "wds";
       const classes = rows.map(({ label }) => (number ? ["normal", "tumour"][Number([label].flat()[0])] : label));

@@ -20,7 +20,7 @@ const imports = (file: string): string[] =>
 /** Upper rooms first; those of one line do not know each other. */
 const FLOORS = [
   ["command"],
-  ["index.ts"],
+  ["index.ts", "serve"],
   ["augment"],
   ["train", "painter", "classifier", "onnx", "restyle", "metrics"],
   ["models"],

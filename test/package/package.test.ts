@@ -33,12 +33,14 @@ describe("what is published", () => {
     const beside = ["README.md", "LICENSE", "CHANGELOG.md"].filter((name) => existsSync(join(root, name)));
     expect(paths.filter((path) => !path.includes("/")).sort()).toEqual(["package.json", ...beside].sort());
     expect([...new Set(paths.filter((path) => path.includes("/")).map((path) => path.split("/")[0]))].sort()).toEqual([
+      "clients",
       "dist",
       "docs",
       "kernels",
       "weights",
     ]);
     expect(paths.filter((path) => path.startsWith("docs/"))).toEqual(["docs/augment_draws.py"]);
+    expect(paths.filter((path) => path.startsWith("clients/"))).toEqual(["clients/python/stylizing_vit.py"]);
     expect(paths).toEqual(expect.arrayContaining(["dist/index.js", "dist/index.d.ts", "dist/command/main.js"]));
     expect(paths).toEqual(expect.arrayContaining(["weights/demo/model.safetensors", "weights/demo/config.json"]));
     const kernels = readdirSync(join(root, "kernels"), { recursive: true, encoding: "utf8" }).filter((name) =>
