@@ -61,9 +61,10 @@ async function serveStyled(...args: string[]): Promise<Served> {
 
 const REQUESTS = SLOW ? 10_000 : 1000;
 it(`answers ${REQUESTS} requests of four clients, in their order, and holds no more memory at their end`, async () => {
-  const served = await serveStyled("--method", "colorist", "--batch", "4", "--deadline-ms", "250");
+  const params = { targetMean: [0.7, 0.5, 0.6], targetDeviation: [0.1, 0.2, 0.1] };
+  const served = await serve("--method", "colorist", "--params", JSON.stringify(params), "--batch", "4", "--deadline-ms", "250");
   const measured: Promise<number>[] = [];
-  const restyled = await fourClients(served.url, REQUESTS, 1, { styles: "s" }, (answered) => {
+  const restyled = await fourClients(served.url, REQUESTS, 1, {}, (answered) => {
     if (answered % (REQUESTS / 10) === 0) measured.push(loadOf(served.url).then(({ megabytes }) => megabytes));
     if (answered % 50 > 0) return;
     // Others hang up in the middle of what they send.
