@@ -17,6 +17,7 @@ import { EXIT, errorDocument, exitCode, note, printJson } from "./shared.js";
 import { addStylize } from "./stylize.js";
 import { addTrain } from "./train.js";
 import { addTune } from "./tune.js";
+import { addWorker } from "./worker.js";
 
 /** A new one for every run: commander keeps what it has parsed. */
 function makeProgram(): Command {
@@ -29,6 +30,7 @@ function makeProgram(): Command {
   addStylize(program);
   addAugment(program);
   addReplay(program);
+  addWorker(program);
   addClassify(program);
   addDetail(program);
   addForward(program);
