@@ -123,7 +123,9 @@ async function refuseNested(data: string, out: string): Promise<void> {
 /** @throws StylizingError `ARGUMENT` where there is something else than results */
 async function refuseStrangers(out: string, overwrite: boolean): Promise<void> {
   if (overwrite) return;
-  const names = (await readdir(out).catch((): string[] => [])).filter((name) => !name.endsWith(".partial"));
+  const names = (await readdir(out).catch((): string[] => [])).filter(
+    (name) => !name.endsWith(".partial") && name !== QUEUE_FOLDER,
+  );
   if (names.length === 0 || names.includes(MANIFEST)) return;
   throw new StylizingError(
     "ARGUMENT",

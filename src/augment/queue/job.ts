@@ -63,6 +63,6 @@ export function reportOf(reason: string | undefined): ErrorReport {
   const fix = "Look at the workers' own output: they may have been out of memory.";
   const problem = /stalled/.test(reason ?? "")
     ? "Workers that took it died or hung again and again."
-    : `${reason ?? "No reason"}.`;
+    : `${reason || "No reason is given"}.`;
   return { code: "QUEUE", message: `${problem} ${fix}`, fix };
 }
