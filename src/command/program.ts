@@ -13,7 +13,7 @@ import { addMethods } from "./methods.js";
 import { addMetrics } from "./metrics.js";
 import { addModels } from "./models.js";
 import { stopProgress } from "./progress.js";
-import { EXIT, errorDocument, exitCode, note, printJson } from "./shared.js";
+import { EXIT, errorDocument, exitCode, note, printJson, takeDevice } from "./shared.js";
 import { addStylize } from "./stylize.js";
 import { addTrain } from "./train.js";
 import { addTune } from "./tune.js";
@@ -25,7 +25,8 @@ function makeProgram(): Command {
     .description("Repaint a medical image in another image's style and keep its anatomy, on any GPU that WebGPU reaches.")
     .version(VERSION)
     .exitOverride()
-    .showHelpAfterError("(--help lists the options)");
+    .showHelpAfterError("(--help lists the options)")
+    .hook("preAction", (_, verb) => takeDevice(verb));
   // After the settings above: a verb copies them when it is made, so that its errors come here too.
   addStylize(program);
   addAugment(program);

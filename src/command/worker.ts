@@ -1,8 +1,9 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { WorkOptions } from "../augment/queue/worker.js";
 import {
   adapterOption,
   countFromZero,
+  deviceOption,
   EXIT,
   interruptible,
   type ModelFlags,
@@ -11,10 +12,12 @@ import {
   positiveNumber,
   printJson,
 } from "./shared.js";
+import { startWorkers } from "./worker-processes.js";
 
 interface WorkerFlags extends Pick<WorkOptions, "concurrency" | "lease" | "idle" | "in" | "out" | "model" | "batch" | "workers"> {
   queue: string;
   adapter?: ModelFlags["adapter"];
+  devices?: string;
   json?: boolean;
 }
 
@@ -30,10 +33,23 @@ export function addWorker(program: Command): void {
     .option("--out <folder>", "where the folder of results is on this machine (default: as `augment` says)")
     .option("--model <name>", "where the model is on this machine (default: as `augment` says)")
     .addOption(adapterOption())
+    .addOption(deviceOption())
+    .addOption(
+      new Option("--devices <list>", "all, or several as --device has them with commas between: a process for each").conflicts([
+        "adapter",
+        "device",
+      ]),
+    )
     .option("--batch <n>", "images per submission; results do not depend on it", positiveInteger)
     .option("--workers <n>", "threads that read and write images; 0: none", countFromZero)
     .option("--json", "print one JSON document on stdout when it ends")
-    .action(async ({ adapter, json, ...flags }: WorkerFlags) => {
+    .action(async ({ adapter, json, devices, ...flags }: WorkerFlags) => {
+      if (devices !== undefined) {
+        const { workers, code } = await startWorkers(devices, process.argv.slice(2));
+        if (json) printJson({ workers });
+        process.exitCode = code;
+        return;
+      }
       const { work } = await import("../augment/queue/worker.js");
       const options: WorkOptions = { ...flags, load: { ...(adapter ? { adapter } : {}), onNote: note }, onNote: note };
       const report = await interruptible((signal) => work(options, signal), { after: "this part", before: "its part was done" });
