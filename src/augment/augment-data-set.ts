@@ -3,7 +3,7 @@ import path from "node:path";
 import { createWriter } from "../datasets/open.js";
 import type { DataFormat, DataSet } from "../datasets/types.js";
 import { StylizingError } from "../errors.js";
-import { ensureOutputFolder, removeStale } from "../image/atomic-write.js";
+import { ensureOutputFolder, removePartial, removeStale } from "../image/atomic-write.js";
 import { realOf } from "../image/folder.js";
 import { MODEL_METHOD } from "../restyle/methods.js";
 import { VERSION } from "../version.js";
@@ -100,6 +100,8 @@ export async function augmentDataSet(options: AugmentDataSetOptions, signal?: Ab
   const isWhole = !run.failures.stopReason && failedShards.length === 0;
   if (isWhole) {
     await writer.finish(Math.ceil(data.count / group));
+    // Workers that were killed left some.
+    if (shared) await removePartial(out);
     await rm(path.join(out, QUEUE_FOLDER), { recursive: true, force: true });
   }
   const milliseconds = Math.round(performance.now() - start);

@@ -1,0 +1,170 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { ManifestLine } from "../../src/augment/manifest.js";
+import { hasRedis, OwnRedis } from "../support/redis.js";
+import { build, type Finished, fresh, run, start } from "./command.js";
+import { atWork, augmentArgs, expectSame, LEASE, type Running, startWorker, tilesFolder, untilLines } from "./queue.js";
+
+let data: string;
+
+beforeAll(async () => {
+  await build();
+  data = await tilesFolder(80, 160);
+});
+
+const LONG = { longest: 600_000 };
+
+async function local(args: readonly string[]): Promise<void> {
+  const { code, stderr } = await run(args, LONG);
+  expect(code, stderr).toBe(0);
+}
+
+describe.skipIf(!hasRedis)("ten shards, two workers (redis-server)", () => {
+  let redis: OwnRedis;
+  let workers: Running[];
+  const coordinate = (out: string, ...more: string[]) => start(augmentArgs(data, out, "--queue", redis.url, ...more), LONG);
+
+  beforeAll(async () => {
+    redis = await OwnRedis.start();
+    workers = [startWorker(redis), startWorker(redis)];
+  });
+  afterAll(async () => {
+    for (const { child } of workers) child.kill("SIGKILL");
+    await redis[Symbol.asyncDispose]();
+  });
+
+  it.each(["folder", "csv", "hf", "npz", "wds", "parquet"])(
+    "%s: one killed three times, one hung for two leases, Redis restarted: complete, nothing twice, equal",
+    async (format) => {
+      const [whole, out] = [fresh("whole"), fresh("out")];
+      await local(augmentArgs(data, whole, "--format", format));
+      const { finished } = coordinate(out, "--format", format);
+      for (let kills = 0; kills < 3; kills++) {
+        await atWork(redis, workers[0]!);
+        workers[0]!.child.kill("SIGKILL");
+        workers[0] = startWorker(redis);
+        if (kills === 1) {
+          await redis.kill();
+          await delay(500);
+          await redis.start();
+        }
+      }
+      await atWork(redis, workers[1]!);
+      const { child } = workers[1]!;
+      child.kill("SIGSTOP");
+      setTimeout(() => child.kill("SIGCONT"), 2 * LEASE * 1000);
+      const { code, stderr } = await finished;
+      expect(code, stderr).toBe(0);
+      // What was hung has gone on, and written what it had.
+      await delay(2 * LEASE * 1000 + 1000);
+      expectSame(out, whole);
+      const lines = readFileSync(join(out, "manifest.jsonl"), "utf8").trimEnd().split("\n").slice(1);
+      const keys = lines.map((line) => JSON.parse(line) as ManifestLine).map(({ key, copy }) => `${key} ${copy}`);
+      expect(new Set(keys).size).toBe(160);
+      expect(keys).toHaveLength(160);
+    },
+    600_000,
+  );
+
+  it.each([
+    ["domain", ["--styles", "domain", "--domain", "2"]],
+    ["bank", ["--styles", "bank", "--style-crop", "--strength", ".5:1", "--keep-originals"]],
+    ["a table of the bank", ["--styles", "bank", "--method", "randstainna"]],
+    ["the model", ["--method", "stylizing-vit:2,hed-jitter", "--copies", "1"]],
+  ])(
+    "styles by %s are those of a run without a queue",
+    async (_, more) => {
+      const [whole, out] = [fresh("whole"), fresh("out")];
+      const bank = more.includes("bank") ? ["--style", data] : [];
+      await local(augmentArgs(data, whole, ...more, ...bank));
+      const { code, stderr } = await coordinate(out, ...more, ...bank).finished;
+      expect(code, stderr).toBe(0);
+      expectSame(out, whole);
+    },
+    600_000,
+  );
+
+  it("a Redis that is away for long is waited for by all, who say so once", async () => {
+    const [whole, out] = [fresh("whole"), fresh("out")];
+    await local(augmentArgs(data, whole));
+    const worker = startWorker(redis);
+    const { finished } = coordinate(out);
+    await untilLines(out, 16);
+    await redis.kill();
+    await delay(45_000);
+    await redis.start();
+    const { code, stderr } = await finished;
+    worker.child.kill("SIGTERM");
+    const ended: Finished = await worker.finished;
+    expect(code, stderr).toBe(0);
+    for (const said of [stderr, ended.stderr]) {
+      expect(said.match(/is gone: waiting for it/g)).toHaveLength(1);
+      expect(said.match(/is back/g)).toHaveLength(1);
+    }
+    expect(ended.code).toBe(0);
+    expectSame(out, whole);
+  }, 600_000);
+
+  it("a Redis that keeps what it has goes on where it was", async () => {
+    const own = await OwnRedis.start("--appendonly", "yes", "--appendfsync", "always");
+    const mine = [startWorker(own), startWorker(own)];
+    try {
+      const [whole, out] = [fresh("whole"), fresh("out")];
+      await local(augmentArgs(data, whole));
+      const { finished } = start(augmentArgs(data, out, "--queue", own.url), LONG);
+      for (const lines of [16, 64, 96]) {
+        await untilLines(out, lines);
+        await own.kill();
+        await own.start();
+      }
+      const { code, stderr } = await finished;
+      expect(code, stderr).toBe(0);
+      expectSame(out, whole);
+    } finally {
+      for (const { child } of mine) child.kill("SIGKILL");
+      await own[Symbol.asyncDispose]();
+    }
+  }, 600_000);
+
+  it("two runs at once share the workers", async () => {
+    const pairs = ["3", "4"].map((seed) => ({ seed, whole: fresh("whole"), out: fresh("out") }));
+    for (const { seed, whole } of pairs) await local(augmentArgs(data, whole, "--seed", seed));
+    const all = await Promise.all(pairs.map(({ seed, out }) => coordinate(out, "--seed", seed).finished));
+    for (const { code, stderr } of all) expect(code, stderr).toBe(0);
+    for (const { whole, out } of pairs) expectSame(out, whole);
+  }, 600_000);
+
+  it("a coordinator that is stopped takes back what nobody has begun, and ends without a Redis too", async () => {
+    const out = fresh("out");
+    for (const isAway of [false, true]) {
+      const { child, finished } = coordinate(out);
+      await untilLines(out, isAway ? 48 : 16);
+      if (isAway) await redis.kill();
+      await delay(isAway ? 500 : 0);
+      child.kill("SIGTERM");
+      const { code, stderr } = await finished;
+      expect(code, stderr).toBe(143);
+      if (isAway) await redis.start();
+    }
+    expect(existsSync(join(out, ".stylizing-vit-queue"))).toBe(true);
+    const { code, stderr } = await coordinate(out).finished;
+    expect(code, stderr).toBe(0);
+    expect(existsSync(join(out, ".stylizing-vit-queue"))).toBe(false);
+  }, 600_000);
+
+  it("samples that cannot be read are lines as in a run without a queue", async () => {
+    const [whole, out] = [fresh("whole"), fresh("out")];
+    const torn = fresh("torn");
+    mkdirSync(join(torn, "a"), { recursive: true });
+    const { cpSync } = await import("node:fs");
+    cpSync(data, torn, { recursive: true });
+    const first = JSON.parse(readFileSync(join(data, "index.json"), "utf8")) as { image: string }[];
+    for (const { image } of first.slice(3, 6)) writeFileSync(join(torn, image), "no image");
+    const one = await run(augmentArgs(torn, whole), LONG);
+    const two = await start(augmentArgs(torn, out, "--queue", redis.url), LONG).finished;
+    expect([one.code, two.code]).toEqual([1, 1]);
+    expectSame(out, whole);
+  }, 600_000);
+});
