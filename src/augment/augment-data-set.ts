@@ -80,7 +80,8 @@ export async function augmentDataSet(options: AugmentDataSetOptions, signal?: Ab
   await removeStale(out);
   const about = headerOf(augmenter, data, { ...options, format, copies, keepOriginals }, group);
   const begun = overwrite ? undefined : await headerIn(out);
-  await shared?.begin(about, data, out, !begun);
+  if (!begun) await removeQueueFolder(out);
+  await shared?.begin(about, data, out);
   const adapters = shared ? (begun?.adapters ?? (await shared.adapters(signal))) : await augmenter.adapters();
   const manifest = await ManifestWriter.open(out, { ...about, adapters }, overwrite);
   await using writer = await createWriter(format, out, { like: data, onNote });
@@ -102,7 +103,7 @@ export async function augmentDataSet(options: AugmentDataSetOptions, signal?: Ab
     await writer.finish(Math.ceil(data.count / group));
     // Workers that were killed left some.
     if (shared) await removePartial(out);
-    await rm(path.join(out, QUEUE_FOLDER), { recursive: true, force: true });
+    await removeQueueFolder(out);
   }
   const milliseconds = Math.round(performance.now() - start);
   const { counts, failures } = run;
@@ -113,6 +114,9 @@ export async function augmentDataSet(options: AugmentDataSetOptions, signal?: Ab
     ...{ milliseconds, imagesPerSecond: Number(((counts.outputs * 1000) / milliseconds).toFixed(3)) },
   };
 }
+
+/** What lies there of another run: its workers, who look for it before they write, then write no more. */
+const removeQueueFolder = (out: string) => rm(path.join(out, QUEUE_FOLDER), { recursive: true, force: true });
 
 /** @throws StylizingError `ARGUMENT` where results would be read as data, or data overwritten */
 async function refuseNested(data: string, out: string): Promise<void> {

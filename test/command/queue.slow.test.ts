@@ -1,10 +1,12 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { AugmentReport } from "../../src/augment/augment-data-set.js";
 import type { ManifestLine } from "../../src/augment/manifest.js";
+import type { WorkReport } from "../../src/augment/queue/worker.js";
 import { hasRedis, OwnRedis } from "../support/redis.js";
-import { build, type Finished, fresh, run, start } from "./command.js";
+import { build, type Finished, fresh, json, run, start } from "./command.js";
 import { atWork, augmentArgs, expectSame, LEASE, type Running, startWorker, tilesFolder, untilLines } from "./queue.js";
 
 let data: string;
@@ -128,6 +130,91 @@ describe.skipIf(!hasRedis)("ten shards, two workers (redis-server)", () => {
     }
   }, 600_000);
 
+  it("a coordinator that is killed is gone on with, by a run without a queue too", async () => {
+    const [whole, out] = [fresh("whole"), fresh("out")];
+    await local(augmentArgs(data, whole));
+    for (const lines of [16, 48]) {
+      const { child, finished } = coordinate(out);
+      await untilLines(out, lines);
+      child.kill("SIGKILL");
+      await finished;
+    }
+    await local(augmentArgs(data, out));
+    // A worker may be at a shard of it still; it writes the same.
+    await delay(3000);
+    expectSame(out, whole);
+  }, 600_000);
+
+  it("what is left in the queue of a run that was begun anew, or ended by itself, does nothing", async () => {
+    const [whole, other, out] = [fresh("whole"), fresh("other"), fresh("out")];
+    await local(augmentArgs(data, whole));
+    await local(augmentArgs(data, other, "--seed", "6"));
+    const first = coordinate(out);
+    await untilLines(out, 16);
+    first.child.kill("SIGKILL");
+    await first.finished;
+    const { code, stderr } = await coordinate(out, "--seed", "6", "--overwrite").finished;
+    expect(code, stderr).toBe(0);
+    expectSame(out, other);
+    await local(augmentArgs(data, out, "--overwrite"));
+    await delay(3000);
+    expectSame(out, whole);
+    // And workers are of use still.
+    const last = fresh("last");
+    expect((await coordinate(last).finished).code).toBe(0);
+    expectSame(last, whole);
+  }, 600_000);
+
+  it("where every part fails, no further one is begun", async () => {
+    const many = await tilesFolder(176, 32);
+    const out = fresh("out");
+    mkdirSync(out);
+    // Files stand where folders should be.
+    for (const name of ["normal", "tumour"]) writeFileSync(join(out, name), "");
+    const args = augmentArgs(many, out, "--queue", redis.url, "--overwrite", "--json");
+    const { code, stdout, stderr } = await start(args, LONG).finished;
+    expect(code, stderr).toBe(1);
+    const { failedShards, outputs } = JSON.parse(stdout) as AugmentReport;
+    expect(outputs).toBe(0);
+    expect(failedShards!.length).toBeGreaterThanOrEqual(16);
+    expect(new Set(failedShards!.map(({ error }) => error.code))).toEqual(new Set(["OUTPUT"]));
+    expect(stderr).toContain("no further one is begun");
+  }, 600_000);
+
+  it("a worker that is told to end does so while Redis is away", async () => {
+    const own = await OwnRedis.start();
+    const { child, finished } = start(augmentArgs(data, fresh("out"), "--queue", own.url), LONG);
+    try {
+      const worker = startWorker(own);
+      await atWork(own, worker);
+      await own.kill();
+      worker.child.kill("SIGTERM");
+      expect(await Promise.race([worker.finished.then(({ code }) => code), delay(30_000, "still there")])).toBe(0);
+      child.kill("SIGTERM");
+      expect((await finished).code).toBe(143);
+    } finally {
+      await own[Symbol.asyncDispose]();
+    }
+  }, 600_000);
+
+  it("a process for each device takes parts, and ends where there are no more", async () => {
+    const own = await OwnRedis.start();
+    try {
+      const [whole, out] = [fresh("whole"), fresh("out")];
+      await local(augmentArgs(data, whole));
+      const worker = start(["worker", "--queue", own.url, "--devices", "all", "--idle", "4", "--json"], LONG);
+      const { code, stderr } = await start(augmentArgs(data, out, "--queue", own.url), LONG).finished;
+      expect(code, stderr).toBe(0);
+      expectSame(out, whole);
+      const { workers } = json<{ workers: { device: string; code: number; report: WorkReport }[] }>(await worker.finished);
+      expect(workers.map(({ code: ended }) => ended)).toEqual(workers.map(() => 0));
+      expect(workers.reduce((sum, { report }) => sum + report.shards, 0)).toBe(10);
+      expect(workers.reduce((sum, { report }) => sum + report.outputs, 0)).toBe(160);
+    } finally {
+      await own[Symbol.asyncDispose]();
+    }
+  }, 600_000);
+
   it("two runs at once share the workers", async () => {
     const pairs = ["3", "4"].map((seed) => ({ seed, whole: fresh("whole"), out: fresh("out") }));
     for (const { seed, whole } of pairs) await local(augmentArgs(data, whole, "--seed", seed));
@@ -158,7 +245,6 @@ describe.skipIf(!hasRedis)("ten shards, two workers (redis-server)", () => {
     const [whole, out] = [fresh("whole"), fresh("out")];
     const torn = fresh("torn");
     mkdirSync(join(torn, "a"), { recursive: true });
-    const { cpSync } = await import("node:fs");
     cpSync(data, torn, { recursive: true });
     const first = JSON.parse(readFileSync(join(data, "index.json"), "utf8")) as { image: string }[];
     for (const { image } of first.slice(3, 6)) writeFileSync(join(torn, image), "no image");

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Job, Queue } from "bullmq";
-import type { Redis } from "ioredis";
+import { messageOf, StylizingError } from "../../errors.js";
 import type { ErrorReport } from "../failures.js";
 import { errorOf } from "../failures.js";
 import type { ManifestLine } from "../manifest.js";
@@ -15,7 +15,7 @@ import {
   shardName,
 } from "./job.js";
 import type { KeptLines } from "./kept-lines.js";
-import { connectRedis, placeOf } from "./redis.js";
+import { type Connection, connectRedis, placeOf } from "./redis.js";
 
 /** Shards that are in the queue at a time: what workers give back is held there until it is fetched. */
 const IN_QUEUE = 64;
@@ -26,6 +26,8 @@ const A_COUNT = 10;
 /** Times that a shard is tried. */
 const ATTEMPTS = 3;
 const RETRY_MS = 1000;
+/** Shards that fail one after another, behind which no further one is tried: of a full disk, say. */
+const HOPELESS = 16;
 /** Milliseconds that an ending run waits for a Redis that does not answer. */
 const PATIENCE = 2000;
 /** Seconds after which the engine may forget what nobody fetched. */
@@ -47,6 +49,9 @@ export interface Work {
   samplesOf: (shard: Shard) => number;
 }
 
+/** How a job stands. */
+type Found = { state: "waiting" } | { state: "active" | "completed" | "failed"; job: Job<JobData, JobResult> };
+
 /** A shard that nobody could make. */
 export interface FailedShard extends Shard {
   error: ErrorReport;
@@ -55,7 +60,7 @@ export interface FailedShard extends Shard {
 /** Puts shards of a run into a queue and fetches what workers make of them. Nothing is lost with Redis: what is missing there is put again. */
 export class Coordinator implements AsyncDisposable {
   readonly #place: string;
-  readonly #connection: Redis;
+  readonly #connection: Connection;
   readonly #queue: Queue<JobData, JobResult>;
   readonly #options: CoordinatorOptions;
   #workers = -1;
@@ -63,7 +68,7 @@ export class Coordinator implements AsyncDisposable {
   #told = false;
   #looks = 0;
 
-  private constructor(place: string, connection: Redis, queue: Queue<JobData, JobResult>, options: CoordinatorOptions) {
+  private constructor(place: string, connection: Connection, queue: Queue<JobData, JobResult>, options: CoordinatorOptions) {
     this.#place = place;
     this.#connection = connection;
     this.#queue = queue;
@@ -74,7 +79,7 @@ export class Coordinator implements AsyncDisposable {
   static async open(url: string, options: CoordinatorOptions): Promise<Coordinator> {
     const connection = await connectRedis(url, options.onNote);
     const { Queue: BullQueue } = await import("bullmq");
-    const queue = new BullQueue<JobData, JobResult>(QUEUE_NAME, { connection });
+    const queue = new BullQueue<JobData, JobResult>(QUEUE_NAME, { connection: connection.client });
     queue.on("error", () => {});
     return new Coordinator(placeOf(url), connection, queue, options);
   }
@@ -85,7 +90,7 @@ export class Coordinator implements AsyncDisposable {
     for (;;) {
       const found = await this.#look(id, signal);
       if (!found) await this.#put(id, { run }, signal);
-      else if (found.state === "completed" || found.state === "failed") {
+      else if ("job" in found && found.state !== "active") {
         await this.#remove(found.job, signal);
         if (found.state === "failed") throw errorOf(reportOf(found.job.failedReason));
         return found.job.returnvalue.adapters;
@@ -111,7 +116,7 @@ export class Coordinator implements AsyncDisposable {
     const failed: FailedShard[] = [];
     const known = new Set<string>();
     const inQueue = new Map<string, Shard>();
-    let [put, next, samples] = [0, 0, 0];
+    let [put, next, samples, inARow] = [0, 0, 0, 0];
     /** Hands on what is there of the shards in front. */
     const handOn = async () => {
       for (; next < shards.length && kept.has(shards[next]!); next++) {
@@ -142,9 +147,13 @@ export class Coordinator implements AsyncDisposable {
             await this.#put(id, { run, shard }, signal);
             continue;
           }
-          if (found.state === "active") underWay += (found.job.progress as Partial<JobProgress>).samples ?? 0;
-          if (found.state !== "completed" && found.state !== "failed") continue;
+          if (found.state === "waiting") continue;
+          if (found.state === "active") {
+            underWay += (found.job.progress as Partial<JobProgress>).samples ?? 0;
+            continue;
+          }
           inQueue.delete(id);
+          inARow = found.state === "failed" ? inARow + 1 : 0;
           if (found.state === "failed") {
             const error = reportOf(found.job.failedReason);
             failed.push({ ...shard, error });
@@ -160,6 +169,11 @@ export class Coordinator implements AsyncDisposable {
           await this.#remove(found.job, signal);
         }
         await handOn();
+        if (inARow >= HOPELESS) {
+          this.#options.onNote?.(`${inARow} parts failed one after another: no further one is begun`);
+          await this.#takeBack(inQueue.keys());
+          return failed;
+        }
         await this.#count(inQueue.size > 0, signal);
         onProgress(samples + underWay, `${this.#workers} ${this.#workers === 1 ? "worker" : "workers"}`);
         if (inQueue.size > 0) await this.#rest(signal);
@@ -184,22 +198,34 @@ export class Coordinator implements AsyncDisposable {
   }
 
   /** A job and how it stands. */
-  async #look(id: string, signal: AbortSignal | undefined): Promise<{ job: Job<JobData, JobResult>; state: string } | undefined> {
-    const state = await unlessRaised(this.#queue.getJobState(id), signal);
+  async #look(id: string, signal: AbortSignal | undefined): Promise<Found | undefined> {
+    const state = await this.#ask(this.#queue.getJobState(id), signal);
     if (state === "unknown") return undefined;
-    const job = await unlessRaised(this.#queue.getJob(id), signal);
+    if (state !== "active" && state !== "completed" && state !== "failed") return { state: "waiting" };
+    const job = await this.#ask(this.#queue.getJob(id), signal);
     return job ? { job: job as Job<JobData, JobResult>, state } : undefined;
   }
 
   async #put(id: string, data: JobData, signal: AbortSignal | undefined): Promise<void> {
     const backoff = { type: "fixed", delay: RETRY_MS };
     const keep = { removeOnComplete: { age: A_WEEK }, removeOnFail: { age: A_WEEK } };
-    await unlessRaised(this.#queue.add("shard", data, { jobId: id, attempts: ATTEMPTS, backoff, ...keep }), signal);
+    await this.#ask(this.#queue.add("shard", data, { jobId: id, attempts: ATTEMPTS, backoff, ...keep }), signal);
+  }
+
+  /** An answer, unless the signal is raised before it. @throws StylizingError `QUEUE` for what Redis refuses */
+  async #ask<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    return unlessRaised(
+      work.catch((cause: unknown) => {
+        const fix = "Look at its memory and its settings; the same command goes on where this one ended.";
+        throw new StylizingError("QUEUE", `${this.#place} refuses its service: ${messageOf(cause)}.`, fix, { cause });
+      }),
+      signal,
+    );
   }
 
   /** What cannot be removed, as Redis has just lost it, is gone as well. */
   async #remove(job: Job<JobData, JobResult>, signal: AbortSignal | undefined): Promise<void> {
-    await unlessRaised(
+    await this.#ask(
       job.remove().catch(() => {}),
       signal,
     );
@@ -219,7 +245,7 @@ export class Coordinator implements AsyncDisposable {
   async #count(isNeeded: boolean, signal: AbortSignal | undefined): Promise<void> {
     if (this.#looks++ % A_COUNT !== 0) return;
     const before = this.#workers;
-    this.#workers = await unlessRaised(
+    this.#workers = await this.#ask(
       this.#queue.getWorkersCount().catch(() => Math.max(0, before)),
       signal,
     );
@@ -231,7 +257,7 @@ export class Coordinator implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.race([this.#queue.close().catch(() => {}), delay(PATIENCE, undefined, { ref: false })]);
-    this.#connection.disconnect();
+    this.#connection.end();
   }
 }
 

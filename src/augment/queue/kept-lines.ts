@@ -19,10 +19,9 @@ export class KeptLines {
     this.#there = new Set(there);
   }
 
-  /** @param anew what is there is of another run. @throws StylizingError `OUTPUT` */
-  static async open(out: string, anew: boolean): Promise<KeptLines> {
+  /** @throws StylizingError `OUTPUT` */
+  static async open(out: string): Promise<KeptLines> {
     const folder = path.join(out, QUEUE_FOLDER);
-    if (anew) await rm(folder, { recursive: true, force: true });
     await ensureOutputFolder(folder);
     const known = await KeptLines.idIn(out);
     const id = known ?? randomUUID();

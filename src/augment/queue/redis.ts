@@ -20,11 +20,18 @@ export function placeOf(url: string): string {
   );
 }
 
+/** A connection, and those that are made of it. */
+export interface Connection {
+  client: Redis;
+  /** Closes it; nobody waits for a Redis that is gone any more. */
+  end(): void;
+}
+
 /**
  * Connects to a Redis. One that goes away later is waited for, however long: commands wait with it, and it is said once each time.
  * @throws StylizingError `ARGUMENT` for an address that is none, `QUEUE` where there is no Redis, or one that is too old
  */
-export async function connectRedis(url: string, onNote: ((note: string) => void) | undefined): Promise<Redis> {
+export async function connectRedis(url: string, onNote: ((note: string) => void) | undefined): Promise<Connection> {
   const place = placeOf(url);
   const { Redis: Client } = await import("ioredis");
   let isOpen = false;
@@ -36,16 +43,17 @@ export async function connectRedis(url: string, onNote: ((note: string) => void)
     connectTimeout: 10_000,
     // The engine's commands wait; it says so itself where another number is given.
     maxRetriesPerRequest: null,
-    retryStrategy: (times) => (isOpen ? Math.min(100 * 2 ** Math.min(times, 10), SLOWEST) : null),
+    retryStrategy: (times) => (isOpen && !isEnding ? Math.min(100 * 2 ** Math.min(times, 10), SLOWEST) : null),
   });
   client.on("error", (error) => {
     last = error;
   });
-  client.on("end", () => {
+  const end = () => {
     isEnding = true;
-  });
+    client.disconnect();
+  };
   client.on("close", () => {
-    if (!isOpen || isGone || isEnding || client.status === "end") return;
+    if (!isOpen || isGone || isEnding) return;
     isGone = true;
     onNote?.(`${place} is gone: waiting for it`);
   });
@@ -61,9 +69,9 @@ export async function connectRedis(url: string, onNote: ((note: string) => void)
     const [major = 0, minor = 0] = version.split(".").map(Number);
     if (major < LEAST[0] || (major === LEAST[0] && minor < LEAST[1]))
       throw new StylizingError("QUEUE", `${place} is Redis ${version}.`, `Take ${LEAST.join(".")} or later.`);
-    return client;
+    return { client, end };
   } catch (error) {
-    client.disconnect();
+    end();
     if (error instanceof StylizingError) throw error;
     const reason = messageOf(/closed/i.test(messageOf(error)) ? (last ?? error) : error).replace(/\.$/, "");
     throw new StylizingError(

@@ -32,9 +32,9 @@ export class SharedRun implements AsyncDisposable {
     return new SharedRun(await Coordinator.open(url, options), options);
   }
 
-  /** @param anew not gone on with. */
-  async begin(header: RunData["header"], data: DataSet, out: string, anew: boolean): Promise<void> {
-    this.#kept = await KeptLines.open(out, anew);
+  /** Begins a run, or goes on with the one that is in the folder of results. @throws StylizingError `OUTPUT` */
+  async begin(header: RunData["header"], data: DataSet, out: string): Promise<void> {
+    this.#kept = await KeptLines.open(out);
     const { config, preset, precision } = (this.#options.load ?? {}) as { config?: unknown; preset?: string; precision?: string };
     const { model } = header.pipeline as { model?: string };
     const found = model !== undefined && (await stat(model).catch(() => undefined)) ? path.resolve(model) : undefined;

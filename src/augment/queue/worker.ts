@@ -7,7 +7,7 @@ import { describeError, StylizingError } from "../../errors.js";
 import type { LoadOptions } from "../../painter/types.js";
 import { AugmentRun } from "../augment-run.js";
 import { Augmenter } from "../augmenter.js";
-import type { ManifestLine } from "../manifest.js";
+import { headerIn, type ManifestLine } from "../manifest.js";
 import { optionsOf } from "../repeat.js";
 import {
   type JobData,
@@ -52,12 +52,14 @@ export interface WorkReport {
 
 /** How often workers may die of a shard before it counts as failed. */
 const MOST_STALLED = 5;
+/** Milliseconds that a worker which ends waits for a Redis that is gone. */
+const PATIENCE = 3000;
 /** Milliseconds between looks at whether there is nothing to do. */
 const A_LOOK = 100;
 /** Failures after which a worker is of no use. */
 const FATAL = ["NO_ADAPTER", "DEVICE_LOST"];
 
-/** Raised in a shard that belongs to another worker by now. */
+/** Raised in a shard that belongs to another worker by now, or to a run that is over. */
 class Lost extends Error {}
 
 /**
@@ -67,7 +69,7 @@ class Lost extends Error {}
 export async function work(options: WorkOptions, signal?: AbortSignal): Promise<WorkReport> {
   const { queue, concurrency = 1, lease = 30, idle = Number.POSITIVE_INFINITY, onNote } = options;
   const name = `${hostname()}:${process.pid}`;
-  const connection = await connectRedis(queue, onNote);
+  const { client: connection, end } = await connectRedis(queue, onNote);
   const { Worker: BullWorker } = await import("bullmq");
   const report: WorkReport = { worker: name, shards: 0, lost: 0, failed: 0, outputs: 0 };
   await using runs = new OpenRuns(options);
@@ -78,11 +80,13 @@ export async function work(options: WorkOptions, signal?: AbortSignal): Promise<
     try {
       const { run, shard } = job.data;
       const open = await runs.get(run).catch((error: unknown) => {
-        fatal = error;
+        if (!(error instanceof Lost)) fatal = error;
         throw error;
       });
       try {
         const held = async () => {
+          // Begun anew, or finished: what would be written may be wrong by now.
+          if (!(await open.isOn())) throw new Lost();
           if (lost?.aborted || !(await job.extendLock(token!, lease * 1000).catch(isLock))) throw new Lost();
         };
         const say = (samples: number) => void job.updateProgress({ worker: name, samples } satisfies JobProgress).catch(() => {});
@@ -98,7 +102,7 @@ export async function work(options: WorkOptions, signal?: AbortSignal): Promise<
       const what = job.data.shard ? `groups ${shardName(job.data.shard)}` : "the adapters";
       if (error instanceof Lost) {
         report.lost++;
-        onNote?.(`${what}: another worker has taken them over`);
+        onNote?.(`${what}: another worker has taken them over, or the run is over`);
         throw error;
       }
       const about = describeError(error);
@@ -115,7 +119,9 @@ export async function work(options: WorkOptions, signal?: AbortSignal): Promise<
   };
   const worker: Worker<JobData, JobResult> = new BullWorker<JobData, JobResult>(QUEUE_NAME, take, {
     ...{ connection, concurrency, name, autorun: false, maxStalledCount: MOST_STALLED },
-    ...{ lockDuration: lease * 1000, stalledInterval: lease * 1000, runRetryDelay: 1000, drainDelay: 1 },
+    ...{ lockDuration: lease * 1000, stalledInterval: lease * 1000 },
+    // So soon it asks a Redis that is back.
+    runRetryDelay: 1000,
   });
   worker.on("lockRenewalFailed", (ids) => {
     for (const id of ids) worker.cancelJob(id);
@@ -130,10 +136,10 @@ export async function work(options: WorkOptions, signal?: AbortSignal): Promise<
       if (atWork === 0 && performance.now() - last > idle * 1000) break;
       await delay(A_LOOK, undefined, signal ? { signal } : {}).catch(() => {});
     }
-    if (atWork === 0 && connection.status !== "ready") connection.disconnect();
-    await worker.close(atWork === 0);
+    const away = setInterval(() => connection.status !== "ready" && end(), PATIENCE);
+    await worker.close(atWork === 0).finally(() => clearInterval(away));
   } finally {
-    connection.disconnect();
+    end();
   }
   if (fatal) throw fatal;
   return report;
@@ -150,8 +156,10 @@ class OpenRun {
   readonly #augmenter: Augmenter;
   readonly #writer: DataSetWriter;
   readonly #data: RunData;
+  readonly #out: string;
 
-  private constructor(augmenter: Augmenter, writer: DataSetWriter, data: RunData) {
+  private constructor(augmenter: Augmenter, writer: DataSetWriter, data: RunData, out: string) {
+    this.#out = out;
     this.#augmenter = augmenter;
     this.#writer = writer;
     this.#data = data;
@@ -166,7 +174,10 @@ class OpenRun {
     );
     try {
       const out = options.out ?? run.out;
-      if ((await KeptLines.idIn(out)) !== run.id)
+      const id = await KeptLines.idIn(out);
+      // A job that nobody took back when its run was ended, or begun anew.
+      if (id !== run.id && (id !== undefined || (await headerIn(out)))) throw new Lost();
+      if (id !== run.id)
         throw new StylizingError(
           "OUTPUT",
           `${out} is not the folder that the run writes to.`,
@@ -183,11 +194,16 @@ class OpenRun {
       const writer = await createWriter(format, out, { like: augmenter.data!, joins: true });
       // Whatever is missing here shows now, and not in the middle.
       await augmenter.adapters();
-      return new OpenRun(augmenter, writer, run);
+      return new OpenRun(augmenter, writer, run, out);
     } catch (error) {
       await augmenter[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** Whether the folder of results is the run's still. */
+  async isOn(): Promise<boolean> {
+    return (await KeptLines.idIn(this.#out)) === this.#data.id;
   }
 
   adapters(): Promise<Record<string, unknown>> {
