@@ -21,6 +21,9 @@ interface WorkerFlags extends Pick<WorkOptions, "concurrency" | "lease" | "idle"
   json?: boolean;
 }
 
+/** Milliseconds for what is printed to arrive. */
+const A_MOMENT = 200;
+
 export function addWorker(program: Command): void {
   program
     .command("worker")
@@ -59,5 +62,7 @@ export function addWorker(program: Command): void {
       );
       if (json) printJson(report);
       process.exitCode = EXIT.done;
+      // What the engine has running for a Redis that is gone keeps no process.
+      if (report.cutOff) setTimeout(() => process.exit(), A_MOMENT).unref();
     });
 }

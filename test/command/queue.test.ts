@@ -34,11 +34,11 @@ const withoutLibraries = () => {
 
 describe("without a queue", () => {
   it("loads nothing of it", async () => {
-    const out = fresh("out");
+    const few = await tilesFolder(2, 32);
     const env = withoutLibraries();
-    const { code, stderr } = await run(augmentArgs(data, out), { env });
+    const { code, stderr } = await run(augmentArgs(few, fresh("out")), { env });
     expect(code, stderr).toBe(0);
-    const refused = await run(augmentArgs(data, fresh("other"), "--queue", "redis://127.0.0.1:9"), { env });
+    const refused = await run(augmentArgs(few, fresh("other"), "--queue", "redis://127.0.0.1:9"), { env });
     expect(refused.code).toBe(1);
     expect(refused.stderr).toContain("refused: ioredis");
   });

@@ -48,6 +48,8 @@ export interface WorkReport {
   lost: number;
   failed: number;
   outputs: number;
+  /** It ended while Redis was gone: what it was at is another worker's. */
+  cutOff?: boolean;
 }
 
 /** How often workers may die of a shard before it counts as failed. */
@@ -136,8 +138,15 @@ export async function work(options: WorkOptions, signal?: AbortSignal): Promise<
       if (atWork === 0 && performance.now() - last > idle * 1000) break;
       await delay(A_LOOK, undefined, signal ? { signal } : {}).catch(() => {});
     }
-    const away = setInterval(() => connection.status !== "ready" && end(), PATIENCE);
-    await worker.close(atWork === 0).finally(() => clearInterval(away));
+    // The engine's own end waits for ever where Redis is gone.
+    const closed = worker.close(atWork === 0).then(
+      () => true,
+      () => true,
+    );
+    for (let isClosed = false; !isClosed && !report.cutOff; ) {
+      isClosed = await Promise.race([closed, delay(PATIENCE, false)]);
+      if (!isClosed && connection.status !== "ready") report.cutOff = true;
+    }
   } finally {
     end();
   }
