@@ -4,11 +4,8 @@ import { pathToFileURL } from "node:url";
 import { messageOf, StylizingError } from "../errors.js";
 import { createInstance } from "./dawn.js";
 import { openLibrary } from "./native.js";
-import { type AdapterFacts, isSoftware, LIMITS } from "./profile.js";
+import { type AdapterChoice, type AdapterFacts, adapterName, isSoftware, LIMITS } from "./profile.js";
 import { openSoftwareDriver, softwareDriverAvailable } from "./swiftshader.js";
-
-export type AdapterChoice = "auto" | "hardware" | "software";
-export const ADAPTERS: readonly AdapterChoice[] = ["auto", "hardware", "software"];
 
 /** Of Dawn's binding; the type package does not know them yet. */
 interface MatrixInfo {
@@ -32,12 +29,6 @@ export function factsOf(info: GPUAdapterInfo, features: Iterable<string>, limits
     features: new Set(features),
     limits: Object.fromEntries(LIMITS.map((name) => [name, limits[name]])) as AdapterFacts["limits"],
   };
-}
-
-/** A name for people. SwiftShader's own, `swiftshader-device-subzero-`, names its compiler and ends in a dash. */
-export function adapterName(facts: AdapterFacts): string {
-  if (/swiftshader/i.test(facts.architecture)) return "SwiftShader";
-  return facts.device || facts.architecture || facts.vendor || "unnamed adapter";
 }
 
 /** Whether the system's own Vulkan loader can be opened. Asking Dawn instead makes it print a warning where it cannot. */

@@ -1,11 +1,14 @@
 import { checkName, messageOf, StylizingError } from "../errors.js";
 import { BufferUsage, refuseWorkerThread } from "./dawn.js";
-import { ADAPTERS, type AdapterChoice, adapterName, factsOf, findAdapter, findNamed, noAdapter } from "./find-adapter.js";
+import { factsOf, findAdapter, findNamed, noAdapter } from "./find-adapter.js";
 import { matrixVerdict } from "./matrix-trial.js";
 import { PipelineCache } from "./pipelines.js";
 import { calmPolling } from "./polling.js";
 import {
+  ADAPTERS,
+  type AdapterChoice,
   type AdapterFacts,
+  adapterName,
   isSoftware,
   MATRIX_FEATURE,
   MATRIX_SHAPE,
@@ -16,7 +19,7 @@ import {
   type Profile,
 } from "./profile.js";
 
-export { type AdapterChoice, adapterName } from "./find-adapter.js";
+export { type AdapterChoice, adapterName } from "./profile.js";
 
 export interface OpenGpuOptions {
   /**
