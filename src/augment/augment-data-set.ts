@@ -80,8 +80,8 @@ export async function augmentDataSet(options: AugmentDataSetOptions, signal?: Ab
   await removeStale(out);
   const about = headerOf(augmenter, data, { ...options, format, copies, keepOriginals }, group);
   const begun = overwrite ? undefined : await headerIn(out);
-  if (!begun) await removeQueueFolder(out);
-  await shared?.begin(about, data, out);
+  if (shared) await shared.begin(about, data, { out, overwrite }, signal);
+  else if (overwrite) await removeQueueFolder(out);
   const adapters = shared ? (begun?.adapters ?? (await shared.adapters(signal))) : await augmenter.adapters();
   const manifest = await ManifestWriter.open(out, { ...about, adapters }, overwrite);
   await using writer = await createWriter(format, out, { like: data, onNote });

@@ -6,7 +6,7 @@ import type { AugmentReport } from "../../src/augment/augment-data-set.js";
 import type { ManifestLine } from "../../src/augment/manifest.js";
 import type { WorkReport } from "../../src/augment/queue/worker.js";
 import { hasRedis, OwnRedis } from "../support/redis.js";
-import { build, type Finished, fresh, json, run, start } from "./command.js";
+import { build, type Failure, type Finished, fresh, json, MAIN, run, start, startProgram } from "./command.js";
 import { atWork, augmentArgs, expectSame, LEASE, type Running, startWorker, tilesFolder, untilLines } from "./queue.js";
 
 let data: string;
@@ -196,6 +196,69 @@ describe.skipIf(!hasRedis)("ten shards, two workers (redis-server)", () => {
       await own[Symbol.asyncDispose]();
     }
   }, 600_000);
+
+  it("is one coordinator's: a second one is refused, and takes over where the first is gone", async () => {
+    const [whole, out] = [fresh("whole"), fresh("out")];
+    await local(augmentArgs(data, whole));
+    for (const { child } of workers) child.kill("SIGSTOP");
+    const first = coordinate(out);
+    await delay(3000);
+    const refused = await coordinate(out, "--json").finished;
+    expect(refused.code).toBe(1);
+    expect(json<Failure>(refused).error).toMatchObject({ code: "QUEUE", fix: expect.stringContaining("worker") });
+    const second = coordinate(out);
+    first.child.kill("SIGKILL");
+    await first.finished;
+    for (const { child } of workers) child.kill("SIGCONT");
+    const { code, stderr } = await second.finished;
+    expect(code, stderr).toBe(0);
+    expectSame(out, whole);
+  }, 600_000);
+
+  it("a worker may be at several parts at a time", async () => {
+    const own = await OwnRedis.start();
+    try {
+      const [whole, out] = [fresh("whole"), fresh("out")];
+      await local(augmentArgs(data, whole));
+      const worker = startWorker(own, "--concurrency", "3", "--idle", "4", "--json");
+      const { code, stderr } = await start(augmentArgs(data, out, "--queue", own.url), LONG).finished;
+      expect(code, stderr).toBe(0);
+      expectSame(out, whole);
+      expect(json<WorkReport>(await worker.finished)).toMatchObject({ shards: 10, outputs: 160, lost: 0, failed: 0 });
+    } finally {
+      await own[Symbol.asyncDispose]();
+    }
+  }, 600_000);
+
+  it.skipIf(!process.env.LAVAPIPE_NODE)(
+    "workers of several adapters: lines name theirs (LAVAPIPE_NODE)",
+    async () => {
+      const own = await OwnRedis.start();
+      const mesa = { env: { VK_DRIVER_FILES: process.env.LAVAPIPE_DRIVER, STYLIZING_VIT_ADAPTER: "auto" }, ...LONG };
+      const args = ["worker", "--queue", own.url, "--workers", "0"];
+      const children = [
+        startWorker(own).child,
+        startProgram(process.env.LAVAPIPE_NODE!, [MAIN, ...args, "--device", "llvmpipe"], mesa).child,
+      ];
+      try {
+        const out = fresh("out");
+        const { code, stderr } = await start(augmentArgs(data, out, "--queue", own.url), LONG).finished;
+        expect(code, stderr).toBe(0);
+        expect(stderr).toContain("has other adapters than the first worker");
+        const [header, ...lines] = readFileSync(join(out, "manifest.jsonl"), "utf8").trimEnd().split("\n");
+        const adapters = new Set(
+          [JSON.parse(header!), ...lines.map((line) => JSON.parse(line))].map((one) => JSON.stringify(one.adapters)),
+        );
+        expect(adapters.size).toBe(3);
+        const replayed = await run(["replay", join(out, "manifest.jsonl")], LONG);
+        expect(replayed.code, replayed.stderr).toBe(0);
+      } finally {
+        for (const child of children) child.kill("SIGKILL");
+        await own[Symbol.asyncDispose]();
+      }
+    },
+    600_000,
+  );
 
   it("a process for each device takes parts, and ends where there are no more", async () => {
     const own = await OwnRedis.start();

@@ -4,6 +4,7 @@ import { messageOf, StylizingError } from "../../errors.js";
 import type { ErrorReport } from "../failures.js";
 import { errorOf } from "../failures.js";
 import type { ManifestLine } from "../manifest.js";
+import { Claim } from "./claim.js";
 import {
   type JobData,
   type JobProgress,
@@ -63,6 +64,7 @@ export class Coordinator implements AsyncDisposable {
   readonly #connection: Connection;
   readonly #queue: Queue<JobData, JobResult>;
   readonly #options: CoordinatorOptions;
+  #claim: Claim | undefined;
   #workers = -1;
   #adapters = "";
   #told = false;
@@ -84,6 +86,13 @@ export class Coordinator implements AsyncDisposable {
     return new Coordinator(placeOf(url), connection, queue, options);
   }
 
+  /** Makes a run this coordinator's, before anything is written for it. @throws StylizingError `QUEUE` where it is another's */
+  async claim(run: { id: string; out: string }, signal?: AbortSignal): Promise<void> {
+    await this.#claim?.release();
+    this.#claim = new Claim(this.#connection.client, run);
+    while (!(await this.#ask(this.#claim.hold(), signal))) await this.#rest(signal);
+  }
+
   /** Which adapters methods run on, by the first worker that answers. @throws StylizingError what workers say where they cannot open the run */
   async adapters(run: RunData, signal?: AbortSignal): Promise<Record<string, unknown>> {
     const id = `${run.id}-adapters`;
@@ -95,7 +104,7 @@ export class Coordinator implements AsyncDisposable {
         if (found.state === "failed") throw errorOf(reportOf(found.job.failedReason));
         return found.job.returnvalue.adapters;
       }
-      await this.#count(true, signal);
+      await this.#keep(true, signal);
       await this.#rest(signal);
     }
   }
@@ -174,7 +183,7 @@ export class Coordinator implements AsyncDisposable {
           await this.#takeBack(inQueue.keys());
           return failed;
         }
-        await this.#count(inQueue.size > 0, signal);
+        await this.#keep(inQueue.size > 0, signal);
         onProgress(samples + underWay, `${this.#workers} ${this.#workers === 1 ? "worker" : "workers"}`);
         if (inQueue.size > 0) await this.#rest(signal);
       }
@@ -216,6 +225,7 @@ export class Coordinator implements AsyncDisposable {
   async #ask<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
     return unlessRaised(
       work.catch((cause: unknown) => {
+        if (cause instanceof StylizingError) throw cause;
         const fix = "Look at its memory and its settings; the same command goes on where this one ended.";
         throw new StylizingError("QUEUE", `${this.#place} refuses its service: ${messageOf(cause)}.`, fix, { cause });
       }),
@@ -241,8 +251,9 @@ export class Coordinator implements AsyncDisposable {
     signal?.throwIfAborted();
   }
 
-  /** Counts workers now and then, and says where there is none. */
-  async #count(isNeeded: boolean, signal: AbortSignal | undefined): Promise<void> {
+  /** Renews the claim, counts workers now and then, and says where there is none. */
+  async #keep(isNeeded: boolean, signal: AbortSignal | undefined): Promise<void> {
+    await this.#ask(this.#claim!.hold(), signal);
     if (this.#looks++ % A_COUNT !== 0) return;
     const before = this.#workers;
     this.#workers = await this.#ask(
@@ -256,7 +267,11 @@ export class Coordinator implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.race([this.#queue.close().catch(() => {}), delay(PATIENCE, undefined, { ref: false })]);
+    const close = async () => {
+      await this.#claim?.release();
+      await this.#queue.close();
+    };
+    await Promise.race([close().catch(() => {}), delay(PATIENCE, undefined, { ref: false })]);
     this.#connection.end();
   }
 }

@@ -7,8 +7,10 @@ export const QUEUE_NAME = `stylizing-vit-${VERSION}`;
 
 /** What a worker must know of a run, whatever the part of it. */
 export interface RunData {
-  /** One for each time that a run was begun anew. */
+  /** Of its folder of results for as long as it is not begun anew, and of what is made there. */
   id: string;
+  /** The former alone, as it stands in the folder. */
+  folder: string;
   /** Of its manifest. */
   header: Omit<ManifestHeader, "adapters">;
   /** Of its data set, so that a worker that has another one in its place is noticed. */

@@ -19,9 +19,10 @@ export class KeptLines {
     this.#there = new Set(there);
   }
 
-  /** @throws StylizingError `OUTPUT` */
-  static async open(out: string): Promise<KeptLines> {
+  /** @param anew what is there is of another run. @throws StylizingError `OUTPUT` */
+  static async open(out: string, anew: boolean): Promise<KeptLines> {
     const folder = path.join(out, QUEUE_FOLDER);
+    if (anew) await rm(folder, { recursive: true, force: true });
     await ensureOutputFolder(folder);
     const known = await KeptLines.idIn(out);
     const id = known ?? randomUUID();

@@ -5,6 +5,7 @@ import type { LoadOptions } from "../../painter/types.js";
 import type { AugmentRun, LineSink } from "../augment-run.js";
 import { errorOf } from "../failures.js";
 import type { ManifestHeader, ManifestLine } from "../manifest.js";
+import { sha256 } from "../style-source.js";
 import { Coordinator, type FailedShard } from "./coordinator.js";
 import type { RunData, Shard } from "./job.js";
 import { KeptLines } from "./kept-lines.js";
@@ -32,14 +33,25 @@ export class SharedRun implements AsyncDisposable {
     return new SharedRun(await Coordinator.open(url, options), options);
   }
 
-  /** Begins a run, or goes on with the one that is in the folder of results. @throws StylizingError `OUTPUT` */
-  async begin(header: RunData["header"], data: DataSet, out: string): Promise<void> {
-    this.#kept = await KeptLines.open(out);
+  /** Begins a run, or goes on with the one that is in the folder of results. @throws StylizingError `OUTPUT`; `QUEUE` where another one does */
+  async begin(
+    header: RunData["header"],
+    data: DataSet,
+    { out, overwrite }: { out: string; overwrite: boolean },
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const before = await KeptLines.idIn(out);
+    // Nor is a run begun anew under the hands of who is at it.
+    if (before !== undefined) await this.#coordinator.claim({ id: before, out }, signal);
+    this.#kept = await KeptLines.open(out, overwrite);
+    const { id: folder } = this.#kept;
+    if (folder !== before) await this.#coordinator.claim({ id: folder, out }, signal);
+    const id = `${folder}-${sha256(Buffer.from(JSON.stringify(header))).slice(0, 8)}`;
     const { config, preset, precision } = (this.#options.load ?? {}) as { config?: unknown; preset?: string; precision?: string };
     const { model } = header.pipeline as { model?: string };
     const found = model !== undefined && (await stat(model).catch(() => undefined)) ? path.resolve(model) : undefined;
     this.#run = {
-      ...{ id: this.#kept.id, header, samples: data.count, out: path.resolve(out) },
+      ...{ id, folder, header, samples: data.count, out: path.resolve(out) },
       load: {
         ...(found === undefined ? {} : { model: found }),
         ...(config === undefined ? {} : { config: typeof config === "string" ? path.resolve(config) : config }),

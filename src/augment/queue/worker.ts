@@ -185,8 +185,8 @@ class OpenRun {
       const out = options.out ?? run.out;
       const id = await KeptLines.idIn(out);
       // A job that nobody took back when its run was ended, or begun anew.
-      if (id !== run.id && (id !== undefined || (await headerIn(out)))) throw new Lost();
-      if (id !== run.id)
+      if (id !== run.folder && (id !== undefined || (await headerIn(out)))) throw new Lost();
+      if (id !== run.folder)
         throw new StylizingError(
           "OUTPUT",
           `${out} is not the folder that the run writes to.`,
@@ -212,7 +212,7 @@ class OpenRun {
 
   /** Whether the folder of results is the run's still. */
   async isOn(): Promise<boolean> {
-    return (await KeptLines.idIn(this.#out)) === this.#data.id;
+    return (await KeptLines.idIn(this.#out)) === this.#data.folder;
   }
 
   adapters(): Promise<Record<string, unknown>> {
