@@ -14,6 +14,7 @@
  * | `GPU` | the device failed: a shader did not compile, validation failed, memory ran out |
  * | `DEVICE_LOST` | the device was lost and a second one failed too |
  * | `TRAINING` | a loss or a gradient was not a finite number |
+ * | `QUEUE` | there is no Redis to use, or what workers were given could not be done |
  * | `DISPOSED` | an object was used after `dispose()` |
  */
 export type ErrorCode =
@@ -27,6 +28,7 @@ export type ErrorCode =
   | "GPU"
   | "DEVICE_LOST"
   | "TRAINING"
+  | "QUEUE"
   | "DISPOSED";
 
 export class StylizingError extends Error {

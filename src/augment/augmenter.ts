@@ -158,21 +158,24 @@ export class Augmenter implements AsyncDisposable {
     if (some.length > 0) yield await finish();
   }
 
-  /** @internal Samples from the `from`-th on, and what becomes of each in some epochs. */
+  /** @internal Samples from the `from`-th to the one in front of the `to`-th, and what becomes of each in some epochs. */
   async *items(
     epochs: readonly number[],
-    { from = 0, ahead, signal }: { from?: number; ahead: number; signal?: AbortSignal | undefined },
+    { from = 0, to, ahead, signal }: { from?: number; to?: number; ahead: number; signal?: AbortSignal | undefined },
   ): AsyncGenerator<{ read: Read; items: AugmentItem[] }, void, undefined> {
     const { data, pool, plan } = this;
     if (!data) throw new StylizingError("ARGUMENT", "There is no data set.", "Open the augmenter with data.");
     const reach = plan.styles === "roll" && this.#needsStyles ? Math.max(...epochs.map(rollOf)) : 0;
-    const reads = readsOf(data, { from, ahead, pool, signal });
+    const behindLast = to === undefined ? undefined : to + reach;
+    const reads = readsOf(data, { from, ahead, until: behindLast, pool, signal });
+    let left = (to ?? Number.POSITIVE_INFINITY) - from;
     for await (const { read, following } of rolled(reads, reach, () => readsOf(data, { ahead: reach, pool, signal }))) {
       const behind = following.map((one) => ({ style: () => styleOf(one) }));
       const { key, domain } = read.sample;
       const items =
         "error" in read ? [] : epochs.map((epoch) => ({ ...{ key, domain, epoch, content: read.image }, following: behind }));
       yield { read, items };
+      if (--left <= 0) return;
     }
   }
 

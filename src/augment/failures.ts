@@ -1,7 +1,11 @@
-import { describeError } from "../errors.js";
+import { describeError, StylizingError } from "../errors.js";
 import { diskIsFull } from "../image/atomic-write.js";
 
 export type ErrorReport = ReturnType<typeof describeError>;
+
+/** The error that a report is of. */
+export const errorOf = ({ code, message, fix }: ErrorReport): StylizingError =>
+  new StylizingError(code as "GPU", message.endsWith(fix) ? message.slice(0, -fix.length).trimEnd() : message, fix);
 
 /** Says why images failed, at once and once a reason: what fails for it later is counted at the end. */
 export class Failures {

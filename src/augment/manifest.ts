@@ -9,6 +9,8 @@ import type { ErrorReport } from "./failures.js";
 
 /** The file's name in the folder of results. */
 export const MANIFEST = "manifest.jsonl";
+/** Beside it while workers of a queue make the results: lines that are too early, and the run's own name. */
+export const QUEUE_FOLDER = ".stylizing-vit-queue";
 /** Changes when older programs could not read it. */
 export const MANIFEST_FORMAT = 1;
 
@@ -35,12 +37,20 @@ export interface ManifestLine extends Pick<SampleKey, "key" | "source" | "domain
   sha256?: { in: string; out: string };
   ops?: AugmentOp[];
   error?: ErrorReport;
+  /** What methods ran on, where it is not what the header says: of several machines. */
+  adapters?: Record<string, unknown>;
 }
 
 /** A manifest's first line. @throws StylizingError `ARGUMENT` for what is none */
 export async function readHeader(file: string): Promise<ManifestHeader> {
   for await (const line of wholeLines(file)) return parseHeader(file, line);
   return parseHeader(file, "");
+}
+
+/** The one of a folder of results, where there is one. @throws StylizingError `ARGUMENT` where it is none that can be read */
+export async function headerIn(folder: string): Promise<ManifestHeader | undefined> {
+  const file = path.join(folder, MANIFEST);
+  return (await stat(file).catch(() => undefined)) ? readHeader(file) : undefined;
 }
 
 /** Its other lines, one by one. @throws StylizingError `ARGUMENT` */

@@ -15,13 +15,23 @@ const isGood = (read: Read): read is GoodRead => "image" in read;
 /** Bytes of decoded images that are ahead. */
 const AHEAD_BYTES = 2 ** 27;
 
-/** Reads and decodes samples in order, some ahead of the one that is asked for. */
+/**
+ * Reads and decodes samples in order, some ahead of the one that is asked for.
+ * @param options `until`: from this one on nothing is read ahead.
+ */
 export async function* readsOf(
   data: DataSet,
-  { from = 0, ahead, pool, signal }: { from?: number; ahead: number; pool: ImagePool; signal?: AbortSignal | undefined },
+  {
+    from = 0,
+    ahead,
+    until = Number.POSITIVE_INFINITY,
+    pool,
+    signal,
+  }: { from?: number; ahead: number; until?: number | undefined; pool: ImagePool; signal?: AbortSignal | undefined },
 ): AsyncGenerator<Read, void, undefined> {
   const underWay: Promise<Read>[] = [];
   let largest = 1;
+  let index = from;
   const start = (sample: Sample | LostSample): Promise<Read> => {
     if ("error" in sample) return Promise.resolve({ sample, error: sample.error });
     return decode(sample.image, sample.source, pool, signal).then(
@@ -34,7 +44,8 @@ export async function* readsOf(
   };
   for await (const sample of data.samples({ from, signal })) {
     underWay.push(start(sample));
-    while (underWay.length > Math.min(ahead, AHEAD_BYTES / largest)) yield await underWay.shift()!;
+    const most = ++index >= until ? 0 : Math.min(ahead, AHEAD_BYTES / largest);
+    while (underWay.length > most) yield await underWay.shift()!;
     signal?.throwIfAborted();
   }
   for (const read of underWay) yield await read;

@@ -6,12 +6,11 @@ import { describeError, StylizingError } from "../errors.js";
 import type { PixelImage } from "../image/types.js";
 import type { LoadOptions } from "../painter/types.js";
 import { methodNamed } from "../restyle/methods.js";
-import type { Params } from "../restyle/types.js";
-import { encoded } from "./augment-data-set.js";
-import type { StyleWay } from "./augment-options.js";
+import { encoded } from "./augment-run.js";
 import { Augmenter, type AugmentItem } from "./augmenter.js";
-import { type ManifestHeader, type ManifestLine, readHeader, readLines } from "./manifest.js";
+import { type ManifestLine, readHeader, readLines } from "./manifest.js";
 import type { GoodRead } from "./reads.js";
+import { optionsOf } from "./repeat.js";
 import { bytesOf, decode, sha256 } from "./style-source.js";
 
 export interface ReplayOptions {
@@ -62,20 +61,22 @@ export interface ReplayReport {
 export async function replay(options: ReplayOptions, signal?: AbortSignal): Promise<ReplayReport> {
   const { manifest: file, line: only, onProgress, onNote } = options;
   const header = await readHeader(file);
-  await using augmenter = await Augmenter.open(optionsOf(header, options), signal);
+  const { in: place, model, batch, workers, load } = options;
+  const moved = { in: place, model, batch, workers, load, onNote };
+  await using augmenter = await Augmenter.open(optionsOf(header, moved), signal);
   const { copies, keepOriginals } = header.output;
   const per = copies + (keepOriginals ? 1 : 0);
   const adapters = await augmenter.adapters();
   const report: ReplayReport = {
     ...{ outputs: 0, identical: 0, samePixels: 0, withinOneLevel: 0, skipped: 0, differences: [] },
-    sameAdapters: JSON.stringify(adapters) === JSON.stringify(header.adapters),
+    sameAdapters: same(adapters, header.adapters),
   };
   if (!report.sameAdapters) onNote?.("methods run on another adapter than the manifest's: results may differ by one level");
   const data = augmenter.data!;
   // A line is of the sample that its place says.
   const first = only === undefined ? 0 : Math.floor((only - 2) / per);
   await using results = new Results(path.dirname(file), header.output.format as DataFormat);
-  const comparison = new Comparison(augmenter, results, report);
+  const comparison = new Comparison(augmenter, results, report, adapters);
   const lines = readLines(file);
   let number = 1;
   const next = async (): Promise<ManifestLine | undefined> => {
@@ -111,22 +112,8 @@ export async function replay(options: ReplayOptions, signal?: AbortSignal): Prom
   return report;
 }
 
-/** The augmenter's options that a manifest was made with. */
-function optionsOf({ input, pipeline }: ManifestHeader, { in: moved, model, batch, workers, load, onNote }: ReplayOptions) {
-  const { methods, kernels, ...rest } = pipeline as {
-    methods: { name: string; weight: number; params: Params }[];
-    kernels: string;
-    styles: StyleWay;
-  };
-  return {
-    ...rest,
-    ...(model === undefined ? {} : { model }),
-    method: methods.map(({ name, weight }) => `${name}:${weight}`).join(","),
-    params: Object.fromEntries(methods.map(({ name, params }) => [name, params])),
-    ...{ ...input, data: moved ?? input.path, inputFormat: input.format as DataFormat },
-    ...{ batch, workers, load, onNote },
-  };
-}
+const same = (one: Record<string, unknown>, other: Record<string, unknown>): boolean =>
+  JSON.stringify(one) === JSON.stringify(other);
 
 /** Formats whose images are files of their own. */
 const FILES: readonly DataFormat[] = ["folder", "csv", "hf"];
@@ -175,10 +162,12 @@ class Comparison {
   readonly #augmenter: Augmenter;
   readonly #results: Results;
   readonly #report: ReplayReport;
+  readonly #adapters: Record<string, unknown>;
   #waiting: { one: Compared; ordinal: number; read: GoodRead; item: AugmentItem }[] = [];
 
-  constructor(augmenter: Augmenter, results: Results, report: ReplayReport) {
+  constructor(augmenter: Augmenter, results: Results, report: ReplayReport, adapters: Record<string, unknown>) {
     this.#augmenter = augmenter;
+    this.#adapters = adapters;
     this.#results = results;
     this.#report = report;
   }
@@ -234,7 +223,8 @@ class Comparison {
         ? largest(await decode(written, line.output!, this.#augmenter.pool), pixels)
         : Number.POSITIVE_INFINITY;
       if (levels === 0) this.#report.samePixels++;
-      else if (levels <= 1 && !this.#report.sameAdapters) this.#report.withinOneLevel++;
+      else if (levels <= 1 && !(line.adapters ? same(line.adapters, this.#adapters) : this.#report.sameAdapters))
+        this.#report.withinOneLevel++;
       else this.#differs(one, `it differs by up to ${levels} levels`, levels);
     } catch (error) {
       this.#differs(one, describeError(error).message);

@@ -45,6 +45,7 @@ interface AugmentFlags extends ModelFlags {
   batch?: number;
   workers?: number;
   shardSize?: number;
+  queue?: string;
   overwrite?: boolean;
 }
 
@@ -73,7 +74,7 @@ export function paramsOf(text: string): Params {
 
 /** Says on stderr what was done. @returns the exit code */
 function conclude(report: AugmentReport, { out, json }: Pick<AugmentFlags, "out" | "json">): number {
-  const { samples, outputs, restyled, unchanged, failed, skipped, imagesPerSecond, manifest } = report;
+  const { samples, outputs, restyled, unchanged, failed, skipped, imagesPerSecond, manifest, failedShards = [] } = report;
   if (skipped === samples) note(`nothing left to do: all ${samples} samples are in ${out}`);
   else {
     const before = skipped > 0 ? `, ${skipped} samples were there already` : "";
@@ -81,18 +82,23 @@ function conclude(report: AugmentReport, { out, json }: Pick<AugmentFlags, "out"
       `${outputs} images of ${samples - skipped} samples into ${out} (${restyled} restyled, ${unchanged} as they were${failed > 0 ? `, ${failed} failed` : ""}${before}), ${imagesPerSecond} images/s`,
     );
   }
+  for (const { first, groups, error } of failedShards)
+    note(`not made: groups ${first} to ${first + groups - 1}: ${error.message} Run the command again to try them once more.`);
   note(`what was done to each: ${manifest}`);
   if (json) printJson(report);
-  return failed > 0 || report.stopReason ? EXIT.failed : EXIT.done;
+  return failed > 0 || report.stopReason || failedShards.length > 0 ? EXIT.failed : EXIT.done;
 }
 
 /** Runs `work` with a bar of samples. */
-async function withBar<T>(what: string, work: (onProgress: (done: number, total: number) => void) => Promise<T>): Promise<T> {
+async function withBar<T>(
+  what: string,
+  work: (onProgress: (done: number, total: number, detail?: string) => void) => Promise<T>,
+): Promise<T> {
   let bar: Progress | undefined;
   try {
-    return await work((done, total) => {
-      bar ??= new Progress(what, total, "samples");
-      bar.update(done);
+    return await work((done, total, detail) => {
+      bar ??= new Progress(what, total, "samples", { detail: detail !== undefined });
+      bar.update(done, detail);
     });
   } finally {
     bar?.stop();
@@ -141,6 +147,7 @@ export function addAugment(program: Command): void {
     .option("--workers <n>", "threads that read and write images; 0: none", countFromZero)
     .option("--shard-size <n>", "images of a shard, for tar, parquet and npz (default: 256)", positiveInteger)
     .option("--model <name>", "of stylizing-vit: a published name, a folder, a .safetensors file, or demo", "demo")
+    .option("--queue <url>", "a Redis, redis://HOST:PORT: those who run `stylizing-vit worker --queue` make the images")
     .option("--overwrite", "begin anew where results are there already (default: go on with them)");
   addModelFlags(command, { tune: false }).action(async (flags: AugmentFlags) => {
     const { in: data, json, config, preset, precision, adapter, ...rest } = flags;

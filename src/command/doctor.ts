@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { bindingVersion } from "../gpu/dawn.js";
+import { type ListedAdapter, listAdapters } from "../gpu/find-adapter.js";
 import { adapterName, adapterReport } from "../gpu/gpu.js";
 import { matrixObstacle } from "../gpu/profile.js";
 import { softwareDriverAvailable } from "../gpu/swiftshader.js";
@@ -34,6 +35,9 @@ interface Check {
   fix?: string;
 }
 
+const shown = ({ name, ofThisName }: ListedAdapter, number: number): string =>
+  `${number} ${name}${ofThisName > 1 ? ` (${ofThisName} of them)` : ""}`;
+
 async function examine(
   flags: Pick<ModelFlags, "adapter" | "precision">,
 ): Promise<{ checks: Check[]; details: object; code: number }> {
@@ -54,6 +58,13 @@ async function examine(
     found: softwareDriverAvailable()
       ? "SwiftShader, out of @sparticuz/chromium"
       : "none (Linux x64: npm install @sparticuz/chromium@147.0.0)",
+  });
+  const devices = await listAdapters();
+  details.devices = devices;
+  checks.push({
+    name: "devices",
+    ok: true,
+    found: devices.length === 0 ? "none" : devices.map(shown).join(", "),
   });
   try {
     using gpu = await openDevice(flags);

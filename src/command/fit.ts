@@ -1,8 +1,8 @@
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import { type FitFilesOptions, fitFiles } from "../augment/fit-files.js";
 import type { AdapterChoice } from "../gpu/gpu.js";
 import { Progress } from "./progress.js";
-import { EXIT, interruptible, note, printJson } from "./shared.js";
+import { adapterOption, deviceOption, EXIT, interruptible, note, printJson } from "./shared.js";
 
 interface FitFlags {
   in: string[];
@@ -21,13 +21,8 @@ export function addFit(program: Command): void {
     .requiredOption("--out <file>", "where the table goes, as JSON")
     .option("--overwrite", "replace a file that is there already")
     .option("--skip-unreadable", "exit with 0 though images failed")
-    .addOption(
-      new Option("--adapter <kind>", "where to run (default: auto, or STYLIZING_VIT_ADAPTER)").choices([
-        "auto",
-        "hardware",
-        "software",
-      ]),
-    )
+    .addOption(adapterOption())
+    .addOption(deviceOption())
     .option("--json", "print one JSON document on stdout")
     .action(async ({ in: images, out, overwrite, adapter, json, skipUnreadable }: FitFlags) => {
       let bar: Progress | undefined;

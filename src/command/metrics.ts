@@ -1,4 +1,4 @@
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import { type MeasureReport, measureFiles, type SetReport } from "../augment/measure-files.js";
 import { VGG16 } from "../augment/networks.js";
 import type { AdapterChoice } from "../gpu/gpu.js";
@@ -6,7 +6,18 @@ import { ensureOutputFile, writeFileAtomic } from "../image/atomic-write.js";
 import { someOf } from "../image/folder.js";
 import type { LoadProgress } from "../models/load.js";
 import { Progress } from "./progress.js";
-import { addReadFlags, countFromZero, EXIT, interruptible, note, positiveInteger, printJson, sourceOptions } from "./shared.js";
+import {
+  adapterOption,
+  addReadFlags,
+  countFromZero,
+  deviceOption,
+  EXIT,
+  interruptible,
+  note,
+  positiveInteger,
+  printJson,
+  sourceOptions,
+} from "./shared.js";
 import { type Column, table } from "./table.js";
 
 interface MetricsFlags {
@@ -137,13 +148,8 @@ export function addMetrics(program: Command): void {
   addReadFlags(command)
     .option("--batch <n>", "images per submission", positiveInteger)
     .option("--workers <n>", "threads that read images; 0: none (default: the number of cores, at most 8)", countFromZero)
-    .addOption(
-      new Option("--adapter <kind>", "where to run (default: auto, or STYLIZING_VIT_ADAPTER)").choices([
-        "auto",
-        "hardware",
-        "software",
-      ]),
-    )
+    .addOption(adapterOption())
+    .addOption(deviceOption())
     .option("--json [file]", "write one JSON document, or print it on stdout instead of the table")
     .action(async (flags: MetricsFlags) => {
       const words = { before: "everything was measured" };

@@ -14,10 +14,11 @@ import { addMetrics } from "./metrics.js";
 import { addModels } from "./models.js";
 import { stopProgress } from "./progress.js";
 import { addServe } from "./serve.js";
-import { EXIT, errorDocument, exitCode, note, printJson } from "./shared.js";
+import { EXIT, errorDocument, exitCode, note, printJson, takeDevice } from "./shared.js";
 import { addStylize } from "./stylize.js";
 import { addTrain } from "./train.js";
 import { addTune } from "./tune.js";
+import { addWorker } from "./worker.js";
 
 /** A new one for every run: commander keeps what it has parsed. */
 function makeProgram(): Command {
@@ -25,12 +26,14 @@ function makeProgram(): Command {
     .description("Repaint a medical image in another image's style and keep its anatomy, on any GPU that WebGPU reaches.")
     .version(VERSION)
     .exitOverride()
-    .showHelpAfterError("(--help lists the options)");
+    .showHelpAfterError("(--help lists the options)")
+    .hook("preAction", (_, verb) => takeDevice(verb));
   // After the settings above: a verb copies them when it is made, so that its errors come here too.
   addStylize(program);
   addAugment(program);
   addReplay(program);
   addServe(program);
+  addWorker(program);
   addClassify(program);
   addDetail(program);
   addForward(program);

@@ -166,10 +166,26 @@ export const adapterOption = () =>
     "software",
   ]);
 
+/** Which of several adapters. It is a process's, as Dawn has it, so the environment carries it: see `takeDevice`. */
+export const deviceOption = () =>
+  new Option(
+    "--device <which>",
+    "the adapter of this number in `doctor`'s list, or with this in its name (default: STYLIZING_VIT_DEVICE)",
+  ).conflicts("adapter");
+
+/** Gives a verb's `--device` to this process and its children. */
+export function takeDevice(command: Command): void {
+  const device: unknown = command.getOptionValue("device");
+  if (typeof device !== "string") return;
+  process.env.STYLIZING_VIT_DEVICE = device;
+  command.setOptionValue("device", undefined);
+}
+
 export function addModelFlags(command: Command, { tune = true, json }: { tune?: boolean; json?: string } = {}): Command {
   addSourceFlags(command, json)
     .addOption(new Option("--precision <tier>", "arithmetic").choices(["auto", "f32", "f16", "matrix"]).default("auto"))
-    .addOption(adapterOption());
+    .addOption(adapterOption())
+    .addOption(deviceOption());
   if (tune) {
     const text = "choose kernels' tiles by measuring (default: auto); off gives the same bits on every run";
     command.addOption(new Option("--tune <mode>", text).choices(["auto", "off"]));

@@ -68,7 +68,7 @@ export async function createFileWriter(
     await prepare(path.dirname(file));
     await writeFileAtomic(file, bytes);
   };
-  const parts = new GroupParts(out);
+  const parts = new GroupParts(out, options.joins);
   const name = isJson ? "metadata.jsonl" : "metadata.csv";
 
   const one = async (output: Output): Promise<string> => {
@@ -93,6 +93,9 @@ export async function createFileWriter(
         lines.push(...(await Promise.all(outputs.slice(first, first + AT_ONCE).map(one))));
       }
       if (table) await parts.write(group, name, lines.join(""));
+    },
+    async open() {
+      if (table) await parts.open();
     },
     async finish(groups) {
       if (!table) return;

@@ -17,7 +17,9 @@ export class GroupParts {
   readonly #done: string;
   #ready: Promise<void> | undefined;
 
-  constructor(out: string) {
+  /** @param joins whether the folder is another one's, who has made it: nothing is written where it is no more. */
+  constructor(out: string, joins = false) {
+    if (joins) this.#ready = Promise.resolve();
     this.#folder = path.join(out, FOLDER);
     this.#done = path.join(out, `${FOLDER}.done`);
   }
@@ -27,9 +29,14 @@ export class GroupParts {
   }
 
   async write(group: number, name: string, bytes: Uint8Array | string | AsyncIterable<Uint8Array>): Promise<void> {
-    this.#ready ??= this.#prepare();
-    await this.#ready;
+    await this.open();
     await writeFileAtomic(this.file(group, name), bytes);
+  }
+
+  /** Makes the folder. */
+  open(): Promise<void> {
+    this.#ready ??= this.#prepare();
+    return this.#ready;
   }
 
   async #prepare(): Promise<void> {

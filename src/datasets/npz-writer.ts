@@ -37,7 +37,7 @@ export async function createNpzWriter(out: string, like: Catalogue, options: Wri
   const name = source ? path.basename(source.path) : "data.npz";
   await ensureOutputFolder(out);
   await removeStale(out);
-  const parts = new GroupParts(out);
+  const parts = new GroupParts(out, options.joins);
   const file = path.join(out, name);
   const channels = source && (source.images.shape[3] ?? 1) === 1 ? 1 : 3;
   let first: string | undefined;
@@ -82,6 +82,7 @@ export async function createNpzWriter(out: string, like: Catalogue, options: Wri
       // The last: with it the group is there.
       await parts.write(group, "json", JSON.stringify(about));
     },
+    open: () => parts.open(),
     async finish(groups) {
       await parts.assemble(groups, "json", file, async () => {
         const about: Group[] = [];

@@ -72,6 +72,8 @@ export interface WriterOptions {
   like: DataSet;
   onNote?: ((note: string) => void) | undefined;
   signal?: AbortSignal | undefined;
+  /** One of several writers into a folder that another one has made ready and will finish: it writes groups, in any order. */
+  joins?: boolean | undefined;
 }
 
 /**
@@ -83,6 +85,8 @@ export interface DataSetWriter extends AsyncDisposable {
   /** Where an output goes, below the folder, as manifests name it: `CLASS/STEM__1.png`, `shard-000003.tar/KEY__1`. `group` counts from 0. */
   place(output: Output, group: number): string;
   write(group: number, outputs: readonly Output[]): Promise<void>;
+  /** Makes ready what writers that join need; one that comes too late for `finish` then leaves nothing behind. */
+  open?(): Promise<void>;
   /** What can be written only when all groups are there: an npz of its parts, tables of labels. May be repeated. */
   finish(groups: number): Promise<void>;
 }

@@ -68,14 +68,16 @@ async function binding(): Promise<CreateGpu> {
 }
 
 /**
- * A new Dawn instance; `backend` names one (`null` validates shaders and executes nothing). Keep it for as long as a device
+ * A new Dawn instance; `backend` names one (`null` validates shaders and executes nothing), `adapter` the
+ * first adapter that has this in its name. Keep it for as long as a device
  * of it lives: Dawn crashes where it is collected before.
  */
-export async function createInstance(backend?: "null"): Promise<GPU> {
+export async function createInstance({ backend, adapter }: { backend?: "null"; adapter?: string } = {}): Promise<GPU> {
   // For measuring what else a toggle is worth, as `skip_validation`: commas between names.
   const more = process.env.STYLIZING_VIT_DAWN?.split(",").filter((name) => name !== "") ?? [];
   const flags = [`enable-dawn-features=${[...ENABLED, ...more].join(",")}`, `disable-dawn-features=${DISABLED.join(",")}`];
   if (backend) flags.push(`backend=${backend}`);
+  if (adapter !== undefined) flags.push(`adapter=${adapter}`);
   return (await binding())(flags);
 }
 

@@ -1,13 +1,15 @@
 import { checkName, messageOf, StylizingError } from "../errors.js";
-import { BufferUsage, createInstance, refuseWorkerThread } from "./dawn.js";
+import { BufferUsage, refuseWorkerThread } from "./dawn.js";
+import { factsOf, findAdapter, findNamed, noAdapter } from "./find-adapter.js";
 import { matrixVerdict } from "./matrix-trial.js";
-import { openLibrary } from "./native.js";
 import { PipelineCache } from "./pipelines.js";
 import { calmPolling } from "./polling.js";
 import {
+  ADAPTERS,
+  type AdapterChoice,
   type AdapterFacts,
+  adapterName,
   isSoftware,
-  LIMITS,
   MATRIX_FEATURE,
   MATRIX_SHAPE,
   makeProfile,
@@ -16,13 +18,14 @@ import {
   type Precision,
   type Profile,
 } from "./profile.js";
-import { openSoftwareDriver, softwareDriverAvailable } from "./swiftshader.js";
 
-export type AdapterChoice = "auto" | "hardware" | "software";
-export const ADAPTERS: readonly AdapterChoice[] = ["auto", "hardware", "software"];
+export { type AdapterChoice, adapterName } from "./profile.js";
 
 export interface OpenGpuOptions {
-  /** `auto` takes hardware where there is some, else a software adapter. `STYLIZING_VIT_ADAPTER` sets the default. */
+  /**
+   * `auto` takes hardware where there is some, else a software adapter. `STYLIZING_VIT_ADAPTER` sets the default; under `auto`
+   * `STYLIZING_VIT_DEVICE` names one of several: a part of its name, or its number in the list of `stylizing-vit doctor`.
+   */
   adapter?: AdapterChoice;
   precision?: Precision;
   /** A device of the caller's own. It is used as it is and never destroyed. */
@@ -190,36 +193,6 @@ export class Gpu implements Disposable {
   }
 }
 
-/** Of Dawn's binding; the type package does not know them yet. */
-interface MatrixInfo {
-  subgroupMatrixConfigs?: { componentType: string; resultComponentType: string; M: number; N: number; K: number }[];
-  subgroupMinSize?: number;
-  subgroupMaxSize?: number;
-}
-
-function factsOf(info: GPUAdapterInfo, features: Iterable<string>, limits: GPUSupportedLimits): AdapterFacts {
-  const { subgroupMatrixConfigs = [], subgroupMinSize: min = 0, subgroupMaxSize: max = 0 } = info as MatrixInfo;
-  return {
-    subgroupSize: max > 0 ? { min, max } : undefined,
-    matrixShapes: subgroupMatrixConfigs.map(
-      ({ componentType: of, resultComponentType: to, M, N, K }) => `${of}×${of}→${to} ${M}×${N}×${K}`,
-    ),
-    vendor: info.vendor,
-    architecture: info.architecture,
-    device: info.device,
-    description: info.description,
-    isFallbackAdapter: (info as { isFallbackAdapter?: boolean }).isFallbackAdapter ?? false,
-    features: new Set(features),
-    limits: Object.fromEntries(LIMITS.map((name) => [name, limits[name]])) as AdapterFacts["limits"],
-  };
-}
-
-/** A name for people. SwiftShader's own, `swiftshader-device-subzero-`, names its compiler and ends in a dash. */
-export function adapterName(facts: AdapterFacts): string {
-  if (/swiftshader/i.test(facts.architecture)) return "SwiftShader";
-  return facts.device || facts.architecture || facts.vendor || "unnamed adapter";
-}
-
 /** What an adapter is, for reports. */
 export interface AdapterReport {
   name: string;
@@ -233,61 +206,6 @@ export interface AdapterReport {
 export function adapterReport({ facts, profile }: Gpu): AdapterReport {
   const { vendor, architecture, description: driver } = facts;
   return { name: adapterName(facts), vendor, architecture, driver, software: profile.software };
-}
-
-/** Whether the system's own Vulkan loader can be opened. Asking Dawn instead makes it print a warning where it cannot. */
-function systemVulkan(): boolean {
-  if (process.platform !== "linux") return true;
-  try {
-    openLibrary("libvulkan.so.1", false);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-// One instance each for the life of the process: a second Dawn instance with other flags has been seen to crash it.
-let systemInstance: Promise<GPU> | undefined;
-let softwareInstance: Promise<GPU> | undefined;
-
-/** Adapters that answer are listed in `seen`, for the message where none fits. */
-async function findAdapter(choice: AdapterChoice, seen: string[]): Promise<GPUAdapter | null> {
-  // Opening our own driver points this process's Vulkan loader at it, so the system's adapters are asked for first.
-  if (choice !== "software" && systemVulkan() && !softwareInstance) {
-    systemInstance ??= createInstance();
-    const adapter = await (await systemInstance).requestAdapter({ powerPreference: "high-performance" });
-    if (adapter) {
-      const facts = factsOf(adapter.info, adapter.features, adapter.limits);
-      seen.push(adapterName(facts));
-      if (choice === "auto" || !isSoftware(facts)) return adapter;
-    }
-  }
-  if (choice === "hardware") return null;
-  if (softwareDriverAvailable()) {
-    try {
-      openSoftwareDriver();
-    } catch (error) {
-      // A folder that cannot be written, say, is no missing adapter, and has its own cure.
-      if (error instanceof StylizingError) throw error;
-      seen.push(`SwiftShader (${messageOf(error)})`);
-      return null;
-    }
-    softwareInstance ??= createInstance();
-    return (await softwareInstance).requestAdapter();
-  }
-  systemInstance ??= createInstance();
-  return systemVulkan() ? (await systemInstance).requestAdapter({ forceFallbackAdapter: true }) : null;
-}
-
-function noAdapter(choice: AdapterChoice, seen: readonly string[]): StylizingError {
-  const found = seen.length > 0 ? `found only ${seen.join(", ")}` : "found none";
-  const driver =
-    process.platform === "linux" ? "Install a Vulkan driver (on Linux also `libvulkan1`) for your GPU" : "Update your GPU driver";
-  return new StylizingError(
-    "NO_ADAPTER",
-    `No ${choice === "auto" ? "usable" : choice} GPU adapter (${found}).`,
-    `${driver}, or run on the CPU with \`npm install @sparticuz/chromium@147.0.0\` (Linux x64, slow) and \`--adapter software\`. \`stylizing-vit doctor\` tells more.`,
-  );
 }
 
 /** Facts and profile of a device that the caller owns: what it was created with counts, not what its adapter could do. */
@@ -322,7 +240,11 @@ function requireTier(profile: Profile, precision: Precision): Profile {
  * @throws StylizingError `ARGUMENT` for a name that is none of an option's, `STYLIZING_VIT_ADAPTER` included; `NO_ADAPTER` in a worker
  *   thread.
  */
-export function checkDeviceOptions(options: OpenGpuOptions): { precision: Precision; adapter: AdapterChoice } {
+export function checkDeviceOptions(options: OpenGpuOptions): {
+  precision: Precision;
+  adapter: AdapterChoice;
+  named: string | undefined;
+} {
   const precision = options.precision ?? "auto";
   checkName("precision", precision, PRECISIONS);
   // A device of the caller's own is there already: what the environment says of adapters does not matter to it.
@@ -330,7 +252,9 @@ export function checkDeviceOptions(options: OpenGpuOptions): { precision: Precis
   const adapter = options.adapter ?? fromEnvironment ?? "auto";
   checkName("adapter", adapter, ADAPTERS);
   if (!options.device) refuseWorkerThread();
-  return { precision, adapter };
+  // Who asks for hardware or software means that, whatever the environment names.
+  const isFree = !options.device && (options.adapter ?? "auto") === "auto";
+  return { precision, adapter, named: (isFree && process.env.STYLIZING_VIT_DEVICE) || undefined };
 }
 
 /**
@@ -340,10 +264,10 @@ export function checkDeviceOptions(options: OpenGpuOptions): { precision: Precis
  *   are not to be had.
  */
 export async function openGpu(options: OpenGpuOptions = {}): Promise<Gpu> {
-  const { precision, adapter: choice } = checkDeviceOptions(options);
+  const { precision, adapter: choice, named } = checkDeviceOptions(options);
   if (options.device) return wrapDevice(options.device, precision);
   const seen: string[] = [];
-  const adapter = await findAdapter(choice, seen);
+  const adapter = await (named === undefined ? findAdapter(choice, seen) : findNamed(named, seen));
   if (!adapter) throw noAdapter(choice, seen);
   const facts = factsOf(adapter.info, adapter.features, adapter.limits);
   const candidate = (precision === "auto" || precision === "matrix") && !isSoftware(facts) && !matrixObstacle(facts);

@@ -13,6 +13,9 @@ export type Tier = "f32" | "f16" | "matrix";
 export type Precision = "auto" | Tier;
 export const PRECISIONS: readonly Precision[] = ["auto", "f32", "f16", "matrix"];
 
+export type AdapterChoice = "auto" | "hardware" | "software";
+export const ADAPTERS: readonly AdapterChoice[] = ["auto", "hardware", "software"];
+
 /** The facts of an adapter that plans depend on. */
 export interface AdapterFacts {
   vendor: string;
@@ -128,4 +131,10 @@ export function makeProfile(
     features: wanted.filter((name) => facts.features.has(name)),
     notes,
   });
+}
+
+/** A name for people. SwiftShader's own, `swiftshader-device-subzero-`, names its compiler and ends in a dash. */
+export function adapterName(facts: AdapterFacts): string {
+  if (/swiftshader/i.test(facts.architecture)) return "SwiftShader";
+  return facts.device || facts.architecture || facts.vendor || "unnamed adapter";
 }

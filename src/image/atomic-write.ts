@@ -1,11 +1,13 @@
-import { randomBytes } from "node:crypto";
-import { open, readdir, realpath, rename, rm, stat, unlink } from "node:fs/promises";
+import { createHash, randomBytes } from "node:crypto";
+import { readlinkSync } from "node:fs";
+import { open, opendir, readdir, realpath, rename, rm, stat, unlink } from "node:fs/promises";
+import { hostname } from "node:os";
 import path from "node:path";
 import { messageOf, StylizingError } from "../errors.js";
 import { makeFolder } from "./make-folder.js";
 
 /**
- * Writes a file so that nobody ever sees half of it: into `.<name>.<pid>.<random>.partial` in the same folder, flushed to
+ * Writes a file so that nobody ever sees half of it: into `.<name>.<pid>.<machine>.<random>.partial` in the same folder, flushed to
  * disk, then renamed over the target. The partial file is removed when anything fails. A link is written through.
  * Throws `OUTPUT`; the target is then as it was before. What is too large to be held is given piece by piece; a
  * `StylizingError` of the giver's is passed on.
@@ -68,18 +70,43 @@ const DISK_ERRORS = new Set(["ENOSPC", "EDQUOT", "EROFS"]);
 export const diskIsFull = (error: unknown): boolean =>
   error instanceof StylizingError && DISK_ERRORS.has((error.cause as NodeJS.ErrnoException | undefined)?.code ?? "");
 
-const partialName = (base: string): string => `.${base}.${process.pid}.${randomBytes(6).toString("hex")}.partial`;
+/** Of this machine, and of the processes that it sees: numbers of processes mean something among those only. */
+const MACHINE = createHash("sha256").update(`${hostname()} ${processesSeen()}`).digest("hex").slice(0, 8);
+
+/** Number of the process, and machine, which older versions do not name. */
+const PARTIAL = /^\..+?\.(\d+)(?:\.([0-9a-f]{8}))?\.[0-9a-f]{12}\.partial$/;
+
+/** Containers of one machine may have its name and yet processes of their own. */
+function processesSeen(): string {
+  try {
+    return readlinkSync("/proc/self/ns/pid");
+  } catch {
+    return "";
+  }
+}
+
+const partialName = (base: string): string => `.${base}.${process.pid}.${MACHINE}.${randomBytes(6).toString("hex")}.partial`;
 
 /** Where what becomes `target` is written first. The name is cut so that a long one does not exceed the 255 bytes of most file systems. */
 export const partialOf = (target: string): string =>
   path.join(path.dirname(target), partialName(path.basename(target).slice(0, 40)));
 
-/** Removes partial files of processes that are no more: of a slide they are as large as a disk. What cannot be removed stays. */
+/**
+ * Removes partial files of processes that are no more: of a slide they are as large as a disk. Those of other machines, which may write into
+ * the same folder, and what cannot be removed stay.
+ */
 export async function removeStale(folder: string): Promise<void> {
   for (const name of await readdir(folder).catch((): string[] => [])) {
-    const [, pid] = /^\..+\.(\d+)\.[0-9a-f]{12}\.partial$/.exec(name) ?? [];
-    if (pid !== undefined && !isRunning(Number(pid))) await rm(path.join(folder, name), { force: true }).catch(() => {});
+    const [, pid, machine = MACHINE] = PARTIAL.exec(name) ?? [];
+    if (pid !== undefined && machine === MACHINE && !isRunning(Number(pid)))
+      await rm(path.join(folder, name), { force: true }).catch(() => {});
   }
+}
+
+/** Removes the partial files of everyone at any depth, once all is there: who is writing still, too late, fails at that alone. */
+export async function removePartial(folder: string): Promise<void> {
+  for await (const entry of await opendir(folder, { recursive: true }))
+    if (PARTIAL.test(entry.name)) await rm(path.join(entry.parentPath, entry.name), { force: true });
 }
 
 function isRunning(pid: number): boolean {

@@ -169,7 +169,9 @@ export async function refuseForeignFolder(folder: string): Promise<void> {
 /** Removes what writers that were killed left behind. */
 export async function removePartialFiles(folder: string): Promise<void> {
   const names = Object.values(RUN_FILES).map((name) => name.replace(".", "\\."));
-  const partial = new RegExp(`^\\.?(${names.join("|")}|trial|epoch-\\d+\\.png)\\.\\d+\\.[0-9a-f]{12}\\.partial$`);
+  const partial = new RegExp(
+    `^\\.?(${names.join("|")}|trial|epoch-\\d+\\.png)\\.\\d+\\.([0-9a-f]{8}\\.)?[0-9a-f]{12}\\.partial$`,
+  );
   for (const place of [folder, join(folder, RUN_FILES.sheets)]) {
     const found = await readdir(place).catch(() => []);
     for (const name of found) if (partial.test(name)) await rm(join(place, name), { force: true });

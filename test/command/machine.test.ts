@@ -40,6 +40,7 @@ describe("doctor", () => {
     expect(report.checks.map(({ name, ok }) => `${name} ${ok}`)).toEqual([
       "platform true",
       "software driver true",
+      "devices true",
       "adapter true",
       "tier true",
       "limits true",

@@ -371,6 +371,8 @@ it("what a killed process left behind goes, and nothing else", async () => {
   const dead = 2 ** 22 + 1;
   const names = [
     `.a.tif.${dead}.0123456789ab.partial`,
+    // Of another machine, where that process may be running.
+    `.a.tif.${dead}.00000000.0123456789ab.partial`,
     `.a.tif.${process.pid}.0123456789ab.partial`,
     `.a.tif.${dead}.partial`,
     "a.partial",

@@ -51,7 +51,7 @@ export const nullGpu = (precision: Precision): Promise<Gpu> => nullGpuAs(precisi
 
 /** The same as a GPU or as a software adapter, which plans take other kernels for; `emulated`: without matrix units. */
 export async function nullGpuAs(precision: Precision, software: boolean, emulated = false): Promise<Gpu> {
-  nullInstance ??= createInstance("null");
+  nullInstance ??= createInstance({ backend: "null" });
   const adapter = await (await nullInstance).requestAdapter();
   if (!adapter) throw new Error("Dawn's null backend gave no adapter");
   const facts = {
