@@ -18,13 +18,22 @@ export interface GateOptions {
   onGone(client: object): void;
 }
 
+const gone = () => new Refusal(499, "GONE", "The client hung up.", "Keep the connection open.");
+
+interface Pass {
+  signal: AbortSignal;
+  /** Until when its answer is to be read. */
+  writing?: NodeJS.Timeout;
+}
+
 /**
  * What every request goes through before its body is read, and what is done when it ends, however it does: its room is free again, and
  * work for a client that has hung up is called off.
  */
 export class Gate {
   readonly #options: GateOptions;
-  readonly #signals = new WeakMap<FastifyRequest, AbortSignal>();
+  /** Requests under way. */
+  readonly #passes = new WeakMap<FastifyRequest, Pass>();
   /** What is to be done at the end of each request of a connection: Node says of requests that wait behind another one nothing else. */
   readonly #ends = new WeakMap<Socket, Set<() => void>>();
 
@@ -32,22 +41,23 @@ export class Gate {
     this.#options = options;
     const { token, budget, metrics, maxBytes, timeoutMs, retryAfter, stopping } = options;
     const allowed = token === undefined ? () => true : tokenCheck(token);
-    const writing = new WeakMap<FastifyRequest, NodeJS.Timeout>();
 
     app.addHook("onRequest", async (request, reply) => {
       const { url: route = "none" } = request.routeOptions;
       const start = performance.now();
-      const gone = new AbortController();
+      const controller = new AbortController();
       let release = () => {};
-      this.#signals.set(request, gone.signal);
+      const pass: Pass = { signal: controller.signal };
+      this.#passes.set(request, pass);
       const ends = this.#endsOf(request.raw.socket);
       const end = () => {
         if (!ends.delete(end)) return;
         release();
-        clearTimeout(writing.get(request));
+        clearTimeout(pass.writing);
+        this.#passes.delete(request);
         const whole = reply.raw.writableFinished;
         metrics.request(route, whole ? reply.statusCode : 499, (performance.now() - start) / 1000);
-        if (!whole) gone.abort(new Refusal(499, "GONE", "The client hung up.", "Keep the connection open."));
+        if (!whole) controller.abort(gone());
       };
       ends.add(end);
       reply.raw.once("close", end);
@@ -79,19 +89,19 @@ export class Gate {
     });
 
     app.addHook("onSend", async (request, _reply, payload) => {
+      const pass = this.#passes.get(request);
+      // Its client has gone.
+      if (!pass) return;
       const { socket } = request.raw;
       // A client that never reads holds its answer for so long and no longer.
-      writing.set(
-        request,
-        setTimeout(() => socket.destroy(), timeoutMs),
-      );
+      pass.writing = setTimeout(() => socket.destroy(), timeoutMs);
       if (typeof payload === "string" || payload instanceof Buffer) metrics.bytes("out", payload.length);
     });
   }
 
-  /** Raised when the client hangs up. */
-  signalOf(request: FastifyRequest): AbortSignal | undefined {
-    return this.#signals.get(request);
+  /** Raised when the client hangs up, or has done so. */
+  signalOf(request: FastifyRequest): AbortSignal {
+    return this.#passes.get(request)?.signal ?? AbortSignal.abort(gone());
   }
 
   #endsOf(socket: Socket): Set<() => void> {

@@ -34,10 +34,12 @@ export async function serve(...args: string[]): Promise<Served> {
   return { url, child, finished };
 }
 
-/** Ends it as an init system would, and checks that it ended well. */
+/** Ends it as an init system would, and checks that it ended well and waited for nothing but its work. */
 export async function end({ child, finished }: Served): Promise<Finished> {
+  const start = performance.now();
   child.kill("SIGTERM");
   const ended = await finished;
+  expect(performance.now() - start).toBeLessThan(10_000);
   expect(ended.code, ended.stderr).toBe(0);
   return ended;
 }

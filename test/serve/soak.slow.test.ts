@@ -1,2 +1,2 @@
-// With as many requests as a long night brings.
+// With ten times as many requests.
 import "./soak.test.js";

@@ -76,7 +76,7 @@ it(`answers ${REQUESTS} requests of four clients, in their order, and holds no m
   });
   const megabytes = await Promise.all(measured);
   const { fill, images: done } = await loadOf(served.url);
-  console.log(`fill ${fill.toFixed(3)}, ${megabytes.map(Math.round)} MB`);
+  if (SLOW) console.log(`fill ${fill.toFixed(3)}, ${megabytes.map(Math.round)} MB`);
   expect([restyled, done]).toEqual([REQUESTS / 2, REQUESTS]);
   expect(fill).toBeGreaterThanOrEqual(0.9);
   // What a process takes to warm up is taken by then.
