@@ -26,14 +26,19 @@ async function local(args: readonly string[]): Promise<void> {
 describe.skipIf(!hasRedis)("ten shards, two workers (redis-server)", () => {
   let redis: OwnRedis;
   let workers: Running[];
-  const coordinate = (out: string, ...more: string[]) => start(augmentArgs(data, out, "--queue", redis.url, ...more), LONG);
+  const coordinators: Running[] = [];
+  const coordinate = (out: string, ...more: string[]) => {
+    const one = start(augmentArgs(data, out, "--queue", redis.url, ...more), LONG);
+    coordinators.push(one);
+    return one;
+  };
 
   beforeAll(async () => {
     redis = await OwnRedis.start();
     workers = [startWorker(redis), startWorker(redis)];
   });
   afterAll(async () => {
-    for (const { child } of workers) child.kill("SIGKILL");
+    for (const { child } of [...workers, ...coordinators]) child.kill("SIGKILL");
     await redis[Symbol.asyncDispose]();
   });
 
@@ -43,20 +48,26 @@ describe.skipIf(!hasRedis)("ten shards, two workers (redis-server)", () => {
       const [whole, out] = [fresh("whole"), fresh("out")];
       await local(augmentArgs(data, whole, "--format", format));
       const { finished } = coordinate(out, "--format", format);
+      const { child } = workers[1]!;
+      let stopped = 0;
       for (let kills = 0; kills < 3; kills++) {
         await atWork(redis, workers[0]!);
         workers[0]!.child.kill("SIGKILL");
-        workers[0] = startWorker(redis);
         if (kills === 1) {
           await redis.kill();
           await delay(500);
           await redis.start();
         }
+        workers[0] = startWorker(redis);
+        if (kills === 0) {
+          // Hung from here on, so that the other one has work left to be killed at.
+          await atWork(redis, workers[1]!);
+          child.kill("SIGSTOP");
+          stopped = performance.now();
+        }
       }
-      await atWork(redis, workers[1]!);
-      const { child } = workers[1]!;
-      child.kill("SIGSTOP");
-      setTimeout(() => child.kill("SIGCONT"), 2 * LEASE * 1000);
+      await delay(Math.max(0, 2 * LEASE * 1000 - (performance.now() - stopped)));
+      child.kill("SIGCONT");
       const { code, stderr } = await finished;
       expect(code, stderr).toBe(0);
       // What was hung has gone on, and written what it had.

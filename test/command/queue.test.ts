@@ -101,6 +101,7 @@ describe.skipIf(!hasRedis)("with a Redis (redis-server)", () => {
     const report = json<AugmentReport>(await coordinate(out, "--format", format, "--json").finished);
     expect(report).toMatchObject({ samples: 48, outputs: 96, failed: 0, skipped: 0 });
     expectSame(out, local);
+    if (format !== "folder") return;
     // Again: nothing is left to do, for nobody.
     const again = json<AugmentReport>(await coordinate(out, "--format", format, "--json").finished);
     expect(again).toMatchObject({ outputs: 0, skipped: 48 });

@@ -143,10 +143,12 @@ export async function work(options: WorkOptions, signal?: AbortSignal): Promise<
       () => true,
       () => true,
     );
+    const waiting = new AbortController();
     for (let isClosed = false; !isClosed && !report.cutOff; ) {
-      isClosed = await Promise.race([closed, delay(PATIENCE, false)]);
+      isClosed = await Promise.race([closed, delay(PATIENCE, false, { signal: waiting.signal }).catch(() => false)]);
       if (!isClosed && connection.status !== "ready") report.cutOff = true;
     }
+    waiting.abort();
   } finally {
     end();
   }
