@@ -143,7 +143,7 @@ describe.skipIf(process.platform === "win32")("a slide that is stopped", () => {
     const left: string[] = [];
     for (const milliseconds of [0, 150, 600]) left.push(...(await killedAfter(milliseconds, file, style, out)));
     expect(left.length).toBeGreaterThan(0);
-    for (const name of left) expect(name).toMatch(/^\.large\.tif\.\d+\.[0-9a-f]{12}\.partial$/);
+    for (const name of left) expect(name).toMatch(/^\.large\.tif\.\d+\.[0-9a-f]{8}\.[0-9a-f]{12}\.partial$/);
     await stylizeSlide(out);
     expect(listFiles(out)).toEqual(["scan.tif"]);
   });
