@@ -8,12 +8,23 @@ export const MASK_SUFFIX = "_mask";
 /** What a part is called of which only the end of its file's name is known: `_mask.png` is `mask.png`. */
 export const partName = (behind: string): string => behind.replace(/^[^\p{L}\p{N}]+/u, "");
 
-/** Finds masks beside images: `STEM_mask.ENDING` beside `STEM.png`. A folder is listed once while its images come in a row. */
+/** Names of a folder's masks by their stems. */
+async function masksIn(folder: string, suffix: string): Promise<Map<string, string[]>> {
+  const masks = new Map<string, string[]>();
+  for (const name of await readdir(folder).catch(() => [])) {
+    const stem = stemOf(name);
+    if (stem.endsWith(suffix)) masks.set(stem, [...(masks.get(stem) ?? []), name]);
+  }
+  return masks;
+}
+
+/**
+ * Finds masks beside images: `STEM_mask.ENDING` beside `STEM.png`. A folder is listed once while its images come in a row; several may be
+ * asked for at a time.
+ */
 export class Masks {
   readonly suffix: string;
-  #folder: string | undefined;
-  /** Names by stem. */
-  #names = new Map<string, string[]>();
+  #last: { folder: string; names: Promise<Map<string, string[]>> } | undefined;
 
   constructor(suffix = MASK_SUFFIX) {
     this.suffix = suffix;
@@ -22,15 +33,9 @@ export class Masks {
   /** Masks of an image file, with their bytes. @throws StylizingError `IMAGE` where one cannot be read. */
   async of(file: string): Promise<Part[]> {
     const folder = path.dirname(file);
-    if (folder !== this.#folder) {
-      this.#names = new Map();
-      for (const name of await readdir(folder).catch(() => [])) {
-        const stem = stemOf(name);
-        if (stem.endsWith(this.suffix)) this.#names.set(stem, [...(this.#names.get(stem) ?? []), name]);
-      }
-      this.#folder = folder;
-    }
-    const masks = (this.#names.get(stemOf(path.basename(file)) + this.suffix) ?? []).sort(byCodeUnits);
+    if (this.#last?.folder !== folder) this.#last = { folder, names: masksIn(folder, this.suffix) };
+    const names = await this.#last.names;
+    const masks = (names.get(stemOf(path.basename(file)) + this.suffix) ?? []).toSorted(byCodeUnits);
     return Promise.all(
       masks.map(async (name) => {
         const behind = `${this.suffix}.${endingOf(name)}`;

@@ -116,3 +116,18 @@ describe("a reader that is left", () => {
     await expect.poll(open).toBe(before);
   });
 });
+
+describe("several readers of one data set", () => {
+  it.each(DATA_FORMATS)("%s: see what one sees, however their turns fall", async (format) => {
+    await using set = await openDataSet(first(format));
+    const shown = async (from: number) =>
+      (await samplesOf(set, from)).map(({ key, label, rest: { parts = [] } }) =>
+        JSON.stringify([key, label, parts.map(({ name, bytes }) => [name, sha(bytes)])]),
+      );
+    const alone = await shown(0);
+    expect(alone.length).toBeGreaterThan(4);
+    const starts = [0, 3, 1, alone.length - 1];
+    const together = await Promise.all(starts.map(shown));
+    expect(together).toEqual(starts.map((from) => alone.slice(from)));
+  });
+});
