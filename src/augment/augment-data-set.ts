@@ -4,7 +4,7 @@ import { createWriter } from "../datasets/open.js";
 import type { DataFormat, DataSet } from "../datasets/types.js";
 import { StylizingError } from "../errors.js";
 import { ensureOutputFolder, removePartial, removeStale } from "../image/atomic-write.js";
-import { realOf } from "../image/folder.js";
+import { isBelow, realOf } from "../image/folder.js";
 import { MODEL_METHOD } from "../restyle/methods.js";
 import { VERSION } from "../version.js";
 import type { AugmentOptions } from "./augment-options.js";
@@ -121,7 +121,6 @@ const removeQueueFolder = (out: string) => rm(path.join(out, QUEUE_FOLDER), { re
 /** @throws StylizingError `ARGUMENT` where results would be read as data, or data overwritten */
 async function refuseNested(data: string, out: string): Promise<void> {
   const [input, output] = await Promise.all([realOf(data), realOf(out)]);
-  const isBelow = (place: string, above: string) => `${place}${path.sep}`.startsWith(`${above}${path.sep}`);
   if (isBelow(output, input) || isBelow(input, output))
     throw new StylizingError("ARGUMENT", `${out} and ${data} lie in one another.`, "Write the results beside the data set.");
 }

@@ -128,11 +128,9 @@ export class ManifestWriter {
         `${file} is of another run: ${differs.join("; ")}.`,
         "Repeat that command to go on with it, give another --out, or --overwrite to begin anew.",
       );
-    let lines = -1;
-    for await (const _ of wholeLines(file)) lines++;
-    const writer = new ManifestWriter(file, lines);
+    const writer = new ManifestWriter(file, 0);
     // What a kill left of a line is cut off.
-    await writer.keep(lines);
+    await writer.keep(Number.POSITIVE_INFINITY);
     return writer;
   }
 
@@ -148,7 +146,7 @@ export class ManifestWriter {
     } catch (error) {
       throw outputError(this.#file, error);
     }
-    this.lines = lines;
+    this.lines = count;
   }
 
   /** Appends the lines of a group. @throws StylizingError `OUTPUT` */

@@ -97,6 +97,9 @@ function byParts(a: readonly string[], b: readonly string[]): number {
   return byCodeUnits(a[at] ?? "", b[at] ?? "");
 }
 
+/** Whether a path is another one, or lies below it; both are real. */
+export const isBelow = (place: string, above: string): boolean => `${place}${path.sep}`.startsWith(`${above}${path.sep}`);
+
 /** Where a path leads to behind all links; what does not exist leads to itself. */
 export const realOf = (place: string): Promise<string> => realpath(place).catch(() => path.resolve(place));
 
@@ -109,7 +112,6 @@ export async function listImages(
   folder: string,
   { except, leftOut = new LeftOut() }: { except?: string | undefined; leftOut?: LeftOut | undefined } = {},
 ): Promise<FoundImage[]> {
-  const isBelow = (place: string, above: string) => `${place}${path.sep}`.startsWith(`${above}${path.sep}`);
   const root = await realOf(folder);
   const results = except === undefined ? undefined : await realOf(except);
   // Somebody who gives the results themselves wants them.
