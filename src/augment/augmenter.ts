@@ -10,7 +10,7 @@ import { MODEL_METHOD, methodNamed, wantsTable } from "../restyle/methods.js";
 import type { Params, RestyleJob } from "../restyle/types.js";
 import { type AugmentOptions, type AugmentPlan, settleAugment } from "./augment-options.js";
 import { type Chances, type Decision, decide, type WeightedMethod } from "./draws.js";
-import type { ErrorReport } from "./failures.js";
+import { type ErrorReport, errorOf } from "./failures.js";
 import { restyleAny } from "./grey.js";
 import { listInputs } from "./inputs.js";
 import { type Read, readsOf, rolled, styleOf } from "./reads.js";
@@ -224,8 +224,7 @@ export class Augmenter implements AsyncDisposable {
     });
     const results = await this.restyle(items, signal);
     return results.map((result) => {
-      if ("error" in result)
-        throw new StylizingError(result.error.code as "ARGUMENT", `${result.key}: ${result.error.message}`, result.error.fix);
+      if ("error" in result) throw errorOf(result.error, result.key);
       return { image: result.image, ops: result.ops };
     });
   }

@@ -3,9 +3,14 @@ import { diskIsFull } from "../image/atomic-write.js";
 
 export type ErrorReport = ReturnType<typeof describeError>;
 
-/** The error that a report is of. */
-export const errorOf = ({ code, message, fix }: ErrorReport): StylizingError =>
-  new StylizingError(code as "GPU", message.endsWith(fix) ? message.slice(0, -fix.length).trimEnd() : message, fix);
+/**
+ * The error that a report is of: a message ends with its fix, which the constructor adds again.
+ * @param what stands in front of the message.
+ */
+export const errorOf = ({ code, message, fix }: ErrorReport, what?: string): StylizingError => {
+  const problem = message.endsWith(fix) ? message.slice(0, -fix.length).trimEnd() : message;
+  return new StylizingError(code as "GPU", what === undefined ? problem : `${what}: ${problem}`, fix);
+};
 
 /** Says why images failed, at once and once a reason: what fails for it later is counted at the end. */
 export class Failures {

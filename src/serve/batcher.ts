@@ -1,5 +1,5 @@
 import type { Augmented, AugmentItem } from "../augment/augmenter.js";
-import { StylizingError } from "../errors.js";
+import { errorOf } from "../augment/failures.js";
 import { Refusal } from "./refusal.js";
 
 export interface BatcherOptions {
@@ -149,7 +149,7 @@ export class Batcher {
       let at = 0;
       for (const { job, count } of parts) {
         for (const result of results.slice(at, at + count))
-          if ("error" in result) failed.set(job, failed.get(job) ?? asError(result));
+          if ("error" in result) failed.set(job, failed.get(job) ?? errorOf(result.error, result.key));
           else job.results.push(result);
         at += count;
         if (job.results.length === job.items.length) finished.push(() => job.resolve(job.results));
@@ -169,10 +169,3 @@ export class Batcher {
     for (const [job, error] of failed) job.reject(error);
   }
 }
-
-const asError = ({ key, error }: Extract<Augmented, { error: unknown }>): StylizingError =>
-  new StylizingError(error.code as "ARGUMENT", `${key}: ${withoutFix(error.message, error.fix)}`, error.fix);
-
-/** A message ends with its fix, which the constructor adds again. */
-const withoutFix = (message: string, fix: string): string =>
-  message.endsWith(fix) ? message.slice(0, -fix.length).trimEnd() : message;
